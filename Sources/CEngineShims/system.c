@@ -1,0 +1,49 @@
+// System calls that need _GNU_SOURCE or are variadic.
+#include "CEngineShims.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <time.h>
+
+int martlet_open(const char *path, int flags, mode_t mode, int direct) {
+    int extra = O_CLOEXEC;
+#ifdef O_DIRECT
+    if (direct) {
+        extra |= O_DIRECT;
+    }
+#endif
+    int fd;
+    do {
+        fd = open(path, flags | extra, mode);
+    } while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
+int martlet_drop_cache(int fd, off_t offset, off_t length) {
+    return posix_fadvise(fd, offset, length, POSIX_FADV_DONTNEED);
+}
+
+int martlet_lock_file(int fd) {
+    return flock(fd, LOCK_EX | LOCK_NB) == 0 ? 0 : errno;
+}
+
+uint64_t martlet_boottime_ns(void) {
+#ifdef CLOCK_BOOTTIME
+    struct timespec now;
+    if (clock_gettime(CLOCK_BOOTTIME, &now) == 0) {
+        return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    }
+#endif
+    return 0;
+}
+
+void martlet_spin_hint(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+void martlet_prefetch(const void *address) { __builtin_prefetch(address, 0, 3); }

@@ -1,0 +1,96 @@
+// The engine's typed errors: what is wrong, with which thing, and what to do about it.
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#endif
+
+/// A failed file operation. `code` is the errno.
+public struct FileError: Error, Hashable, Sendable, CustomStringConvertible {
+    public var operation: String
+    public var path: String
+    public var code: Int32
+
+    public init(operation: String, path: String, code: Int32) {
+        self.operation = operation
+        self.path = path
+        self.code = code
+    }
+
+    public var description: String {
+        "\(operation) \(path): \(String(cString: strerror(code))) (errno \(code))"
+    }
+
+    public var isNoSpace: Bool { code == ENOSPC || code == EDQUOT }
+    public var isNotFound: Bool { code == ENOENT }
+}
+
+/// A block by its place in the data: what heals, and what an error names.
+public struct BlockAddress: Hashable, Sendable, CustomStringConvertible {
+    public var table: TableID
+    public var ordinal: BlockOrdinal
+
+    public init(table: TableID, ordinal: BlockOrdinal) {
+        self.table = table
+        self.ordinal = ordinal
+    }
+
+    public var description: String {
+        ordinal == .leaves
+            ? "the leaf list of table \(table)" : "block \(ordinal.rawValue) of table \(table)"
+    }
+}
+
+public enum EngineError: Error, Sendable, CustomStringConvertible {
+    /// The operating system refused.
+    case file(FileError)
+    /// Bytes on disk are not what was written. `file` is relative to the data directory.
+    case corrupt(file: String, reason: String)
+    /// A block is unreadable here and no replica supplied it in time. Never "not found".
+    case blockLost(BlockAddress, reason: String)
+    /// A whole table file is unusable (missing, unreadable header) and nobody supplied it.
+    case tableLost(TableID, reason: String)
+    /// A cache-only read would have to touch the disk: ask again with `.blocking`.
+    case wouldBlock
+    /// A limit was exceeded: `what` names it, with the limit's value.
+    case limit(what: String, value: UInt64, limit: UInt64)
+    /// Somebody else has the directory open.
+    case locked(path: String)
+    /// The directory belongs to another cluster or node, or to a format that this build cannot
+    /// read.
+    case identity(reason: String)
+    /// A sync failed earlier: nothing more is acknowledged until the database is opened anew.
+    case poisoned(reason: String)
+    /// The log has a hole at this index that only a peer can fill.
+    case logHole(LogIndex)
+    /// An entry that this node no longer keeps.
+    case logTrimmed(first: LogIndex)
+    /// Writes are refused because memory is full of unflushed data; retry is safe.
+    case busy(reason: String)
+    case closed
+    /// A request that can never succeed as given.
+    case invalid(reason: String)
+
+    public var description: String {
+        switch self {
+        case .file(let error): return error.description
+        case .corrupt(let file, let reason): return "\(file) is damaged: \(reason)"
+        case .blockLost(let address, let reason): return "\(address) is lost: \(reason)"
+        case .tableLost(let table, let reason): return "table \(table) is lost: \(reason)"
+        case .wouldBlock: return "the read needs the disk"
+        case .limit(let what, let value, let limit):
+            return "\(what) is \(value), above the limit of \(limit)"
+        case .locked(let path):
+            return "\(path) is in use by another process; stop it or choose another directory"
+        case .identity(let reason): return reason
+        case .poisoned(let reason):
+            return "a sync failed (\(reason)); nothing is acknowledged until a new open"
+        case .logHole(let index): return "log entry \(index) is damaged here; a peer must supply it"
+        case .logTrimmed(let first): return "the log starts at entry \(first) here"
+        case .busy(let reason): return reason
+        case .closed: return "the database is closed"
+        case .invalid(let reason): return reason
+        }
+    }
+}

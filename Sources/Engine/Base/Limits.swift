@@ -1,0 +1,19 @@
+// Upper bounds of everything that has a length. Decoders compare with these before allocating.
+
+public enum Limits {
+    /// Longest user key, bytes.
+    public static let keyBytes = 64 << 10
+    /// Longest value by default, bytes; a setting raises it up to `valueBytesMax`.
+    public static let valueBytes = 8 << 20
+    public static let valueBytesMax = 512 << 20
+    /// Payload that a leader gathers into one entry, bytes. A larger write travels alone.
+    public static let groupBytes = 1 << 20
+    /// Largest payload of an entry: one value of the largest size with its key and framing.
+    public static let entryPayloadBytes = valueBytesMax + keyBytes + 4096
+    /// Largest canonical block: one entry of the largest size, alone.
+    public static let blockBytes = entryPayloadBytes + 4096
+    /// Members of a cluster.
+    public static let members = 64
+    /// Tables that one job may read or write.
+    public static let jobTables = 65_536
+}
