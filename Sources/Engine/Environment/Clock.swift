@@ -1,0 +1,21 @@
+// The two clocks of a process. Drivers read them; state machines are told the time.
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#endif
+
+/// The wall clock, milliseconds since 1970.
+package func wallMilliseconds() -> ClockMilliseconds {
+    var now = timespec()
+    clock_gettime(CLOCK_REALTIME, &now)
+    return UInt64(now.tv_sec) * 1_000 + UInt64(now.tv_nsec) / 1_000_000
+}
+
+/// Time since start-up that never goes back, milliseconds.
+package func monotonicMilliseconds() -> UInt64 {
+    var now = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return UInt64(now.tv_sec) * 1_000 + UInt64(now.tv_nsec) / 1_000_000
+}

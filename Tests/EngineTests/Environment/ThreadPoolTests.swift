@@ -1,0 +1,40 @@
+import Engine
+import Synchronization
+import Testing
+
+@Suite struct ThreadPoolTests {
+    @Test func waitingJobsStartByPriority() {
+        let pool = ThreadPool(name: "test", threads: 1)
+        let gate = PlainLock()
+        let order = Mutex<[String]>([])
+        gate.lock()
+        // Holds the only thread while the others queue up.
+        pool.submit(.scrub) { gate.withLock {} }
+        let jobs: [(JobPriority, String)] = [
+            (.scrub, "scrub"), (.compaction, "compaction 1"), (.heal, "heal"),
+            (.compaction, "compaction 2"), (.flush, "flush"),
+        ]
+        for (priority, name) in jobs {
+            pool.submit(priority) { order.withLock { $0.append(name) } }
+        }
+        gate.unlock()
+        pool.stop()
+        let seen = order.withLock { $0 }
+        // The gate's own job may have been overtaken by "flush", if the thread was late.
+        #expect(seen == ["flush", "compaction 1", "compaction 2", "heal", "scrub"])
+    }
+
+    @Test func allThreadsWorkAndStopWaitsForWhatIsQueued() {
+        let pool = ThreadPool(name: "test", threads: 4)
+        let done = Atomic<Int>(0)
+        for number in 0..<5000 {
+            pool.submit(number % 2 == 0 ? .heal : .flush) {
+                done.add(1, ordering: .relaxed)
+            }
+        }
+        pool.stop()
+        #expect(done.load(ordering: .relaxed) == 5000)
+        pool.submit(.flush) { done.add(1, ordering: .relaxed) }
+        #expect(done.load(ordering: .relaxed) == 5000)
+    }
+}
