@@ -1,0 +1,76 @@
+// Judges an entry's payload whole, before the entry is acknowledged. After that, applying it is
+// total: no later code may find that a payload does not decode, a length is over a limit or a
+// sequence does not fit. Called by a leader on what it makes and by a follower on what it gets.
+
+package enum EntryValidation {
+    /// Decodes and checks everything that can be judged without other entries.
+    package static func validate(_ entry: Entry) throws(DecodingError) {
+        let header = entry.header
+        guard header.index > .zero, header.term > .zero else {
+            throw DecodingError("an entry without index or term")
+        }
+        guard header.firstSequence > .zero, header.firstSequence <= SequenceNumber.max else {
+            throw DecodingError("an entry's sequence is out of range")
+        }
+        try entry.withPayload { (payload) throws(DecodingError) in
+            try validate(payload, header)
+        }
+    }
+
+    private static func validate(_ payload: UnsafeRawBufferPointer, _ header: EntryHeader)
+        throws(DecodingError)
+    {
+        switch header.kind {
+        case .noop, .rotate:
+            guard payload.isEmpty else { throw DecodingError("a payload where none belongs") }
+        case .write: try validateWrite(payload, header)
+        case .seal: try validate(SealRecord(decoding: payload), at: header.index)
+        case .compact: _ = try CompactionSpec(decoding: payload)
+        case .compacted:
+            let record = try CompactedRecord(decoding: payload)
+            guard record.job < header.index else {
+                throw DecodingError("a compacted before its job")
+            }
+        case .cancelled:
+            let record = try CancelledRecord(decoding: payload)
+            guard record.job < header.index else {
+                throw DecodingError("a cancelled before its job")
+            }
+        case .settings: _ = try LoggedSettings(decoding: payload)
+        case .membership:
+            guard try !Membership(decoding: payload).voters.isEmpty else {
+                throw DecodingError("a membership without voters")
+            }
+        case .bulk, .excise:
+            throw DecodingError("entry kind \(header.kind) is not supported by this build")
+        }
+    }
+
+    /// A segment is sealed by an entry of a later one.
+    private static func validate(_ record: SealRecord, at index: LogIndex) throws(DecodingError) {
+        guard record.last < index else { throw DecodingError("a seal inside its own segment") }
+    }
+
+    private static func validateWrite(_ payload: UnsafeRawBufferPointer, _ header: EntryHeader)
+        throws(DecodingError)
+    {
+        var reader = try WritePayloadReader(payload)
+        guard reader.horizonDistance <= header.firstSequence.rawValue else {
+            throw DecodingError("a horizon below zero")
+        }
+        guard reader.count > 0 else { throw DecodingError("a write without effects") }
+        // The last effect takes firstSequence + count - 1; the next entry's first must fit, too.
+        guard UInt64(reader.count) <= SequenceNumber.max.rawValue - header.firstSequence.rawValue
+        else { throw DecodingError("a write's sequences exceed 56 bits") }
+        while let effect = try reader.next() {
+            switch effect {
+            case .put, .expiringPut, .delete: break
+            case .deleteRange(let start, let end?):
+                guard compareKeys(start, end) < 0 else {
+                    throw DecodingError("a range delete of an empty range")
+                }
+            case .deleteRange(_, nil): break
+            }
+        }
+    }
+}

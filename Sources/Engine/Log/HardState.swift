@@ -1,0 +1,164 @@
+// The file `state`. A change writes copies 0 and 1, syncs, may then be acted on, and writes 2 and 3
+// behind it. The newest valid copy wins; but once 0 and 1 are both unreadable, what 2 and 3 say may
+// be older than what this node promised, so its vote is not trusted until the cluster admits it
+// again.
+//
+// Used by the consensus driver (term and vote) and by the log (cut, epoch, volatile page).
+
+package final class HardState: @unchecked Sendable {
+    // Unchecked: everything mutable is touched only under `lock`, which is held during the writes:
+    // they are rare and must not overtake each other.
+    private let lock = PlainLock()
+    private let file: any File
+    private var record: HardStateRecord
+    private var counter: UInt64
+    private var pageCounter: UInt64
+    private var poison: String?
+    /// The file did not exist before this open.
+    package let wasCreated: Bool
+    /// The volatile page as the last run left it.
+    let foundPage: VolatilePage?
+
+    package var current: HardStateRecord { lock.withLock { record } }
+
+    /// False if a vote could contradict one that this node gave and forgot.
+    package var isVoteTrusted: Bool { lock.withLock { record.isVoteTrusted } }
+
+    /// Opens or creates the file and counts this start, durably. `nonce` should be random.
+    package static func open(_ fileSystem: any FileSystem, _ path: String, nonce: UInt64)
+        throws(EngineError) -> HardState
+    {
+        let isNew = !fileSystem.exists(path)
+        if isNew { try create(fileSystem, path) }
+        let state = try logIO { () throws(FileError) in
+            try HardState(fileSystem.open(path, .write), wasCreated: isNew)
+        }
+        try state.update { record in
+            record.bootCounter += 1
+            record.nonce = nonce
+        }
+        return state
+    }
+
+    /// The file gets its name only when it is whole, so a file without a valid copy is a damaged
+    /// one.
+    private static func create(_ fileSystem: any FileSystem, _ path: String) throws(EngineError) {
+        var bytes = [UInt8](repeating: 0, count: Int(HardStateFormat.fileBytes))
+        let copy = HardStateFormat.encode(HardStateRecord(), counter: 0)
+        for number in 0..<HardStateFormat.copies {
+            let offset = Int(HardStateFormat.copyOffset(number))
+            bytes.replaceSubrange(offset..<(offset + copy.count), with: copy)
+        }
+        try logIO { () throws(FileError) in try fileSystem.replace(path, with: bytes) }
+    }
+
+    private init(_ file: any File, wasCreated: Bool) {
+        self.file = file
+        self.wasCreated = wasCreated
+        let copies = (0..<HardStateFormat.copies).map { HardState.readCopy(file, $0) }
+        let newest = copies.compactMap { $0 }.max { $0.counter < $1.counter }
+        record = newest?.record ?? HardStateRecord()
+        counter = newest?.counter ?? 0
+        if copies[0] == nil, copies[1] == nil { record.isVoteTrusted = false }
+        let pages = (0..<HardStateFormat.pageSlots).compactMap { HardState.readPage(file, $0) }
+        foundPage = pages.max { $0.counter < $1.counter }
+        pageCounter = foundPage?.counter ?? 0
+    }
+
+    private static func readCopy(_ file: any File, _ number: Int)
+        -> (record: HardStateRecord, counter: UInt64)?
+    {
+        readSector(file, HardStateFormat.copyOffset(number)) { bytes throws(DecodingError) in
+            let (record, counter) = try HardStateFormat.decodeCopy(bytes)
+            return (record: record, counter: counter)
+        }
+    }
+
+    private static func readPage(_ file: any File, _ slot: Int) -> VolatilePage? {
+        readSector(file, HardStateFormat.pageOffset(slot)) { bytes throws(DecodingError) in
+            try HardStateFormat.decodePage(bytes)
+        }
+    }
+
+    /// Nil for a sector that is unreadable, in the cache and on the medium.
+    private static func readSector<R>(
+        _ file: any File, _ offset: UInt64, _ decode: ([UInt8]) throws(DecodingError) -> R
+    ) -> R? {
+        for fromMedium in [false, true] {
+            let bytes = try? file.readBytes(
+                at: offset, count: HardStateFormat.sectorBytes, fromMedium: fromMedium)
+            if let bytes, let value = try? decode(bytes) { return value }
+        }
+        return nil
+    }
+
+    // MARK: Changes
+
+    /// Durable when it returns: the node may vote, campaign or answer by it.
+    package func saveVote(term: Term, vote: MemberID) throws(EngineError) {
+        try update { record in
+            invariant(term >= record.term, "a term goes back")
+            invariant(
+                term > record.term || record.vote == .none || record.vote == vote,
+                "a second vote in term \(term)")
+            record.term = term
+            record.vote = vote
+        }
+    }
+
+    /// Durable when it returns: frames above `cut` of an epoch below `epoch` are no more.
+    func recordCut(_ cut: Position, epoch: UInt32) throws(EngineError) {
+        try update { record in
+            invariant(epoch > record.epoch, "a log epoch goes back")
+            record.cut = cut.index
+            record.cutTerm = cut.term
+            record.epoch = epoch
+        }
+    }
+
+    /// The hard state was lost together with what this node promised.
+    package func distrustVote() throws(EngineError) {
+        try update { $0.isVoteTrusted = false }
+    }
+
+    /// The cluster has admitted this node again (or it is a cluster of one).
+    package func restoreVoteTrust() throws(EngineError) {
+        try update { $0.isVoteTrusted = true }
+    }
+
+    private func update(_ change: (inout HardStateRecord) -> Void) throws(EngineError) {
+        try lock.withLock { () throws(EngineError) in
+            if let poison { throw .poisoned(reason: poison) }
+            var changed = record
+            change(&changed)
+            let bytes = HardStateFormat.encode(changed, counter: counter + 1)
+            do throws(FileError) {
+                try file.writeAll(bytes, at: HardStateFormat.copyOffset(0))
+                try file.writeAll(bytes, at: HardStateFormat.copyOffset(1))
+                try file.sync()
+                // From here on the change holds. The rest may reach the medium any time later.
+                try file.writeAll(bytes, at: HardStateFormat.copyOffset(2))
+                try file.writeAll(bytes, at: HardStateFormat.copyOffset(3))
+            } catch {
+                poison = error.description
+                throw .poisoned(reason: error.description)
+            }
+            counter += 1
+            record = changed
+        }
+    }
+
+    // MARK: The volatile page
+
+    /// Leaves a hint, unsynced, that the log is durable through `position`. The slots take turns,
+    /// so a torn write costs one hint. A failure costs no more either, hence is not reported.
+    func noteDurable(_ position: Position, epoch: UInt32) {
+        lock.withLock {
+            pageCounter += 1
+            let page = VolatilePage(position: position, epoch: epoch, counter: pageCounter)
+            let slot = Int(pageCounter % UInt64(HardStateFormat.pageSlots))
+            try? file.writeAll(
+                HardStateFormat.encode(page), at: HardStateFormat.pageOffset(slot))
+        }
+    }
+}

@@ -1,0 +1,119 @@
+// Filling holes by content. Entry k+1 names entry k by checksum, so a lost entry may come from any
+// peer, before and without a leader; a run of them is fetched backwards. Mended entries wait in
+// memory, readable, until their segment is whole; then the segment is written anew beside the old
+// file and takes its name.
+
+extension Log {
+    /// Takes an entry of a hole (`holes`): the one at a hole's `upper` if its checksum is known,
+    /// else the one at `lower`. Refuses any other content with `.invalid`.
+    package func mend(_ entry: Entry) throws(EngineError) {
+        try checkUsable()
+        guard let hole = lock.withLock({ holeList.hole(containing: entry.index) }) else {
+            throw .invalid(reason: "entry \(entry.index) is not missing")
+        }
+        try check(entry, fits: hole)
+        let value = entry.header.kind == .settings ? try Log.settings(in: entry) : nil
+        let segment = lock.withLock { () -> LogSegment? in
+            mended[entry.index] = entry
+            if hole.checksum != nil {
+                holeList.fillUpper(entry.index, previous: entry.header.previous)
+            } else {
+                holeList.fillLower(entry.index)
+            }
+            terms.place(entry.term, at: entry.index)
+            if let value { settings.insert(value, at: entry.index) }
+            if entry.index == lastPosition.index {
+                lastPosition = entry.position
+                isLastKnown = true
+            }
+            let segment = segments[segmentNumber(holding: entry.index)]
+            return holeList.intersects(segment.first, segment.last) ? nil : segment
+        }
+        if let segment { try rewrite(segment) }
+    }
+
+    private func check(_ entry: Entry, fits hole: LogHole) throws(EngineError) {
+        let before = entry.index == hole.lower ? position(at: entry.index - 1) : nil
+        if let checksum = hole.checksum {
+            guard entry.index == hole.upper, entry.header.checksum == checksum else {
+                throw .invalid(
+                    reason: "entry \(entry.index) is not the one missing at \(hole.upper)")
+            }
+            // Both sides verify and yet do not fit together: nobody may decide that automatically.
+            if let before, before.checksum != entry.header.previous {
+                throw .corrupt(
+                    file: directory, reason: "entry \(before.index) is of another history")
+            }
+            return
+        }
+        guard let before, before.checksum == entry.header.previous else {
+            throw .invalid(reason: "entry \(entry.index) does not continue the hash chain")
+        }
+        let last = lock.withLock { lastPosition }
+        if entry.index == last.index, last.term != .zero, entry.term != last.term {
+            throw .invalid(reason: "entry \(entry.index) is not of term \(last.term)")
+        }
+    }
+
+    // MARK: Writing a segment anew
+
+    /// Replaces a segment's file by one that holds all of its entries. Recovery may have had to
+    /// count entries of several segments as one; the rule cuts them apart again.
+    private func rewrite(_ segment: LogSegment) throws(EngineError) {
+        let isActive = !segment.isSealed
+        if isActive { writer?.releaseMapping() }
+        let rebuild = SegmentRebuild(
+            self, segment,
+            settings: segment.header?.settings ?? settings.before(segment.first))
+        let damaged = try rebuild.run(try loadedOffsets(segment), mended)
+        if let damaged {
+            // A hole that nobody had read yet: this one waits in memory until that is filled too.
+            lock.withLock {
+                holeList.insert(
+                    LogHole(lower: damaged.index, upper: damaged.index, checksum: damaged.checksum))
+            }
+            return
+        }
+        do throws(FileError) { try rebuild.takeNames() } catch {
+            throw poisoned(error.description)
+        }
+        adopt(rebuild.pieces, insteadOf: segment)
+        if isActive { try continueIn(rebuild) }
+    }
+
+    private func adopt(_ pieces: [LogSegment], insteadOf segment: LogSegment) {
+        dirty.removeAll { $0 === segment }
+        lock.withLock {
+            guard let place = segments.firstIndex(where: { $0 === segment }) else {
+                brokenInvariant("a rewritten segment is not in the log")
+            }
+            segments.replaceSubrange(place...place, with: pieces)
+            mended = mended.filter { $0.key < segment.first || $0.key > segment.last }
+            layout += 1
+        }
+    }
+
+    private func continueIn(_ rebuild: SegmentRebuild) throws(EngineError) {
+        writer = nil
+        isRuleKnown = true
+        guard let last = rebuild.pieces.last, !last.isSealed else { return }
+        rule = rebuild.rule
+        writer = try logIO { () throws(FileError) in try SegmentWriter(last, options) }
+    }
+}
+
+extension TermRuns {
+    /// Counts in an entry that was missing between others.
+    mutating func place(_ term: Term, at index: LogIndex) {
+        guard self.term(at: index) != term else { return }
+        var all = runs
+        if let same = all.firstIndex(where: { $0.term == term && $0.first > index }) {
+            all[same].first = index
+        } else {
+            let place = all.firstIndex { $0.first > index } ?? all.count
+            all.insert(TermRun(term: term, first: index), at: place)
+        }
+        self = TermRuns()
+        append(all)
+    }
+}

@@ -1,0 +1,241 @@
+// Reading entries back, from any thread beside the appender. Where entries stand is looked up under
+// the lock; the bytes are read without it and prove themselves: each entry's checksum and index are
+// verified. Bytes that fail while the layout changed meanwhile are looked up again; else they are
+// read once more from the medium, and what fails there too is a hole.
+
+extension Log {
+    /// Where the next entries are.
+    private enum Place {
+        case memory(Entry)
+        case unloaded(LogSegment)
+        /// `end` is where the last of the frames ends, or a little later.
+        case file(any File, from: LogIndex, offsets: [UInt64], end: UInt64, layout: UInt64)
+    }
+
+    /// Entries from `start` on, in order, at least one if there is any, about `maxBytes` at most.
+    /// Ends before a hole; a hole at `start` throws `.logHole`. Empty above the last entry.
+    package func entries(from start: LogIndex, maxBytes: Int) throws(EngineError) -> [Entry] {
+        var result: [Entry] = []
+        var next = start
+        var budget = maxBytes
+        while result.isEmpty || budget > 0 {
+            do throws(EngineError) {
+                guard let place = try place(of: next, budget, isFirst: result.isEmpty) else {
+                    break
+                }
+                let part = try read(place)
+                result += part
+                budget -= part.reduce(0) { $0 + $1.encoded.count }
+                if let last = part.last { next = last.index + 1 }
+            } catch {
+                guard result.isEmpty else { break }
+                throw error
+            }
+        }
+        return result
+    }
+
+    /// The entry's place in the chain; nil outside the log and in a hole. Also answers for the
+    /// entry just before the first, if that is known. Reads the entry, unless it is the last one.
+    package func position(at index: LogIndex) -> Position? {
+        let known: Position? = lock.withLock {
+            if index == lastPosition.index { return isLastKnown ? lastPosition : nil }
+            let before = segments.first?.header?.previous
+            return before?.index == index && index < firstLocked ? before : nil
+        }
+        if let known { return known }
+        guard index > .zero, index <= last.index else { return nil }
+        guard let entry = try? entries(from: index, maxBytes: 1).first, entry.index == index else {
+            return nil
+        }
+        return entry.position
+    }
+
+    // MARK: Looking up
+
+    private func place(of start: LogIndex, _ budget: Int, isFirst: Bool) throws(EngineError)
+        -> Place?
+    {
+        try lock.withLock { () throws(EngineError) in
+            guard start <= lastPosition.index else { return nil }
+            guard start >= firstLocked else { throw .logTrimmed(first: firstLocked) }
+            let number = segmentNumber(holding: start)
+            var segment = segments[number]
+            var index = start
+            if index >= segment.next {
+                // Indexes that were skipped.
+                guard number + 1 < segments.count else { return nil }
+                segment = segments[number + 1]
+                index = segment.first
+            }
+            if !mended.isEmpty, let entry = mended[index] { return .memory(entry) }
+            guard let offsets = segment.offsets else { return .unloaded(segment) }
+            useClock += 1
+            segment.lastUse = useClock
+            return try run(in: segment, offsets, Int(index - segment.first), budget, isFirst)
+        }
+    }
+
+    /// The last segment that starts at or below `index`.
+    func segmentNumber(holding index: LogIndex) -> Int {
+        var low = 0
+        var high = segments.count
+        while low < high {
+            let middle = (low + high) / 2
+            if segments[middle].first <= index { low = middle + 1 } else { high = middle }
+        }
+        invariant(low > 0, "no segment starts at or below \(index)")
+        return low - 1
+    }
+
+    private func run(
+        in segment: LogSegment, _ offsets: [UInt64], _ start: Int, _ budget: Int, _ isFirst: Bool
+    ) throws(EngineError) -> Place? {
+        let from = segment.first + UInt64(start)
+        guard start < offsets.count, offsets[start] != OffsetTable.missing else {
+            throw .logHole(from)
+        }
+        var stop = start
+        var end = offsets[start]
+        while stop < offsets.count, offsets[stop] != OffsetTable.missing {
+            if stop > start, !mended.isEmpty, mended[segment.first + UInt64(stop)] != nil { break }
+            let nextEnd = endOfFrame(stop, offsets, segment.end)
+            let size = nextEnd - offsets[start]
+            // Both are offsets inside one file, hence far below Int.max.
+            if Int(size) > budget, stop > start || !isFirst { break }
+            end = nextEnd
+            stop += 1
+        }
+        guard stop > start else { return nil }
+        return .file(
+            segment.file, from: from, offsets: Array(offsets[start..<stop]), end: end,
+            layout: layout)
+    }
+
+    private func endOfFrame(_ place: Int, _ offsets: [UInt64], _ end: UInt64) -> UInt64 {
+        var next = place + 1
+        while next < offsets.count {
+            if offsets[next] != OffsetTable.missing { return offsets[next] }
+            next += 1
+        }
+        return end
+    }
+
+    // MARK: Reading
+
+    private func read(_ place: Place) throws(EngineError) -> [Entry] {
+        switch place {
+        case .memory(let entry): return [entry]
+        case .unloaded(let segment):
+            _ = try loadedOffsets(segment)
+            return []
+        case .file(let file, let from, let offsets, let end, let layout):
+            let entries = Log.read(file, from, offsets, end)
+            if !entries.isEmpty { return entries }
+            try reportDamage(at: from, layout)
+            return []
+        }
+    }
+
+    /// The entries that verify, up to the first that does not.
+    private static func read(
+        _ file: any File, _ from: LogIndex, _ offsets: [UInt64], _ end: UInt64
+    ) -> [Entry] {
+        guard let start = offsets.first else { return [] }
+        let bytes = (try? file.readBytes(at: start, count: Int(end - start))) ?? []
+        var entries: [Entry] = []
+        entries.reserveCapacity(offsets.count)
+        for (number, offset) in offsets.enumerated() {
+            let index = from + UInt64(number)
+            let body = Int(offset - start) + LogFrame.size
+            if let entry = Log.entry(in: bytes, at: body, index) {
+                entries.append(entry)
+                continue
+            }
+            let next = number + 1 < offsets.count ? offsets[number + 1] : end
+            let again = try? file.readBytes(
+                at: offset, count: Int(next - offset), fromMedium: true)
+            guard let again, let entry = Log.entry(in: again, at: LogFrame.size, index) else {
+                break
+            }
+            entries.append(entry)
+        }
+        return entries
+    }
+
+    private static func entry(in bytes: [UInt8], at body: Int, _ index: LogIndex) -> Entry? {
+        let header = bytes.withUnsafeBytes { raw -> EntryHeader? in
+            guard raw.count >= body + EntryHeader.size else { return nil }
+            return try? EntryHeader(parsing: UnsafeRawBufferPointer(rebasing: raw[body...]))
+        }
+        guard let header, header.index == index else { return nil }
+        let end = body + EntryHeader.size + Int(header.length)
+        guard end <= bytes.count else { return nil }
+        return try? Entry(decoding: Array(bytes[body..<end]))
+    }
+
+    /// Returns if the log changed since the entry was looked up; else the entry is a hole now.
+    private func reportDamage(at index: LogIndex, _ seen: UInt64) throws(EngineError) {
+        let checksum = checksumByNext(of: index)
+        let isStale = lock.withLock {
+            guard layout == seen else { return true }
+            holeList.insert(LogHole(lower: index, upper: index, checksum: checksum))
+            return false
+        }
+        if !isStale { throw .logHole(index) }
+    }
+
+    /// What the entry behind `index` calls its predecessor.
+    private func checksumByNext(of index: LogIndex) -> Digest128? {
+        let last = lock.withLock { (lastPosition, isLastKnown) }
+        if index == last.0.index { return last.1 ? last.0.checksum : nil }
+        guard let place = try? place(of: index + 1, 0, isFirst: true) else { return nil }
+        switch place {
+        case .memory(let entry): return entry.header.previous
+        case .unloaded: return nil
+        case .file(let file, let from, let offsets, let end, _):
+            return Log.read(file, from, offsets, end).first?.header.previous
+        }
+    }
+
+    // MARK: Offset tables
+
+    /// The segment's offsets, from memory, its footer, or by walking its frames.
+    func loadedOffsets(_ segment: LogSegment) throws(EngineError) -> [UInt64] {
+        let (held, file, seen) = lock.withLock { (segment.offsets, segment.file, layout) }
+        if let held { return held }
+        var offsets = SegmentFooter.readOffsets(file)
+        if offsets?.count != segment.count { offsets = try walk(segment) }
+        guard let offsets else { throw .corrupt(file: segment.path, reason: "no offset table") }
+        lock.withLock {
+            guard layout == seen else { return }
+            segment.offsets = offsets
+            useClock += 1
+            segment.lastUse = useClock
+            evictTables()
+        }
+        return offsets
+    }
+
+    private func walk(_ segment: LogSegment) throws(EngineError) -> [UInt64] {
+        let rules = LogScan.Rules(
+            group: group, cut: logIndexLimit, cutTerm: .zero, epoch: 0, countsCommit: false)
+        let before = Position(term: .zero, index: segment.first - 1, checksum: .zero)
+        var scan = LogScan(after: before, isChainKnown: false, rules: rules)
+        let window = try logIO { () throws(FileError) in try SegmentWindow(segment.file) }
+        var offsets = scan.scan(
+            window, first: segment.first, header: segment.header, bound: segment.last
+        ).offsets
+        let lost = segment.count - offsets.count
+        offsets += [UInt64](repeating: OffsetTable.missing, count: max(lost, 0))
+        return offsets
+    }
+
+    /// Keeps the tables of the sealed segments that were read last.
+    private func evictTables() {
+        let loaded = segments.filter { $0.isSealed && $0.offsets != nil }
+        guard loaded.count > options.cachedTables else { return }
+        let oldest = loaded.min { $0.lastUse < $1.lastUse }
+        oldest?.offsets = nil
+    }
+}

@@ -1,0 +1,437 @@
+// Opening a log after anything: a crash between any two steps of an append, a seal, a rewind or a
+// trim; torn writes in any order; rot. Segments above the last flushed one are read whole and
+// judged entry by entry; older ones are history and only looked up.
+//
+// D is the highest position that a returned sync is known to have covered. What is bad or missing
+// at or below D was promised, so it is a hole that peers fill. From the first bad entry above D on,
+// the log is torn: cut. Before the log is used, what lies above D is written and synced again
+// (after a failed sync the page cache lies), and then `state` records (last, new epoch).
+
+extension Log {
+    /// A segment while it is being judged.
+    private struct Found {
+        var segment: LogSegment
+        var scan = LogScan.Segment()
+    }
+
+    func recover(_ known: LogBase) throws(EngineError) -> LogRecovery {
+        var report = LogRecovery(
+            last: lastPosition, durable: .zero, holes: [], tornBytes: 0, endedEarly: false,
+            events: [])
+        try logIO { () throws(FileError) in try fileSystem.createDirectory(directory) }
+        var (found, doomed) = try findSegments(&report)
+        if hardState.wasCreated, !found.isEmpty {
+            report.events.append("hard state was missing beside a log: this node's vote is lost")
+            try hardState.distrustVote()
+        }
+        let start = lastPosition.index + 1
+        let split = found.lastIndex { $0.segment.first <= start } ?? 0
+        var recent = Array(found[split...])
+        found.removeLast(found.count - split)
+
+        var scan = try scanAll(&recent)
+        if scan.last.index < lastPosition.index {
+            // All of it is history, and it does not reach the last flushed entry.
+            doomed += (found + recent).map(\.segment)
+            (found, recent) = ([], [])
+            scan = LogScan(after: lastPosition, isChainKnown: true, rules: rules)
+        }
+        scan.note(
+            LogScan.Claim(
+                term: lastPosition.term, index: lastPosition.index,
+                checksum: lastPosition.checksum),
+            epoch: rules.epoch)
+        if let page = hardState.foundPage {
+            let claim = LogScan.Claim(
+                term: page.position.term, index: page.position.index,
+                checksum: page.position.checksum)
+            scan.note(claim, epoch: page.epoch)
+        }
+        report.durable = scan.claim.index
+        guard scan.claim.index < scan.expected + LogScan.gapMax else {
+            throw .corrupt(
+                file: directory,
+                reason: "entries up to \(scan.claim.index) were stored and are gone")
+        }
+        decide(scan)
+        doomed += try keep(&recent, scan, &report)
+        doomed += keepHistory(found, before: recent.first?.segment.first ?? nextIndex, &report)
+        report.last = lastPosition
+        report.holes = holeList.holes.filter { $0.upper > base.index }
+        report.endedEarly = known.highestIndex > lastPosition.index
+        try finish(recent.map(\.segment), doomed, durable: report.durable, scan.epochSeen)
+        return report
+    }
+
+    private var rules: LogScan.Rules {
+        let record = hardState.current
+        return LogScan.Rules(
+            group: group, cut: record.cut, cutTerm: record.cutTerm, epoch: record.epoch,
+            countsCommit: options.sync == .always)
+    }
+
+    // MARK: Finding
+
+    /// Segments by first index, and those that a rewind had already removed.
+    private func findSegments(_ report: inout LogRecovery) throws(EngineError) -> (
+        [Found], doomed: [LogSegment]
+    ) {
+        var found: [Found] = []
+        var doomed: [LogSegment] = []
+        let record = hardState.current
+        for name in try logIO({ () throws(FileError) in try fileSystem.list(directory) }) {
+            let path = directory + "/" + name
+            if name.hasSuffix(".new") {
+                try logIO { () throws(FileError) in try fileSystem.unlink(path) }
+            } else if path == sparePath {
+                spare = .ready
+            } else if let first = LogSegment.firstIndex(ofFile: name) {
+                let segment = try openSegment(first, path, &report)
+                if let header = segment.header, first > record.cut, header.epoch < record.epoch {
+                    doomed.append(segment)
+                } else {
+                    found.append(Found(segment: segment))
+                }
+            }
+        }
+        return (found, doomed)
+    }
+
+    private func openSegment(_ first: LogIndex, _ path: String, _ report: inout LogRecovery)
+        throws(EngineError) -> LogSegment
+    {
+        let file = try logIO { () throws(FileError) in try fileSystem.open(path, .write) }
+        let bytes = (try? file.readBytes(at: 0, count: SegmentHeader.size)) ?? []
+        var header = bytes.withUnsafeBytes { try? SegmentHeader(decoding: $0) }
+        if let found = header, found.first == first {
+            guard found.group == group, found.genesis == genesis else {
+                throw .identity(reason: "\(path) belongs to another cluster or group")
+            }
+        } else {
+            // Of the file's life before it was recycled, torn or rotten.
+            header = nil
+        }
+        if header == nil { report.events.append("\(path): header unreadable, made anew") }
+        return LogSegment(
+            first: first, path: path, file: file, header: header, offsets: [], count: 0,
+            end: UInt64(SegmentHeader.size), isSealed: false)
+    }
+
+    // MARK: Reading
+
+    private func scanAll(_ recent: inout [Found]) throws(EngineError) -> LogScan {
+        var scan = scanStart(recent.first?.segment)
+        for number in recent.indices {
+            let segment = recent[number].segment
+            if segment.first > scan.expected, isSkip(to: segment, scan.last, number, recent) {
+                scan.skip(to: segment.first)
+            }
+            let next = number + 1 < recent.count ? recent[number + 1].segment.first : nil
+            let window = try logIO { () throws(FileError) in try SegmentWindow(segment.file) }
+            recent[number].scan = scan.scan(
+                window, first: segment.first, header: segment.header, bound: next.map { $0 - 1 })
+        }
+        return scan
+    }
+
+    /// Where the first segment continues: at the last flushed entry, or somewhere below it.
+    private func scanStart(_ segment: LogSegment?) -> LogScan {
+        guard let segment, segment.first <= lastPosition.index else {
+            return LogScan(after: lastPosition, isChainKnown: true, rules: rules)
+        }
+        if let header = segment.header {
+            var scan = LogScan(
+                after: header.previous, isChainKnown: header.previous.checksum != .zero,
+                rules: rules)
+            scan.skip(to: segment.first)
+            return scan
+        }
+        let unknown = Position(term: .zero, index: segment.first - 1, checksum: .zero)
+        return LogScan(after: unknown, isChainKnown: false, rules: rules)
+    }
+
+    /// The indexes before `segment` were skipped, not lost: its header or the footer before says
+    /// so.
+    private func isSkip(
+        to segment: LogSegment, _ last: Position, _ number: Int, _ recent: [Found]
+    ) -> Bool {
+        if let header = segment.header, header.previous == last { return true }
+        guard number > 0,
+            let summary = SegmentFooter.readSummary(recent[number - 1].segment.file)
+        else { return false }
+        return summary.next == segment.first && summary.last == last
+    }
+
+    // MARK: Deciding
+
+    /// Sets the log's end, its holes and its history, in memory.
+    private func decide(_ scan: LogScan) {
+        let durable = scan.claim
+        terms = scan.runs
+        for change in scan.settings { settings.append(change.settings, at: change.index) }
+        var end = scan.last
+        var isKnown = true
+        for hole in scan.missing {
+            if hole.upper <= durable.index {
+                holeList.insert(hole)
+                continue
+            }
+            let cut = max(durable.index, hole.lower - 1)
+            if cut >= hole.lower {
+                holeList.insert(
+                    LogHole(lower: hole.lower, upper: cut, checksum: durable.checksum))
+            }
+            (end, isKnown) = self.end(at: cut, durable, scan)
+            break
+        }
+        if durable.index >= scan.expected, end.index == scan.last.index {
+            holeList.insert(
+                LogHole(
+                    lower: scan.expected, upper: durable.index, checksum: durable.checksum))
+            (end, isKnown) = self.end(at: durable.index, durable, scan)
+        }
+        terms.truncate(after: end.index)
+        settings.truncate(after: end.index)
+        lastPosition = end
+        isLastKnown = isKnown
+        nextIndex = end.index + 1
+    }
+
+    /// The position at the cut: of the entry found there (its checksum follows in `keep`), or the
+    /// one promised.
+    private func end(at cut: LogIndex, _ durable: LogScan.Claim, _ scan: LogScan) -> (
+        Position, isKnown: Bool
+    ) {
+        if cut == base.index { return (base, true) }
+        if let skip = scan.skips.first(where: { $0.after.index < cut && cut < $0.to }) {
+            return (skip.after, true)
+        }
+        let isPromise = cut == durable.index
+        let term = isPromise && durable.term != .zero ? durable.term : scan.runs.term(at: cut)
+        let checksum = isPromise ? durable.checksum : nil
+        return (
+            Position(term: term ?? base.term, index: cut, checksum: checksum ?? .zero),
+            checksum != nil
+        )
+    }
+
+    // MARK: Keeping
+
+    /// Gives each recent segment the entries that the log keeps; returns those above its end.
+    private func keep(_ recent: inout [Found], _ scan: LogScan, _ report: inout LogRecovery)
+        throws(EngineError) -> [LogSegment]
+    {
+        let beyond = recent.filter { $0.segment.first > lastPosition.index }
+        report.tornBytes += beyond.reduce(0) { $0 + $1.scan.end - UInt64(SegmentHeader.size) }
+        let doomed = beyond.map(\.segment)
+        recent.removeAll { $0.segment.first > lastPosition.index }
+        if let start = holeList.holes.first?.lower, start <= lastPosition.index,
+            (recent.first?.segment.first ?? nextIndex) > start
+        {
+            recent.insert(Found(segment: try createMissing(at: start)), at: 0)
+        }
+        for number in recent.indices {
+            let bound = number + 1 < recent.count ? recent[number + 1].segment.first - 1 : nil
+            try fill(&recent[number], through: bound, &report)
+        }
+        segments = recent.map(\.segment)
+        return doomed
+    }
+
+    /// The first entries are promised and their file is gone: an empty one takes their place.
+    private func createMissing(at first: LogIndex) throws(EngineError) -> LogSegment {
+        let path = directory + "/" + LogSegment.fileName(first)
+        let file = try logIO { () throws(FileError) in
+            try fileSystem.open(path, .createOrWrite)
+        }
+        return LogSegment(
+            first: first, path: path, file: file, header: nil, offsets: [], count: 0,
+            end: UInt64(SegmentHeader.size), isSealed: false)
+    }
+
+    private func fill(_ found: inout Found, through bound: LogIndex?, _ report: inout LogRecovery)
+        throws(EngineError)
+    {
+        let segment = found.segment
+        var last = bound ?? lastPosition.index
+        if let bound, bound > lastHeld(found), holeList.hole(containing: bound) == nil {
+            // The indexes up to the next segment were skipped.
+            last = lastHeld(found)
+        }
+        var offsets = found.scan.offsets
+        let wanted = Int(last + 1 - segment.first)
+        if offsets.count > wanted { offsets.removeLast(offsets.count - wanted) }
+        offsets += [UInt64](repeating: OffsetTable.missing, count: wanted - offsets.count)
+        segment.offsets = offsets
+        segment.count = wanted
+        segment.isSealed = bound != nil
+        let measure = try SegmentMeasure(
+            segment.file, offsets,
+            settings: segment.header?.settings ?? settings.before(segment.first))
+        segment.end = measure.end
+        if bound == nil {
+            report.tornBytes += found.scan.end - measure.end
+            if let position = measure.last, position.index == lastPosition.index {
+                lastPosition = position
+                isLastKnown = true
+            }
+        }
+    }
+
+    private func lastHeld(_ found: Found) -> LogIndex {
+        found.segment.first + UInt64(found.scan.offsets.count) - 1
+    }
+
+    /// Takes over the flushed segments that connect to `next`; returns those that do not.
+    private func keepHistory(_ found: [Found], before next: LogIndex, _ report: inout LogRecovery)
+        -> [LogSegment]
+    {
+        var expected = next
+        var runs: [[TermRun]] = []
+        var doomed: [LogSegment] = []
+        for segment in found.reversed().map(\.segment) {
+            let summary = doomed.isEmpty ? summarize(segment, next: expected, &report) : nil
+            guard let summary, summary.next == expected else {
+                doomed.append(segment)
+                continue
+            }
+            segment.offsets = nil
+            segment.count = Int(summary.last.index + 1 - segment.first)
+            segment.end = summary.end
+            segment.isSealed = true
+            segments.insert(segment, at: 0)
+            runs.append(summary.termRuns)
+            expected = segment.first
+        }
+        var all = TermRuns()
+        for part in runs.reversed() { all.append(part) }
+        all.append(terms.runs)
+        terms = all
+        return doomed
+    }
+
+    /// From the footer, else by walking the frames.
+    private func summarize(
+        _ segment: LogSegment, next: LogIndex, _ report: inout LogRecovery
+    ) -> SegmentSummary? {
+        if let summary = SegmentFooter.readSummary(segment.file), summary.first == segment.first,
+            summary.last.index - segment.first < UInt64(Int32.max)
+        {
+            return summary
+        }
+        report.events.append("\(segment.path): footer unreadable, segment read whole")
+        guard let window = try? SegmentWindow(segment.file) else { return nil }
+        let before = Position(term: .zero, index: segment.first - 1, checksum: .zero)
+        let rules = LogScan.Rules(
+            group: group, cut: logIndexLimit, cutTerm: .zero, epoch: 0, countsCommit: false)
+        var scan = LogScan(after: before, isChainKnown: false, rules: rules)
+        let result = scan.scan(
+            window, first: segment.first, header: segment.header, bound: next - 1)
+        guard scan.last.index + 1 == next, !result.offsets.isEmpty else { return nil }
+        return SegmentSummary(
+            first: segment.first, last: scan.last, next: next, end: result.end,
+            termRuns: scan.runs.runs)
+    }
+
+    // MARK: Finishing, on disk
+
+    /// Makes the decision durable, then the log's content.
+    private func finish(
+        _ recent: [LogSegment], _ doomed: [LogSegment], durable: LogIndex, _ epochSeen: UInt32
+    ) throws(EngineError) {
+        epoch = max(hardState.current.epoch, epochSeen) + 1
+        let newestFirst = doomed.sorted { $0.first > $1.first }
+        try logIO { () throws(FileError) in
+            for segment in newestFirst { try fileSystem.unlink(segment.path) }
+        }
+        for segment in recent where segment !== recent.last || segment.header == nil {
+            try repair(segment)
+        }
+        try markActiveSealed(recent.last)
+        try reopenActive()
+        for segment in recent where segment.last > durable {
+            try logIO { () throws(FileError) in try rewriteFrames(of: segment, above: durable) }
+            if !dirty.contains(where: { $0 === segment }) { dirty.append(segment) }
+        }
+        isDirectoryDirty = true
+        _ = try sync()
+        // Not before: older frames could stand again where ones below the cut were not durable yet.
+        // Until now the previous record rules them out.
+        try hardState.recordCut(lastPosition, epoch: epoch)
+    }
+
+    /// `reopenActive` leaves a sealed segment alone if it ends by the rule; whether the last one
+    /// was sealed is for the rule to say, not for a footer that a rewind may have left.
+    private func markActiveSealed(_ segment: LogSegment?) throws(EngineError) {
+        guard let segment, let offsets = segment.offsets, let header = segment.header else {
+            return
+        }
+        let measure = try SegmentMeasure(segment.file, offsets, settings: header.settings)
+        guard measure.endsHere, segment.last == lastPosition.index else { return }
+        segment.isSealed = true
+        try repair(segment)
+    }
+
+    /// A header and, for a whole sealed segment, a footer that say what was found.
+    private func repair(_ segment: LogSegment) throws(EngineError) {
+        let place = segments.firstIndex { $0 === segment } ?? 0
+        if segment.header == nil {
+            try makeHeader(segment, place)
+        }
+        guard segment.isSealed, let offsets = segment.offsets, let tail = offsets.last,
+            tail != OffsetTable.missing
+        else { return }
+        let next = place + 1 < segments.count ? segments[place + 1].first : nextIndex
+        let last = try SegmentMeasure(
+            segment.file, offsets.suffix(1), settings: settings.before(segment.first)
+        ).last
+        guard let last else { return }
+        let summary = SegmentFooter.readSummary(segment.file)
+        if summary?.last == last, summary?.next == next, summary?.end == segment.end,
+            SegmentFooter.readOffsets(segment.file) == offsets
+        {
+            return
+        }
+        try logIO { () throws(FileError) in try writeFooter(segment, last: last, next: next) }
+        dirty.append(segment)
+    }
+
+    private func makeHeader(_ segment: LogSegment, _ place: Int) throws(EngineError) {
+        let unknown = Position(term: .zero, index: segment.first - 1, checksum: .zero)
+        var previous: Position?
+        if place > 0 {
+            previous = position(at: segments[place - 1].last)
+        } else if segment.first.rawValue == base.index.rawValue + 1 {
+            previous = base
+        }
+        let header = SegmentHeader(
+            group: group, epoch: oldestEpoch(segment), genesis: genesis, first: segment.first,
+            previous: previous ?? unknown, settings: settings.before(segment.first))
+        try logIO { () throws(FileError) in try segment.file.writeAll(header.encoded(), at: 0) }
+        segment.header = header
+        dirty.append(segment)
+    }
+
+    /// What a header made anew may say without ruling out frames that count.
+    private func oldestEpoch(_ segment: LogSegment) -> UInt32 {
+        let offset = segment.offsets?.first { $0 != OffsetTable.missing }
+        guard let offset, let window = try? SegmentWindow(segment.file) else { return 0 }
+        return window.frame(at: offset, first: segment.first)?.epoch ?? 0
+    }
+
+    /// Puts the same bytes in place again, so that the sync that follows really writes them.
+    private func rewriteFrames(of segment: LogSegment, above durable: LogIndex) throws(FileError) {
+        if let header = segment.header { try segment.file.writeAll(header.encoded(), at: 0) }
+        let skipped = durable < segment.first ? 0 : Int(durable + 1 - segment.first)
+        let offsets = segment.offsets?.dropFirst(skipped) ?? []
+        guard var offset = offsets.first(where: { $0 != OffsetTable.missing }) else { return }
+        // Through the footer of a sealed segment; an active one is cut at its last frame's group.
+        let end = try segment.file.size()
+        while offset < end {
+            let piece = Int(min(end - offset, 1 << 20))
+            try segment.file.writeAll(
+                try segment.file.readBytes(at: offset, count: piece), at: offset)
+            offset += UInt64(piece)
+        }
+    }
+}

@@ -1,0 +1,100 @@
+// A segment file read by itself, for `martlet log dump|verify`: recovery's own scan, without a cut,
+// a base or neighbours. It judges nothing that needs them: whether a missing entry was promised and
+// whether a tail is torn or rotten is only known when the whole log is opened.
+
+package struct SegmentInspection: Sendable {
+    /// One entry that counts, verified.
+    package struct Item: Sendable {
+        package var header: EntryHeader
+        package var payload: [UInt8]
+        /// Of its frame in the file.
+        package var offset: UInt64
+        package var epoch: UInt32
+        /// What the node had durable when it wrote the frame.
+        package var durable: LogIndex
+    }
+
+    /// Nil if the header is sound.
+    package private(set) var headerDamage: String?
+    package private(set) var first: LogIndex?
+    package private(set) var last: Position?
+    package private(set) var count = 0
+    package private(set) var holes: [LogHole] = []
+    package private(set) var end: UInt64 = 0
+    package private(set) var size: UInt64 = 0
+    package private(set) var hasLeftovers = false
+
+    /// Nothing is missing between the first and the last entry.
+    package var isWhole: Bool { headerDamage == nil && holes.isEmpty }
+
+    /// Calls `each` for the entries in order until it returns false. Without a sound header the
+    /// first index is taken from the file's name.
+    package static func inspect(_ file: any File, _ each: (Item) -> Bool) throws(EngineError)
+        -> SegmentInspection
+    {
+        let window = try logIO { () throws(FileError) in try SegmentWindow(file) }
+        var result = SegmentInspection()
+        result.size = window.size
+        let header = result.readHeader(window)
+        guard let first = header?.first ?? index(ofName: file.path) else {
+            throw .corrupt(file: file.path, reason: result.headerDamage ?? "not a log segment")
+        }
+        let before = Position(term: .zero, index: first - 1, checksum: .zero)
+        var scan = LogScan(
+            after: header?.previous ?? before, isChainKnown: header != nil,
+            rules: LogScan.Rules(
+                group: header?.group ?? 0, cut: .zero, cutTerm: .zero, epoch: 0,
+                countsCommit: false))
+        if header != nil { scan.skip(to: first) }
+        let segment = scan.scan(window, first: first, header: header, bound: nil)
+        result.holes = scan.missing
+        result.end = segment.end
+        result.hasLeftovers = segment.hasLeftovers
+        result.deliver(segment, window, first, each)
+        return result
+    }
+
+    private mutating func readHeader(_ window: SegmentWindow) -> SegmentHeader? {
+        guard let bytes = window.bytes(at: 0, count: SegmentHeader.size) else {
+            headerDamage = "the file has only \(window.size) bytes"
+            return nil
+        }
+        do throws(DecodingError) {
+            return try SegmentHeader(decoding: bytes)
+        } catch {
+            headerDamage = error.description
+            return nil
+        }
+    }
+
+    private mutating func deliver(
+        _ segment: LogScan.Segment, _ window: SegmentWindow, _ firstIndex: LogIndex,
+        _ each: (Item) -> Bool
+    ) {
+        var wantsMore = true
+        for offset in segment.offsets where offset != OffsetTable.missing {
+            guard let frame = window.frame(at: offset, first: firstIndex),
+                let bytes = window.bytes(
+                    at: offset + UInt64(LogFrame.size), count: Int(frame.length)),
+                let header = EntryHeader(ifIntact: bytes)
+            else { continue }
+            count += 1
+            if first == nil { first = header.index }
+            last = Position(term: header.term, index: header.index, checksum: header.checksum)
+            guard wantsMore else { continue }
+            wantsMore = each(
+                Item(
+                    header: header, payload: [UInt8](bytes[EntryHeader.size...]), offset: offset,
+                    epoch: frame.epoch, durable: frame.durableIndex))
+        }
+    }
+
+    /// "<first index, 16 hex>.seg".
+    private static func index(ofName path: String) -> LogIndex? {
+        let name = path.split(separator: "/").last ?? ""
+        guard name.utf8.count == 20, name.hasSuffix(".seg"),
+            let value = UInt64(name.prefix(16), radix: 16), value > 0
+        else { return nil }
+        return LogIndex(value)
+    }
+}

@@ -1,0 +1,292 @@
+// Torn or rotten, stale or live: the cases that were found on paper, one test each.
+import Engine
+import Testing
+
+@Suite struct LogRecoveryTests {
+    @Test func aTornTailIsCutAndNothingSyncedWithIt() throws {
+        let rig = try LogRig()
+        let synced = try rig.append(5)
+        let unsynced = try rig.append(3, sync: false)
+        try rig.rotEntry(unsynced[1], in: 1)
+        try rig.kill()
+        #expect(rig.recovery.holes.isEmpty)
+        #expect(rig.recovery.tornBytes > 0)
+        #expect(try rig.all().headers == (synced + unsynced.prefix(1)).headers)
+    }
+
+    @Test(arguments: [true, false])
+    func rotAtOrBelowWhatWasSyncedIsAHole(_ losesLength: Bool) throws {
+        let rig = try LogRig(segmentBytes: 1 << 20)
+        let stored = try rig.append(9)
+        try rig.append(1)
+        if losesLength {
+            try rig.rotFrame(stored[3], in: 1)
+        } else {
+            try rig.rotEntry(stored[3], in: 1)
+        }
+        try rig.kill()
+        let hole = try #require(rig.recovery.holes.first)
+        // A lost length takes the rest of its group along.
+        let upper: UInt64 = losesLength ? 9 : 4
+        #expect(hole.lower == LogIndex(4) && hole.upper == LogIndex(upper))
+        #expect(hole.checksum == stored[Int(upper) - 1].header.checksum)
+        #expect(rig.log.last.index == LogIndex(10))
+        #expect(try rig.all().indexes == [1, 2, 3])
+        #expect(throws: EngineError.self) {
+            try rig.log.entries(from: LogIndex(4), maxBytes: 10)
+        }
+        #expect(rig.log.position(at: LogIndex(4)) == nil)
+    }
+
+    @Test func theLastSyncedGroupIsPromisedByTheVolatilePage() throws {
+        let rig = try LogRig()
+        let stored = try rig.append(3)
+        for entry in stored { try rig.rotEntry(entry, in: 1) }
+        try rig.kill()
+        #expect(
+            rig.recovery.holes == [
+                LogHole(
+                    lower: LogIndex(1), upper: LogIndex(3), checksum: stored[2].header.checksum)
+            ])
+        // It votes with the position it promised.
+        #expect(rig.log.last == stored[2].position)
+        for entry in stored.reversed() { try rig.log.mend(entry) }
+        #expect(try rig.all().headers == stored.headers)
+    }
+
+    @Test func anEntrysCommitCountsAsPromised() throws {
+        let rig = try LogRig()
+        let stored = try rig.append(4, sync: false, commit: 3)
+        try rig.rotEntry(stored[1], in: 1)
+        try rig.kill()
+        #expect(rig.recovery.holes.map(\.lower) == [LogIndex(2)])
+        #expect(rig.log.last == stored[3].position)
+    }
+
+    @Test func writeBackOrderInverted() throws {
+        let rig = try LogRig()
+        let synced = try rig.append(2)
+        let early = try rig.append(1, sync: false)
+        _ = try rig.append(1, sync: false)
+        // The later entry reached the medium, the earlier one did not.
+        let offset = UInt64(try rig.frameOffset(early[0], in: rig.path(1)))
+        rig.fileSystem.tear(rig.path(1), offset..<(offset + 232))
+        try rig.kill()
+        #expect(rig.recovery.holes.isEmpty)
+        #expect(try rig.all().headers == synced.headers)
+    }
+
+    @Test func unsyncedSingleNodeLaterPageOnDiskEarlierNot() throws {
+        let rig = try LogRig(sync: .never, segmentBytes: 1 << 20)
+        let stored = try rig.append(60, bytes: 400, sync: false)
+        let offset = UInt64(try rig.frameOffset(stored[20], in: rig.path(1)))
+        rig.fileSystem.tear(rig.path(1), offset..<(offset + 4096))
+        try rig.kill()
+        #expect(rig.recovery.holes.isEmpty)
+        #expect(try rig.all().headers == stored.prefix(20).map(\.header))
+        let more = try rig.append(3, term: 2, sync: false)
+        try rig.kill()
+        #expect(try rig.all().headers == stored.prefix(20).map(\.header) + more.headers)
+    }
+
+    @Test func tornTailCutRewrittenFirstNewFrameRots() throws {
+        let rig = try LogRig(segmentBytes: 1 << 20)
+        let synced = try rig.append(3)
+        let torn = try rig.append(4, sync: false)
+        let image = try rig.raw(rig.path(1))
+        try rig.rotEntry(torn[0], in: 1)
+        try rig.kill()
+        #expect(rig.log.last == synced[2].position)
+        let fresh = try rig.append(1, term: 2)
+        // The old frames stand behind the new one again, as if the cut had not reached the medium.
+        let behind = try rig.frameOffset(fresh[0], in: rig.path(1)) + 512
+        try rig.poke(rig.path(1), at: behind, Array(image[behind...]))
+        try rig.rotFrame(fresh[0], in: 1)
+        try rig.kill()
+        #expect(
+            rig.recovery.holes == [
+                LogHole(
+                    lower: LogIndex(4), upper: LogIndex(4), checksum: fresh[0].header.checksum)
+            ])
+        #expect(rig.log.last == fresh[0].position)
+        try rig.log.mend(fresh[0])
+        #expect(try rig.all().headers == (synced + fresh).headers)
+    }
+
+    @Test func failedSyncProcessRestartedPageCacheClean() throws {
+        let rig = try LogRig()
+        let synced = try rig.append(2)
+        rig.fileSystem.failNextSync(rig.path(1))
+        #expect(throws: EngineError.self) { try rig.append(2) }
+        try rig.kill()
+        // The page cache still shows them: from now on they count, so they must be on the medium.
+        let shown = try rig.all()
+        #expect(shown.count == 4)
+        try rig.powerCut()
+        #expect(try rig.all().headers == shown.headers)
+        #expect(shown.prefix(2).map(\.header) == synced.headers)
+        #expect(rig.recovery.holes.isEmpty)
+    }
+
+    @Test func aFailedSyncOfTheDirectoryTakesNoSegmentAlong() throws {
+        let rig = try LogRig()
+        try rig.append(5, bytes: 1000)
+        rig.fileSystem.failNextSync(LogRig.directory)
+        #expect(throws: EngineError.self) { try rig.append(1) }
+        try rig.kill()
+        let shown = try rig.all()
+        try rig.append(1)
+        try rig.powerCut()
+        #expect(try rig.all().prefix(shown.count).map(\.header) == shown.headers)
+        #expect(rig.log.last.index == LogIndex(UInt64(shown.count + 1)))
+    }
+
+    @Test(arguments: [1, 9] as [UInt64])
+    func staleEntriesInARecycledFile(_ staleTerm: UInt64) throws {
+        // A file of another life of this log, with entries of the same indexes.
+        let other = try LogRig(segmentBytes: 1 << 20)
+        try other.append(30, term: staleTerm, bytes: 300)
+        let image = try other.raw(other.path(1))
+
+        let rig = try LogRig()
+        let stored = try rig.append(5, term: 3, bytes: 1000)
+        try rig.poke(LogRig.directory + "/spare", at: 0, image)
+        try rig.kill()
+        let more = try rig.append(2, term: 3, bytes: 200)
+        #expect(!rig.fileSystem.exists(LogRig.directory + "/spare"))
+        try rig.kill()
+        #expect(try rig.all().headers == (stored + more).headers)
+        // Not even when the header and the first new frame are lost.
+        let first = try rig.segmentFirsts().last!
+        rig.fileSystem.flip(rig.path(first), 40)
+        try rig.rotFrame(more[0], in: first)
+        try rig.kill()
+        #expect(rig.log.last == more[1].position)
+        #expect(rig.recovery.holes.allSatisfy { $0.upper <= more[1].index })
+        #expect(try rig.all().headers == stored.headers)
+        for entry in more.reversed() where !(try rig.all().headers.contains(entry.header)) {
+            if rig.log.holes.contains(where: { $0.upper == entry.index }) {
+                try rig.log.mend(entry)
+            }
+        }
+        #expect(try rig.all().headers == (stored + more).headers)
+    }
+
+    @Test func aRecycledFilesOwnStaleEntriesOfThisLog() throws {
+        let rig = try LogRig()
+        let stored = try rig.append(12, term: 1, bytes: 1000)
+        let firsts = try rig.segmentFirsts()
+        rig.base.position = stored[Int(firsts[1]) - 2].position
+        try rig.log.trim(through: rig.base.position.index)
+        try rig.append(3, term: 2, bytes: 1000)
+        let last = try rig.append(1, term: 2, bytes: 900)
+        for _ in 0..<3 { try rig.kill() }
+        #expect(rig.log.last == last[0].position)
+        #expect(rig.recovery.holes.isEmpty)
+    }
+
+    @Test func aLostSegmentFileIsAHole() throws {
+        let rig = try LogRig()
+        let stored = try rig.append(16, bytes: 1000)
+        let firsts = try rig.segmentFirsts()
+        #expect(firsts == [1, 6, 11, 16])
+        for first in [6, 11] as [UInt64] {
+            try rig.fileSystem.unlink(rig.path(first))
+        }
+        try rig.fileSystem.syncDirectory(LogRig.directory)
+        try rig.kill()
+        #expect(
+            rig.recovery.holes == [
+                LogHole(
+                    lower: LogIndex(6), upper: LogIndex(15), checksum: stored[14].header.checksum)
+            ])
+        for entry in stored[5..<15].reversed() { try rig.log.mend(entry) }
+        #expect(try rig.all().headers == stored.headers)
+        #expect(try rig.segmentFirsts() == firsts)
+        try rig.powerCut()
+        #expect(try rig.all().headers == stored.headers)
+        #expect(rig.recovery.holes.isEmpty)
+    }
+
+    @Test func aLostFirstSegmentIsAHoleToo() throws {
+        let rig = try LogRig()
+        let stored = try rig.append(8, bytes: 1000)
+        try rig.fileSystem.unlink(rig.path(1))
+        try rig.kill()
+        #expect(rig.recovery.holes.map(\.upper) == [LogIndex(5)])
+        for entry in stored[..<5].reversed() { try rig.log.mend(entry) }
+        try rig.kill()
+        #expect(rig.recovery.holes.isEmpty)
+        #expect(try rig.all().headers == stored.headers)
+    }
+
+    @Test func theWholeLogLostKeepsItsPromise() throws {
+        let rig = try LogRig()
+        let stored = try rig.append(8, bytes: 1000)
+        for first in try rig.segmentFirsts() { try rig.fileSystem.unlink(rig.path(first)) }
+        try rig.kill()
+        #expect(rig.log.last == stored[7].position)
+        #expect(rig.log.holes.map(\.lower) == [LogIndex(1)])
+        // The tail may go on before the hole is mended.
+        let more = try rig.append(1, bytes: 10)
+        for entry in stored.reversed() { try rig.log.mend(entry) }
+        #expect(try rig.all().headers == (stored + more).headers)
+        #expect(try rig.segmentFirsts() == [1, 6])
+        try rig.powerCut()
+        #expect(try rig.all().headers == (stored + more).headers)
+    }
+
+    @Test func everyByteFlippedIsDetectedOrHarmless() throws {
+        let rig = try LogRig(segmentBytes: 1 << 20)
+        let stored = try rig.append(3, bytes: 30) + rig.append(2, bytes: 30)
+        let size = try rig.raw(rig.path(1)).count
+        for offset in 0..<min(size, 1700) {
+            let copy = try LogRig(afterPowerCutOf: rig)
+            copy.fileSystem.flip(copy.path(1), UInt64(offset), mask: 0x41)
+            try copy.kill()
+            #expect(copy.log.last == stored[4].position)
+            var seen = try copy.all()
+            for hole in copy.log.holes {
+                var index = hole.upper
+                while index >= hole.lower {
+                    try copy.log.mend(stored[Int(index.rawValue) - 1])
+                    index = index - 1
+                }
+            }
+            seen = try copy.all()
+            #expect(seen.headers == stored.headers, "byte \(offset)")
+        }
+    }
+
+    @Test func rotBetweenOpensIsFoundByReading() throws {
+        let rig = try LogRig(segmentBytes: 1 << 20)
+        let stored = try rig.append(6)
+        try rig.rotEntry(stored[2], in: 1)
+        #expect {
+            try rig.log.entries(from: LogIndex(3), maxBytes: 1000)
+        } throws: { error in
+            guard case .logHole(let index) = error as? EngineError else { return false }
+            return index == LogIndex(3)
+        }
+        #expect(
+            rig.log.holes == [
+                LogHole(
+                    lower: LogIndex(3), upper: LogIndex(3), checksum: stored[2].header.checksum)
+            ])
+        let impostor = LogRig.entry(after: stored[1].position, salt: 1)
+        #expect(throws: EngineError.self) { try rig.log.mend(impostor) }
+        try rig.log.mend(stored[2])
+        #expect(rig.log.holes.isEmpty)
+        let more = try rig.append(1)
+        #expect(try rig.all().headers == (stored + more).headers)
+    }
+
+    @Test func aFlippedPageCacheIsNoHole() throws {
+        let rig = try LogRig()
+        let stored = try rig.append(3)
+        let offset = try rig.frameOffset(stored[1], in: rig.path(1))
+        rig.fileSystem.flip(rig.path(1), UInt64(offset + 140), onMedium: false)
+        #expect(try rig.all().headers == stored.headers)
+        #expect(rig.log.holes.isEmpty)
+    }
+}

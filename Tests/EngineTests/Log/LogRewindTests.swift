@@ -1,0 +1,166 @@
+// Truncation of an uncommitted suffix, and everything that can come back from behind it.
+import Engine
+import Testing
+
+@Suite struct LogRewindTests {
+    @Test(arguments: [LogSyncPolicy.always, .never])
+    func aTruncationIsFinalAndTheLogGoesOn(_ policy: LogSyncPolicy) throws {
+        let rig = try LogRig(sync: policy)
+        let stored = try rig.append(20, bytes: 600)
+        for (cut, term) in [(15, 2), (14, 3), (7, 4), (3, 5), (0, 6)] as [(Int, UInt64)] {
+            try rig.log.truncate(after: LogIndex(UInt64(cut)))
+            #expect(rig.log.last.index == LogIndex(UInt64(cut)))
+            #expect(try rig.all().headers == stored.prefix(cut).map(\.header))
+            #expect(rig.log.durable.index <= LogIndex(UInt64(cut)))
+            let copy = try LogRig(afterPowerCutOf: rig)
+            if policy == .always {
+                #expect(try copy.all().headers == stored.prefix(cut).map(\.header))
+            }
+            let more = try rig.append(2, term: term, bytes: 300)
+            try rig.kill()
+            #expect(try rig.all().headers == stored.prefix(cut).map(\.header) + more.headers)
+            try rig.log.truncate(after: LogIndex(UInt64(cut)))
+        }
+    }
+
+    /// Stale frames put back behind new ones, as a truncation of the file that was lost would.
+    @Test(arguments: [1, 9] as [UInt64])
+    func staleEntriesBehindATruncation(_ staleTerm: UInt64) throws {
+        let rig = try LogRig(segmentBytes: 1 << 20)
+        let kept = try rig.append(3)
+        try rig.append(1, term: staleTerm, bytes: 300)
+        try rig.append(5, term: staleTerm, bytes: 300)
+        let image = try rig.raw(rig.path(1))
+        try rig.log.truncate(after: LogIndex(3))
+        try rig.poke(rig.path(1), at: 0, image)
+        // Nothing new yet: the record alone rules them out.
+        try rig.kill()
+        #expect(try rig.all().headers == kept.headers)
+        #expect(rig.recovery.holes.isEmpty)
+
+        try rig.poke(rig.path(1), at: 0, image)
+        let term = max(staleTerm == 9 ? 2 : 3, 1) as UInt64
+        let fresh = try rig.append(1, term: term, bytes: 300)
+        let behind = try rig.frameOffset(fresh[0], in: rig.path(1)) + 512
+        try rig.poke(rig.path(1), at: behind, Array(image[behind...]))
+        try rig.kill()
+        #expect(try rig.all().headers == (kept + fresh).headers)
+        #expect(rig.recovery.holes.isEmpty)
+    }
+
+    @Test func rotAboveATruncation() throws {
+        let rig = try LogRig(segmentBytes: 1 << 20)
+        let stored = try rig.append(4) + rig.append(4)
+        let image = try rig.raw(rig.path(1))
+        try rig.log.truncate(after: LogIndex(5))
+        try rig.poke(rig.path(1), at: 0, image)
+        // What was promised above the cut is not any more: damage there is no hole.
+        try rig.rotEntry(stored[6], in: 1)
+        try rig.rotEntry(stored[5], in: 1)
+        try rig.kill()
+        #expect(rig.recovery.holes.isEmpty)
+        #expect(try rig.all().headers == stored.prefix(5).map(\.header))
+    }
+
+    @Test func volatilePageFromBeforeARewind() throws {
+        let rig = try LogRig(segmentBytes: 1 << 20)
+        try rig.append(8)
+        let state = try rig.fileSystem.open(LogRig.statePath, .write)
+        let pages = try [4, 5].map { try state.readBytes(at: $0 * 65536, count: 512) }
+        try rig.log.truncate(after: LogIndex(3))
+        for (slot, page) in pages.enumerated() {
+            try state.writeAll(page, at: UInt64(slot + 4) * 65536)
+        }
+        try rig.kill()
+        #expect(rig.recovery.holes.isEmpty)
+        #expect(rig.log.last.index == LogIndex(3))
+    }
+
+    @Test func restartLongAfterARewind() throws {
+        let rig = try LogRig()
+        let kept = try rig.append(6, bytes: 500)
+        try rig.append(9, term: 1, bytes: 500)
+        try rig.log.truncate(after: LogIndex(6))
+        var more: [Entry] = []
+        for _ in 0..<20 { more += try rig.append(2, term: 2, bytes: 400) }
+        try rig.kill()
+        #expect(try rig.all().headers == (kept + more).headers)
+        try rig.powerCut()
+        #expect(try rig.all().headers == (kept + more).headers)
+        #expect(rig.recovery.holes.isEmpty)
+    }
+
+    @Test(arguments: [false, true])
+    func crashBetweenAnyTwoStepsOfARewindAcrossASegmentBoundary(_ losesPower: Bool) throws {
+        var steps = 0
+        var isDone = false
+        while !isDone {
+            for seed in 1...(losesPower ? 6 : 1) as ClosedRange<UInt64> {
+                let rig = try LogRig(seed: seed * 31)
+                let stored = try rig.append(4, bytes: 900) + rig.append(12, bytes: 900)
+                #expect(try rig.segmentFirsts().count >= 3)
+                rig.fileSystem.stop(after: steps)
+                do {
+                    try rig.log.truncate(after: LogIndex(3))
+                    isDone = true
+                } catch {}
+                if losesPower { try rig.powerCut() } else { try rig.kill() }
+                let count = Int(rig.log.last.index.rawValue)
+                #expect(count >= 3)
+                #expect(rig.recovery.holes.isEmpty)
+                #expect(try rig.all().headers == stored.prefix(count).map(\.header))
+                if isDone { #expect(count == 3) }
+                // Whichever way it went, the log works and stays.
+                let more = try rig.append(7, term: 2, bytes: 900)
+                try rig.powerCut()
+                #expect(
+                    try rig.all().headers == stored.prefix(count).map(\.header) + more.headers)
+            }
+            steps += 1
+        }
+        #expect(steps > 5)
+    }
+
+    @Test func crashBetweenAnyTwoStepsOfAnOpenThatFinishesARewind() throws {
+        var steps = 0
+        var isDone = false
+        while !isDone {
+            let rig = try LogRig(seed: UInt64(steps) + 5)
+            let stored = try rig.append(16, bytes: 900)
+            rig.fileSystem.stop(after: 3)  // copies 0 and 1 and their sync
+            #expect(throws: EngineError.self) { try rig.log.truncate(after: LogIndex(3)) }
+            rig.fileSystem.powerCut()
+            rig.fileSystem.stop(after: steps)
+            do {
+                try rig.open()
+                isDone = true
+            } catch {}
+            try rig.powerCut()
+            #expect(rig.recovery.holes.isEmpty)
+            #expect(try rig.all().headers == stored.prefix(3).map(\.header))
+            let more = try rig.append(7, term: 2, bytes: 900)
+            try rig.powerCut()
+            #expect(try rig.all().headers == stored.prefix(3).map(\.header) + more.headers)
+            steps += 1
+        }
+        #expect(steps > 5)
+    }
+
+    @Test func appendsAfterAPowerCutOfTheRewindsNeighbours() throws {
+        // The first segment outgrows the name of the one that was unlinked; that name must not
+        // return.
+        for seed in 1...8 as ClosedRange<UInt64> {
+            let rig = try LogRig(seed: seed)
+            let kept = try rig.append(3, bytes: 900)
+            try rig.append(6, bytes: 900)
+            try rig.log.truncate(after: LogIndex(3))
+            let small = try rig.append(6, term: 2, bytes: 50)
+            try rig.log.truncate(after: LogIndex(8))
+            let more = try rig.append(1, term: 3, bytes: 50)
+            try rig.powerCut()
+            #expect(
+                try rig.all().headers
+                    == kept.headers + small.prefix(5).map(\.header) + more.headers)
+        }
+    }
+}

@@ -1,0 +1,74 @@
+// Random rot under a random log: whatever is damaged, nothing wrong is ever served, every promised
+// entry is there or a hole, and a peer's copies make the log whole again.
+import Engine
+import Testing
+
+@Suite struct LogRotTests {
+    @Test func rotIsMendedFromAPeer() throws {
+        for seed in 1...60 as ClosedRange<UInt64> {
+            var random = SeededRandom(seed: seed)
+            let rig = try LogRig(seed: seed, segmentBytes: random.oneIn(2) ? 4096 : 1 << 20)
+            var stored = try grow(rig, &random, term: 1)
+            if random.oneIn(2) {
+                let cut = 1 + random.below(stored.count)
+                try rig.log.truncate(after: LogIndex(UInt64(cut)))
+                stored.removeLast(stored.count - cut)
+                stored += try grow(rig, &random, term: 2)
+            }
+            for _ in 0..<3 {
+                try damage(rig, &random)
+                try rig.kill()
+                #expect(rig.log.last == stored.last?.position, "seed \(seed)")
+                if random.oneIn(2) { stored += try grow(rig, &random, term: 3) }
+                try mendAll(rig, stored, "seed \(seed)")
+                #expect(try rig.all().headers == stored.headers, "seed \(seed)")
+                let copy = try LogRig(afterPowerCutOf: rig)
+                #expect(copy.recovery.holes.isEmpty, "seed \(seed)")
+                #expect(try copy.all().headers == stored.headers, "seed \(seed)")
+            }
+        }
+    }
+
+    private func grow(_ rig: LogRig, _ random: inout SeededRandom, term: UInt64) throws -> [Entry] {
+        var result: [Entry] = []
+        for _ in 0..<(1 + random.below(8)) {
+            result += try rig.append(
+                1 + random.below(4), term: max(term, rig.log.last.term.rawValue),
+                bytes: random.below(1500), salt: UInt8(random.below(256)))
+        }
+        return result
+    }
+
+    /// Flips bytes, zeroes ranges, removes files.
+    private func damage(_ rig: LogRig, _ random: inout SeededRandom) throws {
+        for _ in 0..<(1 + random.below(4)) {
+            let firsts = try rig.segmentFirsts()
+            guard !firsts.isEmpty else { return }
+            let path = rig.path(firsts[random.below(firsts.count)])
+            let size = UInt64(try rig.raw(path).count)
+            let start = random.next() % max(size, 1)
+            switch random.below(8) {
+            case 0: try rig.fileSystem.unlink(path)
+            case 1...3: rig.fileSystem.tear(path, start..<min(size, start + 1500))
+            default: rig.fileSystem.flip(path, start, mask: UInt8(1 + random.below(255)))
+            }
+        }
+    }
+
+    /// Asks for what the log says it lacks, as the fetch from a peer does.
+    private func mendAll(_ rig: LogRig, _ peer: [Entry], _ place: String) throws {
+        for _ in 0..<10_000 {
+            guard let hole = rig.log.holes.first else {
+                // Damage that only reading finds.
+                _ = try rig.all()
+                if rig.log.holes.isEmpty { return }
+                continue
+            }
+            let wanted = hole.checksum == nil ? hole.lower : hole.upper
+            let entry = peer[Int(wanted.rawValue) - 1]
+            if let checksum = hole.checksum { #expect(entry.header.checksum == checksum) }
+            try rig.log.mend(entry)
+        }
+        Issue.record("\(place): the holes never close: \(rig.log.holes)")
+    }
+}
