@@ -1,0 +1,136 @@
+// A position in one table, forward and reverse. Holds one block pinned; moving within it allocates
+// nothing. After a throw the cursor is invalid and may be positioned again.
+
+package final class TableCursor: EntryCursor {
+    private let reader: TableReader
+    private let io: ReadIO
+    private let fillCache: Bool
+    private var pinned: PinnedBlock?
+    private var ordinal = 0
+    private var position = 0
+    private var block = DataBlock.none
+    private var entry = DataBlock.Entry.none
+    private var firstKey = UnsafeRawBufferPointer(start: nil, count: 0)
+    /// Where keys that share a prefix with the block's first key are put together.
+    private var assembled: UnsafeMutableRawBufferPointer
+    /// So many leading bytes of `assembled` equal the first key's.
+    private var assembledShared = 0
+
+    package private(set) var isValid = false
+
+    init(_ reader: TableReader, _ io: ReadIO, fillCache: Bool) {
+        self.reader = reader
+        self.io = io
+        self.fillCache = fillCache
+        assembled = .allocate(byteCount: 256, alignment: 16)
+    }
+
+    deinit {
+        pinned?.release()
+        assembled.deallocate()
+    }
+
+    package var key: UnsafeRawBufferPointer {
+        invariant(isValid, "an invalid table cursor was read")
+        if entry.shared == 0 { return entry.suffix }
+        return UnsafeRawBufferPointer(
+            start: assembled.baseAddress, count: entry.shared + entry.suffix.count)
+    }
+    package var trailer: Trailer { entry.trailer }
+    package var value: UnsafeRawBufferPointer { entry.value }
+
+    private var blockTotal: Int { reader.leafList.dataCount }
+
+    package func seekToFirst() throws(EngineError) {
+        guard try enter(0) else { return }
+        move(to: 0)
+    }
+
+    package func seekToLast() throws(EngineError) {
+        guard try enter(blockTotal - 1) else { return }
+        move(to: block.count - 1)
+    }
+
+    package func seek(_ key: UnsafeRawBufferPointer, _ trailer: Trailer) throws(EngineError) {
+        isValid = false
+        guard blockTotal > 0 else { return }
+        guard try enter(try reader.index(io).find(key, trailer)) else { return }
+        let found = block.lowerBound(key, trailer)
+        if found < block.count { return move(to: found) }
+        // The separator lies behind the block's last entry: the next block starts behind the key.
+        guard try enter(ordinal + 1) else { return }
+        move(to: 0)
+    }
+
+    package func seekBefore(_ key: UnsafeRawBufferPointer) throws(EngineError) {
+        isValid = false
+        guard blockTotal > 0 else { return }
+        let newest = Trailer(rawValue: .max)
+        let found = try reader.index(io).find(key, newest)
+        if found >= blockTotal { return try seekToLast() }
+        guard try enter(found) else { return }
+        let bound = block.lowerBound(key, newest)
+        if bound > 0 { return move(to: bound - 1) }
+        guard try enter(ordinal - 1) else { return }
+        move(to: block.count - 1)
+    }
+
+    package func next() throws(EngineError) {
+        invariant(isValid, "an invalid table cursor was moved")
+        if position + 1 < block.count { return move(to: position + 1) }
+        guard try enter(ordinal + 1) else { return }
+        move(to: 0)
+    }
+
+    package func previous() throws(EngineError) {
+        invariant(isValid, "an invalid table cursor was moved")
+        if position > 0 { return move(to: position - 1) }
+        guard try enter(ordinal - 1) else { return }
+        move(to: block.count - 1)
+    }
+
+    /// Pins block `target`; false, and invalid, if there is none.
+    private func enter(_ target: Int) throws(EngineError) -> Bool {
+        isValid = false
+        guard target >= 0, target < blockTotal else { return false }
+        if pinned != nil, ordinal == target { return true }
+        pinned?.release()
+        pinned = nil
+        let next = try reader.pin(target, io, fillCache: fillCache)
+        pinned = next
+        ordinal = target
+        block = DataBlock(next.block.bytes)
+        firstKey = block.firstKey
+        assembledShared = 0
+        return true
+    }
+
+    @inline(__always)
+    private func move(to index: Int) {
+        position = index
+        entry = block.entry(index)
+        isValid = true
+        if entry.shared > 0 { assemble() }
+    }
+
+    private func assemble() {
+        let shared = entry.shared
+        let suffix = entry.suffix
+        if assembled.count < shared + suffix.count { grow(shared + suffix.count) }
+        guard let target = assembled.baseAddress, let first = firstKey.baseAddress else { return }
+        if shared > assembledShared {
+            (target + assembledShared).copyMemory(
+                from: first + assembledShared, byteCount: shared - assembledShared)
+        }
+        assembledShared = shared
+        if let source = suffix.baseAddress, !suffix.isEmpty {
+            (target + shared).copyMemory(from: source, byteCount: suffix.count)
+        }
+    }
+
+    private func grow(_ size: Int) {
+        assembled.deallocate()
+        assembled = .allocate(byteCount: max(size, 1024), alignment: 16)
+        assembledShared = 0
+    }
+}

@@ -1,0 +1,154 @@
+// One table file as this node has it: where its blocks lie, and loading one block with every check.
+// Knows nothing of caches and never asks anybody for help: what is wrong is said in `BlockDamage`
+// (for a block) or `damage` (for header, block map and footer, which are local and rebuildable).
+//
+// Immutable after init, so any thread may load.
+
+/// Why a block cannot be read off this file.
+struct BlockDamage: Error {
+    var reason: String
+}
+
+final class TableFile: @unchecked Sendable {
+    // @unchecked: immutable after init; `File` is Sendable.
+    let file: any File
+    let id: TableID
+    let size: UInt64
+    /// Nil if the file header is damaged.
+    let header: TableLocalHeader?
+    /// The root that the footer claims; nil if the footer is damaged.
+    let claimedRoot: Digest128?
+    /// What is wrong with the parts that are not blocks.
+    let damage: [String]
+    /// Where block headers start, by ordinal; 0 where unknown.
+    private let offsets: [UInt64]
+    private let storedLengths: [UInt32]
+
+    var blockCount: Int { offsets.count }
+    var residentBytes: Int { offsets.count * TableFormat.mapEntryBytes }
+
+    /// `.tableLost` if the file cannot be this table at all; damage within it is no error here.
+    init(_ file: any File, id: TableID, fromMedium: Bool = false) throws(EngineError) {
+        var damage: [String] = []
+        do throws(FileError) { size = try file.size() } catch {
+            throw .tableLost(id, reason: error.description)
+        }
+        header = TableFile.readHeader(file, fromMedium, &damage)
+        if let header {
+            guard header.id == id else {
+                throw .tableLost(id, reason: "\(file.path) holds table \(header.id)")
+            }
+            guard header.keyEpoch == 0 else {
+                throw .tableLost(id, reason: "\(file.path) is encrypted; this build has no keys")
+            }
+        }
+        var map: BlockMap?
+        var root: Digest128?
+        do throws(BlockDamage) {
+            let footer = try TableFile.readFooter(file, size, fromMedium)
+            root = footer.root
+            map = try BlockMap(file, size, footer, fromMedium)
+        } catch {
+            damage.append(error.reason)
+        }
+        let found = map ?? BlockMap(walking: file, size, id, fromMedium)
+        self.file = file
+        self.id = id
+        self.damage = damage
+        claimedRoot = root
+        offsets = found.offsets
+        storedLengths = found.storedLengths
+    }
+
+    private static func readHeader(
+        _ file: any File, _ fromMedium: Bool, _ damage: inout [String]
+    ) -> TableLocalHeader? {
+        do {
+            return try TableImport.localHeader(file, fromMedium: fromMedium)
+        } catch {
+            damage.append(error.description)
+            return nil
+        }
+    }
+
+    private static func readFooter(
+        _ file: any File, _ size: UInt64, _ fromMedium: Bool
+    ) throws(BlockDamage) -> TableFooter {
+        let length = UInt64(TableFormat.footerBytes)
+        guard size >= length + UInt64(TableFormat.fileHeaderBytes) else {
+            throw BlockDamage(reason: "the file has only \(size) bytes")
+        }
+        do {
+            let bytes = try file.readBytes(
+                at: size - length, count: Int(length), fromMedium: fromMedium)
+            return try bytes.span.bytes.withUnsafeBytes { raw throws(DecodingError) in
+                try TableFooter(decoding: raw)
+            }
+        } catch {
+            throw BlockDamage(reason: "\(error)")
+        }
+    }
+
+    /// Loads block `ordinal` and checks header, checksum and digest. `length` is its canonical
+    /// length; nil (only for the leaf list) takes the header's, up to `limit`.
+    func load(
+        _ ordinal: BlockOrdinal, _ type: BlockType, length: Int?, limit: Int, digest: Digest128,
+        fromMedium: Bool
+    ) throws(BlockDamage) -> CachedBlock {
+        guard Int(ordinal.rawValue) < offsets.count, offsets[Int(ordinal.rawValue)] != 0 else {
+            throw BlockDamage(reason: "the file does not hold it")
+        }
+        let offset = offsets[Int(ordinal.rawValue)]
+        let total =
+            TableFormat.blockHeaderBytes + Int(storedLengths[Int(ordinal.rawValue)])
+        guard offset <= size, UInt64(total) <= size - offset else {
+            throw BlockDamage(reason: "it lies beyond the end of the file")
+        }
+        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: total, alignment: 16)
+        defer { buffer.deallocate() }
+        let got: Int
+        do throws(FileError) {
+            got =
+                fromMedium
+                ? try file.readFromMedium(at: offset, into: buffer)
+                : try file.read(at: offset, into: buffer)
+        } catch {
+            throw BlockDamage(reason: error.description)
+        }
+        guard got == total else { throw BlockDamage(reason: "the file ends within it") }
+        return try check(
+            UnsafeRawBufferPointer(buffer), ordinal, type, length: length, limit: limit, digest)
+    }
+
+    private func check(
+        _ bytes: UnsafeRawBufferPointer, _ ordinal: BlockOrdinal, _ type: BlockType, length: Int?,
+        limit: Int, _ digest: Digest128
+    ) throws(BlockDamage) -> CachedBlock {
+        guard let header = BlockHeader(decoding: bytes) else {
+            throw BlockDamage(reason: "its header is damaged")
+        }
+        guard header.type == type, header.ordinal == ordinal, header.table == id else {
+            throw BlockDamage(reason: "another block stands in its place")
+        }
+        let stored = UnsafeRawBufferPointer(rebasing: bytes[TableFormat.blockHeaderBytes...])
+        guard Int(header.storedLength) == stored.count,
+            Int(header.canonicalLength) == length ?? Int(header.canonicalLength),
+            Int(header.canonicalLength) <= limit
+        else { throw BlockDamage(reason: "its lengths are wrong") }
+        guard Checksum.crc32c(stored) == header.storedChecksum else {
+            throw BlockDamage(reason: "its checksum is wrong")
+        }
+        let block = CachedBlock(length: Int(header.canonicalLength))
+        guard header.codec.decode(stored, into: block.writable) else {
+            block.deallocate()
+            throw BlockDamage(reason: "it does not decode")
+        }
+        guard header.digest == digest,
+            TableFormat.digest(type, ordinal, block.canonical) == digest
+        else {
+            block.deallocate()
+            throw BlockDamage(reason: "its digest is wrong")
+        }
+        return block
+    }
+}

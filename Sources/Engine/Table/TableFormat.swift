@@ -1,0 +1,243 @@
+// Byte layout of a table file: file header, block headers, footer. docs/formats/table.md is the
+// specification; what is canonical (equal on every replica) and what is local is said there.
+//
+//   file header | (block header, stored bytes)… | block map | footer
+//
+// Everything here decodes bytes that may be damaged or hostile: decoders return nil or throw, and
+// lengths are bounded by the caller against the file and the table's record.
+
+enum BlockType: UInt8, Sendable, CaseIterable {
+    case data = 1
+    case index = 2
+    case filter = 3
+    case rangeTombstones = 4
+    case properties = 5
+    case leaves = 6
+}
+
+enum TableFormat {
+    static let version: UInt16 = 1
+    static let fileHeaderBytes = 128
+    static let blockHeaderBytes = 80
+    static let footerBytes = 80
+    static let mapEntryBytes = 12
+    /// "MLTTABLE" and "MLTFOOTR", "MLTB", read as little-endian numbers.
+    static let fileMagic: UInt64 = 0x454c_4241_5454_4c4d
+    static let footerMagic: UInt64 = 0x5254_4f4f_4654_4c4d
+    static let blockMagic: UInt32 = 0x4254_4c4d
+
+    /// Digest of a block: XXH3-128 over (type u8, zero ×3, ordinal u32, canonical length u64,
+    /// XXH3-128 of the canonical bytes: low u64, high u64).
+    static func digest(
+        _ type: BlockType, _ ordinal: BlockOrdinal, _ canonical: UnsafeRawBufferPointer
+    ) -> Digest128 {
+        let content = Digest128(of: canonical)
+        let place = UInt64(type.rawValue) | UInt64(ordinal.rawValue) << 32
+        let words = (
+            place.littleEndian, UInt64(canonical.count).littleEndian, content.low.littleEndian,
+            content.high.littleEndian
+        )
+        return withUnsafeBytes(of: words) { Digest128(of: $0) }
+    }
+}
+
+/// What a table file says of itself: facts of this node only.
+package struct TableLocalHeader: Hashable, Sendable {
+    package var id: TableID
+    /// Counts heals of the table on this node.
+    package var generation: UInt64
+    /// The codec that the file was written for; each block names its own.
+    package var codec: BlockCodec
+    /// Epoch of the node key that encrypts the file; 0 means it is not encrypted.
+    package var keyEpoch: UInt32
+
+    package init(id: TableID, generation: UInt64, codec: BlockCodec, keyEpoch: UInt32 = 0) {
+        self.id = id
+        self.generation = generation
+        self.codec = codec
+        self.keyEpoch = keyEpoch
+    }
+
+    func encoded() -> [UInt8] {
+        var writer = ByteWriter(capacity: TableFormat.fileHeaderBytes)
+        writer.write(TableFormat.fileMagic)
+        writer.write(TableFormat.version)
+        writer.write(UInt16(0))  // flags
+        writer.write(keyEpoch)
+        writer.write(id.index.rawValue)
+        writer.write(id.kind.rawValue)
+        writer.write(codec.rawValue)
+        writer.write(UInt8(0))  // parity scheme: none
+        writer.write(UInt8(0))
+        writer.write(id.ordinal)
+        writer.write(generation)
+        // The salt of the file's key (32 bytes), then reserved.
+        let checked = TableFormat.fileHeaderBytes - 4
+        writer.write(raw: [UInt8](repeating: 0, count: checked - writer.count))
+        writer.write(Checksum.crc32c(writer.bytes))
+        return writer.bytes
+    }
+
+    init(decoding bytes: UnsafeRawBufferPointer) throws(DecodingError) {
+        guard bytes.count >= TableFormat.fileHeaderBytes else {
+            throw DecodingError("the file header ends early")
+        }
+        var reader = ByteReader(bytes)
+        guard try reader.read(UInt64.self) == TableFormat.fileMagic else {
+            throw DecodingError("not a table file")
+        }
+        let checked = TableFormat.fileHeaderBytes - 4
+        let sum = bytes.loadUnaligned(fromByteOffset: checked, as: UInt32.self)
+        let body = UnsafeRawBufferPointer(rebasing: bytes[..<checked])
+        guard UInt32(littleEndian: sum) == Checksum.crc32c(body) else {
+            throw DecodingError("the file header's checksum")
+        }
+        let version = try reader.read(UInt16.self)
+        let flags = try reader.read(UInt16.self)
+        guard version == TableFormat.version, flags == 0 else {
+            throw DecodingError("table format \(version), flags \(flags) are not supported")
+        }
+        keyEpoch = try reader.read(UInt32.self)
+        let index = LogIndex(try reader.read(UInt64.self))
+        guard let kind = TableKind(rawValue: try reader.read(UInt8.self)),
+            let codec = BlockCodec(rawValue: try reader.read(UInt8.self))
+        else { throw DecodingError("the file header's table kind or codec") }
+        self.codec = codec
+        let parity = try reader.read(UInt8.self)
+        guard parity == 0 else { throw DecodingError("parity scheme \(parity)") }
+        _ = try reader.read(UInt8.self)
+        id = TableID(index: index, kind: kind, ordinal: try reader.read(UInt32.self))
+        generation = try reader.read(UInt64.self)
+    }
+}
+
+/// In front of each block's stored bytes.
+struct BlockHeader {
+    var type: BlockType
+    var codec: BlockCodec
+    var ordinal: BlockOrdinal
+    var table: TableID
+    var canonicalLength: UInt32
+    var storedLength: UInt32
+    var storedChecksum: UInt32
+    var digest: Digest128
+
+    init(
+        type: BlockType, codec: BlockCodec, ordinal: BlockOrdinal, table: TableID,
+        canonicalLength: UInt32, storedLength: UInt32, storedChecksum: UInt32, digest: Digest128
+    ) {
+        self.type = type
+        self.codec = codec
+        self.ordinal = ordinal
+        self.table = table
+        self.canonicalLength = canonicalLength
+        self.storedLength = storedLength
+        self.storedChecksum = storedChecksum
+        self.digest = digest
+    }
+
+    func encode(into writer: inout ByteWriter) {
+        let start = writer.count
+        writer.write(TableFormat.blockMagic)
+        writer.write(type.rawValue)
+        writer.write(codec.rawValue)
+        writer.write(UInt16(0))  // flags
+        writer.write(ordinal.rawValue)
+        writer.write(table.ordinal)
+        writer.write(table.index.rawValue)
+        writer.write(UInt32(table.kind.rawValue))
+        writer.write(canonicalLength)
+        writer.write(storedLength)
+        writer.write(storedChecksum)
+        writer.write(digest)
+        writer.write(Digest128.zero)  // the tag of an encrypted block
+        writer.write(UInt32(0))
+        let sum = writer.bytes.withUnsafeBytes { bytes in
+            Checksum.crc32c(UnsafeRawBufferPointer(rebasing: bytes[start...]))
+        }
+        writer.write(sum)
+    }
+
+    /// Nil if the bytes are not a block header of this format with a good checksum.
+    init?(decoding bytes: UnsafeRawBufferPointer) {
+        guard bytes.count >= TableFormat.blockHeaderBytes else { return nil }
+        func word(_ offset: Int) -> UInt32 {
+            UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
+        }
+        func wide(_ offset: Int) -> UInt64 {
+            UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
+        }
+        let checked = TableFormat.blockHeaderBytes - 4
+        guard word(0) == TableFormat.blockMagic,
+            word(checked) == Checksum.crc32c(UnsafeRawBufferPointer(rebasing: bytes[..<checked])),
+            let type = BlockType(rawValue: bytes[4]), let codec = BlockCodec(rawValue: bytes[5]),
+            bytes[6] == 0, bytes[7] == 0, word(24) <= 0xff,
+            let kind = TableKind(rawValue: bytes[24])
+        else { return nil }
+        self.type = type
+        self.codec = codec
+        ordinal = BlockOrdinal(word(8))
+        table = TableID(index: LogIndex(wide(16)), kind: kind, ordinal: word(12))
+        canonicalLength = word(28)
+        storedLength = word(32)
+        storedChecksum = word(36)
+        digest = Digest128(low: wide(40), high: wide(48))
+    }
+}
+
+/// The last bytes of the file: where the block map is, and the root, for tools without a manifest.
+struct TableFooter {
+    var blockCount: UInt32
+    var mapOffset: UInt64
+    var mapChecksum: UInt32
+    var root: Digest128
+
+    var mapBytes: UInt64 { UInt64(blockCount) * UInt64(TableFormat.mapEntryBytes) }
+
+    func encoded() -> [UInt8] {
+        var writer = ByteWriter(capacity: TableFormat.footerBytes)
+        writer.write(TableFormat.footerMagic)
+        writer.write(TableFormat.version)
+        writer.write(UInt16(0))  // flags
+        writer.write(blockCount)
+        writer.write(mapOffset)
+        writer.write(mapChecksum)
+        writer.write(UInt32(0))
+        writer.write(UInt64(0))  // offset of the parity region
+        writer.write(UInt64(0))  // its length
+        writer.write(root)
+        let checked = TableFormat.footerBytes - 4
+        writer.write(raw: [UInt8](repeating: 0, count: checked - writer.count))
+        writer.write(Checksum.crc32c(writer.bytes))
+        return writer.bytes
+    }
+
+    init(blockCount: UInt32, mapOffset: UInt64, mapChecksum: UInt32, root: Digest128) {
+        self.blockCount = blockCount
+        self.mapOffset = mapOffset
+        self.mapChecksum = mapChecksum
+        self.root = root
+    }
+
+    init(decoding bytes: UnsafeRawBufferPointer) throws(DecodingError) {
+        let checked = TableFormat.footerBytes - 4
+        guard bytes.count == TableFormat.footerBytes else { throw DecodingError("no footer") }
+        let sum = bytes.loadUnaligned(fromByteOffset: checked, as: UInt32.self)
+        let body = UnsafeRawBufferPointer(rebasing: bytes[..<checked])
+        guard UInt32(littleEndian: sum) == Checksum.crc32c(body) else {
+            throw DecodingError("the footer's checksum")
+        }
+        var reader = ByteReader(bytes)
+        guard try reader.read(UInt64.self) == TableFormat.footerMagic,
+            try reader.read(UInt16.self) == TableFormat.version, try reader.read(UInt16.self) == 0
+        else { throw DecodingError("not a footer of this format") }
+        blockCount = try reader.read(UInt32.self)
+        mapOffset = try reader.read(UInt64.self)
+        mapChecksum = try reader.read(UInt32.self)
+        _ = try reader.read(UInt32.self)
+        guard try reader.read(UInt64.self) == 0, try reader.read(UInt64.self) == 0 else {
+            throw DecodingError("a parity region")
+        }
+        root = try reader.readDigest()
+    }
+}

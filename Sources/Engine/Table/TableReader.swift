@@ -1,0 +1,256 @@
+// Reads one table. The chain of trust: record.digest (from the log) proves the leaf list, the leaf
+// list proves each block, and a block is proved on every cache miss before anybody sees a byte of
+// it. What cannot be proved here is asked of the mender; what nobody can supply is a typed error,
+// never "not found".
+//
+// Open needs the leaf list only. Index and range tombstones are loaded then too if they are sound;
+// if not, the first read that needs them asks the mender. A damaged filter answers "maybe".
+
+import Synchronization
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#endif
+
+package final class TableReader: @unchecked Sendable {
+    // @unchecked: what changes after init is atomic (`slots`, `indexWord`, `charged`) or under a
+    // lock (`loadedTombstones`).
+    package let record: TableRecord
+    let table: TableFile
+    let leafList: LeafList
+    private let cache: BlockCache
+    private let mender: (any BlockMender)?
+    private let filter: ResidentFilter?
+    /// A BlockSlot per data block.
+    private let slots: UnsafeMutableRawPointer
+    /// The address of a retained DecodedIndex; 0 until loaded. Set once.
+    private let indexWord = Atomic<UInt>(0)
+    private let loadedTombstones = Mutex<RangeTombstoneList?>(nil)
+    private let charged = Atomic<Int>(0)
+
+    /// Blocking. Throws `.tableLost` if the file is another table's or cannot be read at all, and
+    /// `.blockLost` if the leaf list is damaged and nobody has it. With `mendsLeaves` false nobody
+    /// is asked for it.
+    package static func open(
+        file: any File, record: TableRecord, cache: BlockCache, mender: (any BlockMender)? = nil,
+        mendsLeaves: Bool = true
+    ) throws(EngineError) -> TableReader {
+        let table = try TableFile(file, id: record.id)
+        for reason in table.damage { mender?.noteDamage(record.id, block: nil, reason: reason) }
+        let leaves = try loadLeaves(table, record, mendsLeaves ? mender : nil)
+        let filter = loadFilter(table, leaves, mender)
+        let reader = TableReader(
+            record: record, table: table, leaves: leaves, filter: filter, cache: cache,
+            mender: mender)
+        // Damage here surfaces with the first read that needs the block.
+        if leaves.index != nil { _ = try? reader.loadIndex(mending: false) }
+        if leaves.rangeTombstones != nil { _ = try? reader.loadTombstones(mending: false) }
+        return reader
+    }
+
+    private init(
+        record: TableRecord, table: TableFile, leaves: LeafList, filter: ResidentFilter?,
+        cache: BlockCache, mender: (any BlockMender)?
+    ) {
+        self.record = record
+        self.table = table
+        self.leafList = leaves
+        self.filter = filter
+        self.cache = cache
+        self.mender = mender
+        guard let memory = calloc(max(leaves.dataCount, 1), BlockSlot.bytes) else {
+            brokenInvariant("out of memory for the slots of a table")
+        }
+        slots = memory
+        charge(
+            leaves.dataCount * BlockSlot.bytes + leaves.residentBytes + table.residentBytes
+                + (filter?.residentBytes ?? 0))
+    }
+
+    deinit {
+        cache.removeAll(slots, count: leafList.dataCount)
+        free(slots)
+        if let index = UnsafeRawPointer(bitPattern: indexWord.load(ordering: .acquiring)) {
+            Unmanaged<DecodedIndex>.fromOpaque(index).release()
+        }
+        cache.charge(-charged.load(ordering: .relaxed))
+    }
+
+    private func charge(_ bytes: Int) {
+        charged.wrappingAdd(bytes, ordering: .relaxed)
+        cache.charge(bytes)
+    }
+
+    /// Blocks of the table, the leaf list included.
+    package var blockCount: Int { leafList.count + 1 }
+    /// Size of the file.
+    package var fileBytes: UInt64 { table.size }
+    /// What the file says of itself; nil if its header is damaged.
+    package var localHeader: TableLocalHeader? { table.header }
+    /// What was damaged at open besides blocks; a rewrite mends it.
+    package var localDamage: [String] { table.damage }
+
+    /// Digests of blocks 0..<blockCount - 1. The last block is the leaf list itself, whose digest
+    /// is `record.digest`.
+    package func leaves() -> [Digest128] {
+        (0..<leafList.count).map { leafList[BlockOrdinal(UInt32($0))].digest }
+    }
+
+    // MARK: Point reads
+
+    /// False only if no version of a key with this hash is in the table.
+    @inline(__always)
+    package func mayContain(_ hash: UInt64) -> Bool {
+        record.entryCount > 0 && filter?.mayContain(hash) ?? true
+    }
+
+    /// The newest version of `key` at or below `sequence`, whatever its kind. Asks the filter
+    /// itself. `hash` is `Checksum.hash64(key)`.
+    package func lookup(
+        _ key: UnsafeRawBufferPointer, hash: UInt64, at sequence: SequenceNumber, io: ReadIO
+    ) throws(EngineError) -> FoundVersion? {
+        guard mayContain(hash) else { return nil }
+        let seek = Trailer.seek(sequence)
+        let ordinal = try index(io).find(key, seek)
+        guard ordinal < leafList.dataCount else { return nil }
+        let pinned = try pin(ordinal, io, fillCache: true)
+        defer { pinned.release() }
+        let block = DataBlock(pinned.block.bytes)
+        guard let entry = block.find(key, tag: DataBlockFormat.tag(hash), seek: seek) else {
+            return nil
+        }
+        return FoundVersion(trailer: entry.trailer, value: [UInt8](entry.value))
+    }
+
+    package func makeCursor(io: ReadIO, fillCache: Bool = true) -> TableCursor {
+        TableCursor(self, io, fillCache: fillCache)
+    }
+
+    /// Data block `ordinal`, pinned.
+    @inline(__always)
+    func pin(_ ordinal: Int, _ io: ReadIO, fillCache: Bool) throws(EngineError) -> PinnedBlock {
+        let slot = BlockSlot(slots + ordinal * BlockSlot.bytes)
+        if let block = slot.pin() { return PinnedBlock(block, in: slot) }
+        return try load(ordinal, slot, io, fillCache: fillCache)
+    }
+
+    @inline(never)
+    private func load(
+        _ ordinal: Int, _ slot: BlockSlot, _ io: ReadIO, fillCache: Bool
+    ) throws(EngineError) -> PinnedBlock {
+        if io == .cacheOnly { throw .wouldBlock }
+        let block = try loadBlock(BlockOrdinal(UInt32(ordinal)), mending: true)
+        do throws(DecodingError) {
+            try DataBlockFormat.validate(block.canonical)
+        } catch {
+            block.deallocate()
+            throw malformed(BlockOrdinal(UInt32(ordinal)), error)
+        }
+        return fillCache ? cache.install(block, in: slot) : PinnedBlock(block, in: nil)
+    }
+
+    // MARK: Index and range tombstones
+
+    /// The decoded index; lives as long as the reader.
+    @inline(__always)
+    func index(_ io: ReadIO) throws(EngineError) -> DecodedIndex {
+        if let address = UnsafeRawPointer(bitPattern: indexWord.load(ordering: .acquiring)) {
+            return Unmanaged<DecodedIndex>.fromOpaque(address).takeUnretainedValue()
+        }
+        if io == .cacheOnly { throw .wouldBlock }
+        return try loadIndex(mending: true)
+    }
+
+    private func loadIndex(mending: Bool) throws(EngineError) -> DecodedIndex {
+        guard let ordinal = leafList.index else {
+            brokenInvariant("the index of a table without entries was asked for")
+        }
+        let block = try loadBlock(ordinal, mending: mending)
+        defer { block.deallocate() }
+        let index: DecodedIndex
+        do throws(DecodingError) {
+            index = try DecodedIndex(decoding: block.canonical, count: leafList.dataCount)
+        } catch {
+            throw malformed(ordinal, error)
+        }
+        let retained = Unmanaged.passRetained(index)
+        let (exchanged, present) = indexWord.compareExchange(
+            expected: 0, desired: UInt(bitPattern: retained.toOpaque()),
+            ordering: .acquiringAndReleasing)
+        if exchanged {
+            charge(index.residentBytes)
+            return index
+        }
+        retained.release()
+        guard let address = UnsafeRawPointer(bitPattern: present) else { return index }
+        return Unmanaged<DecodedIndex>.fromOpaque(address).takeUnretainedValue()
+    }
+
+    /// The table's range tombstones. They are asked for before any "not found" of the table may
+    /// be believed; lost ones throw.
+    package func rangeTombstones(io: ReadIO) throws(EngineError) -> RangeTombstoneList {
+        if leafList.rangeTombstones == nil { return .empty }
+        if let list = loadedTombstones.withLock({ $0 }) { return list }
+        if io == .cacheOnly { throw .wouldBlock }
+        return try loadTombstones(mending: true)
+    }
+
+    private func loadTombstones(mending: Bool) throws(EngineError) -> RangeTombstoneList {
+        guard let ordinal = leafList.rangeTombstones else { return .empty }
+        let block = try loadBlock(ordinal, mending: mending)
+        defer { block.deallocate() }
+        let list: RangeTombstoneList
+        do throws(DecodingError) {
+            list = RangeTombstoneList(try RangeTombstoneBlock.decode(block.canonical))
+        } catch {
+            throw malformed(ordinal, error)
+        }
+        let isFirst = loadedTombstones.withLock { present in
+            defer { present = list }
+            return present == nil
+        }
+        if isFirst { charge(4 * block.length) }
+        return list
+    }
+
+    // MARK: Loading
+
+    /// Verified canonical bytes of a block, off the file or from the mender. The caller owns them.
+    func loadBlock(_ ordinal: BlockOrdinal, mending: Bool) throws(EngineError) -> CachedBlock {
+        let leaf = leafList[ordinal]
+        do throws(BlockDamage) {
+            return try table.load(
+                ordinal, leaf.type, length: leaf.length, limit: leaf.length, digest: leaf.digest,
+                fromMedium: false)
+        } catch {
+            let address = BlockAddress(table: record.id, ordinal: ordinal)
+            guard mending, let mender else {
+                throw .blockLost(address, reason: error.reason)
+            }
+            let bytes = try mender.mend(
+                address, record: record, expected: leaf.digest, reason: error.reason)
+            try TableReader.check(bytes, leaf, address)
+            let block = CachedBlock(length: bytes.count)
+            bytes.withUnsafeBytes { block.writable.copyMemory(from: $0) }
+            return block
+        }
+    }
+
+    /// Throws unless `bytes` are the block that `leaf` describes.
+    static func check(
+        _ bytes: [UInt8], _ leaf: LeafList.Leaf, _ address: BlockAddress
+    ) throws(EngineError) {
+        let digest = bytes.withUnsafeBytes { TableFormat.digest(leaf.type, address.ordinal, $0) }
+        guard bytes.count == leaf.length, digest == leaf.digest else {
+            throw .blockLost(address, reason: "the bytes supplied for it have another digest")
+        }
+    }
+
+    /// A block with the right digest that does not decode: written by something else than this
+    /// format. No replica can help.
+    private func malformed(_ ordinal: BlockOrdinal, _ error: DecodingError) -> EngineError {
+        .corrupt(file: table.file.path, reason: "block \(ordinal.rawValue): \(error)")
+    }
+}

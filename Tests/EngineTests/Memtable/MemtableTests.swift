@@ -1,0 +1,196 @@
+// The memtable against a sorted array, under concurrent readers, and its arena at the edges.
+
+import Engine
+import Synchronization
+import Testing
+
+@testable import Engine
+
+@Suite struct MemtableTests {
+    private func insert(_ entry: TestEntry, into memtable: Memtable) {
+        withBytes(entry.key) { key in
+            withBytes(entry.value) { value in memtable.insert(key, entry.trailer, value) }
+        }
+    }
+
+    @Test(arguments: [1, 2, 3, 4] as [UInt64])
+    func behavesLikeASortedArray(seed: UInt64) throws {
+        var random = TableTestRandom(seed: seed)
+        let model = TestModel.random(2000, &random)
+        let memtable = Memtable()
+        for entry in model.entries.shuffled(using: &random) { insert(entry, into: memtable) }
+        try expectCursor(memtable.makeCursor(), matches: model, &random)
+        for _ in 0..<2000 {
+            let key =
+                random.below(3) == 0
+                ? TestModel.randomKey(&random) : model.entries[random.below(2000)].key
+            let sequence = SequenceNumber(UInt64(random.below(1_200_000)))
+            let found = withBytes(key) { memtable.lookup($0, at: sequence) }
+            let expected = model.lookup(key, sequence)
+            if found?.trailer != expected?.trailer || found?.value != expected?.value {
+                Issue.record("\(key) at \(sequence)")
+            }
+        }
+    }
+
+    @Test func accountsForWhatItHolds() {
+        var random = TableTestRandom(seed: 9)
+        let model = TestModel.random(500, &random)
+        let memtable = Memtable()
+        #expect(memtable.isEmpty && memtable.points == nil && memtable.smallestSequence == nil)
+        for entry in model.entries.shuffled(using: &random) { insert(entry, into: memtable) }
+        let tombstone = RangeTombstone(
+            span: KeySpan(start: [1], end: nil), sequence: SequenceNumber(1 << 40))
+        var sum = EntrySum.of(tombstone)
+        for entry in model.entries {
+            sum &+= withBytes(entry.key) { key in
+                withBytes(entry.value) { EntrySum.of(key, entry.trailer, $0) }
+            }
+        }
+        memtable.insert(tombstone)
+        #expect(memtable.entrySum == sum)
+        #expect(memtable.entryCount == 500 && memtable.rangeTombstoneCount == 1)
+        #expect(
+            memtable.deleteCount
+                == UInt64(model.entries.count { $0.trailer.kind == .delete }))
+        #expect(memtable.smallestSequence == model.entries.map(\.trailer.sequence).min())
+        #expect(memtable.largestSequence == SequenceNumber(1 << 40))
+        #expect(memtable.points?.smallest == model.entries.first?.key)
+        #expect(memtable.points?.largest == model.entries.last?.key)
+        #expect(memtable.byteCount > 500 * 24)
+    }
+
+    @Test func appendsInOrderLandAtTheEnd() throws {
+        let memtable = Memtable()
+        var entries: [TestEntry] = []
+        for number in 1...5000 as ClosedRange<UInt64> {
+            let digits = String(number + 10_000_000)
+            let entry = TestEntry(
+                key: [UInt8](digits.utf8), trailer: Trailer(SequenceNumber(number), .put),
+                value: [UInt8(truncatingIfNeeded: number)])
+            entries.append(entry)
+            insert(entry, into: memtable)
+        }
+        var random = TableTestRandom(seed: 1)
+        try expectCursor(memtable.makeCursor(), matches: TestModel(entries), &random)
+    }
+
+    @Test func readersSeeEverythingPublishedWhileTheWriterInserts() {
+        let memtable = Memtable()
+        let total: UInt64 = 20_000
+        let shared = Shared()
+        // Sequence n writes key n × 7919 mod 4096 with n as its value.
+        @Sendable func key(_ sequence: UInt64) -> [UInt8] {
+            [UInt8]("k\(sequence &* 7919 % 4096)".utf8)
+        }
+        @Sendable func write() {
+            for sequence in 1...total {
+                withBytes(key(sequence)) { key in
+                    withUnsafeBytes(of: sequence) { value in
+                        memtable.insert(key, Trailer(SequenceNumber(sequence), .put), value)
+                    }
+                }
+                shared.published.store(sequence, ordering: .releasing)
+            }
+        }
+        runOnThreads(3) { thread in
+            if thread == 0 { return write() }
+            var random = TableTestRandom(seed: UInt64(thread))
+            for round in 0..<20_000 {
+                let seen = shared.published.load(ordering: .acquiring)
+                guard seen > 0 else { continue }
+                let sequence = random.next() % seen + 1
+                let found = withBytes(key(sequence)) {
+                    memtable.lookup($0, at: SequenceNumber(sequence))
+                }
+                if found?.trailer.sequence != SequenceNumber(sequence) { shared.fail() }
+                if round % 2000 == 0, Self.disorder(memtable, upTo: seen) > 0 { shared.fail() }
+            }
+        }
+        #expect(shared.failures.load(ordering: .relaxed) == 0)
+        #expect(Self.disorder(memtable, upTo: total) == 0)
+    }
+
+    private final class Shared: Sendable {
+        let published = Atomic<UInt64>(0)
+        let failures = Atomic<Int>(0)
+        func fail() { failures.wrappingAdd(1, ordering: .relaxed) }
+    }
+
+    /// Counts out-of-order neighbours, and published versions that a full walk misses.
+    private static func disorder(_ memtable: Memtable, upTo published: UInt64) -> Int {
+        let cursor = MemtableCursor(memtable)
+        var wrong = 0
+        var visible: UInt64 = 0
+        var previous: TestEntry?
+        cursor.seekToFirst()
+        while cursor.isValid {
+            let entry = cursor.entry
+            if let previous, !TestEntry.isBefore(previous, entry) { wrong += 1 }
+            if entry.trailer.sequence.rawValue <= published { visible += 1 }
+            previous = entry
+            cursor.next()
+        }
+        return visible == published ? wrong : wrong + 1
+    }
+
+    @Test func rangeTombstonesStandBesideTheEntries() {
+        let memtable = Memtable()
+        #expect(memtable.rangeTombstones.isEmpty)
+        memtable.insert(
+            RangeTombstone(span: KeySpan(start: [10], end: [20]), sequence: SequenceNumber(5)))
+        let early = memtable.rangeTombstones
+        memtable.insert(
+            RangeTombstone(span: KeySpan(start: [15], end: nil), sequence: SequenceNumber(9)))
+        let covering = { (list: RangeTombstoneList, key: [UInt8], at: UInt64) in
+            withBytes(key) { list.covering($0, at: SequenceNumber(at)) }
+        }
+        #expect(covering(early, [16], 100) == SequenceNumber(5))
+        #expect(covering(memtable.rangeTombstones, [16], 100) == SequenceNumber(9))
+        #expect(covering(memtable.rangeTombstones, [16], 8) == SequenceNumber(5))
+        #expect(covering(memtable.rangeTombstones, [9], 100) == nil)
+        #expect(covering(memtable.rangeTombstones, [20], 8) == nil)
+        #expect(memtable.entryCount == 0 && !memtable.isEmpty)
+    }
+}
+
+@Suite struct ArenaTests {
+    @Test func chunksFillToTheLastByte() {
+        var arena = Arena()
+        let step = Arena.firstChunkBytes / 8
+        var regions: [UnsafeMutableRawPointer] = []
+        for _ in 0..<8 { regions.append(arena.allocate(step)) }
+        #expect(arena.reservedBytes == Arena.firstChunkBytes)
+        for (number, region) in regions.enumerated() {
+            region.initializeMemory(as: UInt8.self, repeating: UInt8(number), count: step)
+        }
+        // One byte more opens the next chunk and disturbs nothing.
+        let extra = arena.allocate(1)
+        extra.storeBytes(of: 0xff, as: UInt8.self)
+        #expect(arena.reservedBytes == 3 * Arena.firstChunkBytes)
+        for (number, region) in regions.enumerated() {
+            let bytes = UnsafeRawBufferPointer(start: region, count: step)
+            #expect(bytes.allSatisfy { $0 == UInt8(number) })
+        }
+        #expect(arena.usedBytes == Arena.firstChunkBytes + 8)
+    }
+
+    @Test func largeAndOddSizesStayApartAndAligned() {
+        var arena = Arena()
+        var random = TableTestRandom(seed: 5)
+        var regions: [(UnsafeMutableRawPointer, Int, UInt8)] = []
+        for number in 0..<400 {
+            let size = random.below(20) == 0 ? 3 << 20 : random.below(9000) + 1
+            let region = arena.allocate(size)
+            #expect(UInt(bitPattern: region) % 8 == 0)
+            region.initializeMemory(
+                as: UInt8.self, repeating: UInt8(truncatingIfNeeded: number), count: size)
+            regions.append((region, size, UInt8(truncatingIfNeeded: number)))
+        }
+        for (region, size, mark) in regions {
+            let ends = [region.load(as: UInt8.self), (region + size - 1).load(as: UInt8.self)]
+            #expect(ends == [mark, mark])
+        }
+        #expect(arena.usedBytes <= arena.reservedBytes)
+    }
+}
