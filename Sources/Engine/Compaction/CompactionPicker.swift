@@ -1,0 +1,121 @@
+// One round of picking on one manifest, for `CompactionPlanner`. A pick grows table by table and
+// stops before the first that would make it too large or void; growing only widens the hull, so
+// what stops it once would stop it again.
+
+struct Picker {
+    private let manifest: LogicalManifest
+    private let facts: CompactionPlanner.Facts
+    private let options: CompactionOptions
+    private let exclusions: CompactionExclusions
+    private let reserved: Set<TableID>
+    /// Bytes that jobs under way leave for another.
+    private let unfinishedBytesLeft: UInt64
+
+    init(
+        _ manifest: LogicalManifest, _ facts: CompactionPlanner.Facts,
+        _ options: CompactionOptions, _ exclusions: CompactionExclusions
+    ) {
+        self.manifest = manifest
+        self.facts = facts
+        self.options = options
+        self.exclusions = exclusions
+        reserved = manifest.reservedTables
+        var bytes: UInt64 = 0
+        for id in reserved { bytes &+= manifest.tables.record(id)?.canonicalBytes ?? 0 }
+        unfinishedBytesLeft =
+            facts.unfinishedBytesMax > bytes ? facts.unfinishedBytesMax - bytes : 0
+    }
+
+    /// From level 0 to level 1: the first run of free neighbours in age from which a job can be
+    /// made, beginning at its oldest.
+    func pickLevel0(eligible: (TableRecord) -> Bool) -> CompactionSpec? {
+        var run: [TableRecord] = []
+        for table in manifest.tables.tables(at: 0) + [nil] {
+            if let table, isFree(table), eligible(table) {
+                run.append(table)
+            } else if !run.isEmpty {
+                if let spec = grow(run, to: 1) { return spec }
+                run.removeAll()
+            }
+        }
+        return nil
+    }
+
+    /// From a deeper level: the first table behind `cursor`, around the end, from which a job can
+    /// be made. Also gives where it ends.
+    func pick(level: UInt8, from cursor: [UInt8]?) -> (CompactionSpec, end: [UInt8]?)? {
+        let tables = manifest.tables.tables(at: level)
+        let first =
+            cursor.flatMap { cursor in
+                tables.firstIndex { !$0.span.start.isKeyBefore(cursor) }
+            } ?? 0
+        for offset in 0..<tables.count {
+            let table = tables[(first + offset) % tables.count]
+            if isFree(table), let spec = grow([table], to: level + 1) {
+                return (spec, table.span.end)
+            }
+        }
+        return nil
+    }
+
+    /// From a deeper level: as many neighbours by key as one job holds.
+    func pickRun(level: UInt8, eligible: (TableRecord) -> Bool) -> CompactionSpec? {
+        var run: [TableRecord] = []
+        for table in manifest.tables.tables(at: level) + [nil] {
+            if let table, isFree(table), eligible(table) {
+                run.append(table)
+            } else {
+                while !run.isEmpty {
+                    if let spec = grow(run, to: level + 1) { return spec }
+                    run.removeFirst()
+                }
+            }
+        }
+        return nil
+    }
+
+    // MARK: - Growing
+
+    private func isFree(_ table: TableRecord) -> Bool {
+        !reserved.contains(table.id) && !exclusions.excludes(table.id, now: facts.now)
+    }
+
+    /// The job over the longest beginning of `run` that is neither void nor too large; nil if not
+    /// even the first table can go.
+    private func grow(_ run: [TableRecord], to outputLevel: UInt8) -> CompactionSpec? {
+        var best: CompactionSpec?
+        var hull: KeySpan?
+        var bytes: UInt64 = 0
+        var bytesMax = min(options.jobBytesMax, unfinishedBytesLeft)
+        for (position, table) in run.enumerated() {
+            hull = hull.map { $0.union(table.span) } ?? table.span
+            bytes &+= table.canonicalBytes
+            // Tables that failed before come back in smaller jobs.
+            bytesMax = min(bytesMax, exclusions.jobBytesMax(table.id))
+            guard let hull else { break }
+            let below = manifest.tables.overlapping(hull, at: outputLevel)
+            let total = below.reduce(bytes) { $0 &+ $1.canonicalBytes }
+            // A job that cannot be smaller runs all the same, but then alone if space is short.
+            guard below.allSatisfy(isFree), position + 1 + below.count <= Limits.jobTables,
+                total <= bytesMax
+                    || position == 0 && (total <= unfinishedBytesLeft || reserved.isEmpty)
+            else { break }
+            let spec = spec(Array(run[...position]) + below, outputLevel: outputLevel)
+            guard manifest.refusal(of: spec) == nil else { break }
+            best = spec
+        }
+        return best
+    }
+
+    private func spec(_ inputs: [TableRecord], outputLevel: UInt8) -> CompactionSpec {
+        let isBottommost =
+            CompactionSpec.hull(of: inputs).map {
+                manifest.isBottommost($0, below: outputLevel)
+            } ?? false
+        return CompactionSpec(
+            inputs: inputs.map { CompactionSpec.Input($0) }, outputLevel: outputLevel,
+            targetBytes: options.targetBytes, horizon: facts.horizon, clock: facts.clock,
+            blockBytes: facts.settings.blockBytes,
+            filterBitsPerKey: facts.settings.filterBitsPerKey, isBottommost: isBottommost)
+    }
+}

@@ -1,0 +1,113 @@
+// Decides which tables to compact next. Pure: a manifest and facts go in, a spec comes out, or nil
+// when nothing is due or everything due is under way. Only the leader plans, and what it plans is
+// judged again where it is applied; the planner proposes nothing that would be void now.
+//
+// One proposal at a time: until its `compact` entry is applied the manifest does not reserve for
+// it, so plan again after that. Several jobs may run at once wherever their hulls are free.
+//
+//   level 0   a run of tables that are neighbours in age, from the oldest that is free, with all
+//             tables of level 1 in their hull, as long as job and hull allow
+//   level n   one table, round-robin by key, with all tables of level n+1 that it overlaps
+
+package struct CompactionPlanner: Sendable {
+    /// What the manifest does not know.
+    package struct Facts: Hashable, Sendable {
+        package var settings: LoggedSettings
+        /// Versions shadowed at or below it are garbage.
+        package var horizon: SequenceNumber
+        /// The job's clock for expiry, less the largest clock offset.
+        package var clock: ClockMilliseconds
+        /// Monotonic milliseconds, for exclusions.
+        package var now: UInt64
+        /// Input bytes of all unfinished jobs together, the new one included: a third of the
+        /// smallest voter's free space.
+        package var unfinishedBytesMax: UInt64
+
+        package init(
+            settings: LoggedSettings, horizon: SequenceNumber, clock: ClockMilliseconds,
+            now: UInt64, unfinishedBytesMax: UInt64 = .max
+        ) {
+            self.settings = settings
+            self.horizon = horizon
+            self.clock = clock
+            self.now = now
+            self.unfinishedBytesMax = unfinishedBytesMax
+        }
+    }
+
+    package var options: CompactionOptions
+    package var exclusions = CompactionExclusions()
+    /// Where the last pick of each level ended; nil starts over.
+    private var cursors: [[UInt8]?]
+
+    package init(options: CompactionOptions = CompactionOptions()) {
+        self.options = options
+        cursors = Array(repeating: nil, count: Int(TableRecord.levelCount))
+    }
+
+    /// The most urgent job that can start now.
+    package mutating func plan(_ manifest: LogicalManifest, _ facts: Facts) -> CompactionSpec? {
+        let picker = Picker(manifest, facts, options, exclusions)
+        var starved: UInt8?
+        for score in CompactionScore.scores(manifest, options) {
+            guard score.value >= 1 else { return nil }
+            // A more urgent level waits for this one's jobs to end: no new ones here.
+            if let starved, score.level == starved + 1 { continue }
+            if score.level == 0 {
+                if let spec = picker.pickLevel0(eligible: { _ in true }) { return spec }
+            } else if let (spec, end) = picker.pick(
+                level: score.level, from: cursors[Int(score.level)])
+            {
+                cursors[Int(score.level)] = end
+                return spec
+            }
+            if starved == nil, !manifest.jobs.isEmpty { starved = score.level }
+        }
+        return nil
+    }
+
+    // MARK: - Everything to the deepest level
+
+    /// A request to bring everything that existed when it was made to one level.
+    package struct FullCompaction: Hashable, Sendable {
+        package let bottom: UInt8
+        package let through: SequenceNumber
+
+        /// The deepest level in use, at least 1, and the youngest version in any table.
+        package init(_ manifest: LogicalManifest) {
+            bottom = max(1, manifest.tables.deepestLevel ?? 1)
+            var through = SequenceNumber.zero
+            for level in 0..<TableRecord.levelCount {
+                for table in manifest.tables.tables(at: level) {
+                    through = max(through, table.largestSequence)
+                }
+            }
+            self.through = through
+        }
+
+        func concerns(_ table: TableRecord) -> Bool { table.smallestSequence <= through }
+    }
+
+    package enum FullStep: Hashable, Sendable {
+        case job(CompactionSpec)
+        /// Jobs under way, or excluded tables, are in the way.
+        case wait
+        case done
+    }
+
+    /// The next step of a full compaction: the upper levels first, as much at once as a job holds.
+    package func planFull(
+        _ request: FullCompaction, _ manifest: LogicalManifest, _ facts: Facts
+    ) -> FullStep {
+        let picker = Picker(manifest, facts, options, exclusions)
+        for level in 0..<request.bottom
+        where manifest.tables.tables(at: level).contains(where: request.concerns) {
+            let spec =
+                level == 0
+                ? picker.pickLevel0(eligible: request.concerns)
+                : picker.pickRun(level: level, eligible: request.concerns)
+            return spec.map { .job($0) } ?? .wait
+        }
+        return .done
+    }
+}

@@ -1,0 +1,75 @@
+// How urgently a level wants a compaction: 1 and above is due. Level 0 is scored by its number of
+// tables, since each is one more place to read; the others by bytes over their target. What jobs
+// under way already take out of a level does not count.
+
+/// The shape of the tree. Not logged: only the leader's planner reads it, and what it decides is in
+/// the job's entry.
+public struct CompactionOptions: Hashable, Sendable {
+    /// Tables of level 0 at which it is due.
+    public var level0Trigger = 4
+    /// Target of level 1.
+    public var baseLevelBytes: UInt64 = 256 << 20
+    /// Each deeper level's target over the one above.
+    public var multiplier: UInt64 = 10
+    /// Canonical bytes at which a job's output is cut.
+    public var targetBytes: UInt64 = 64 << 20
+    /// Inputs of one job (`compact.max-bytes`); a job that cannot be smaller may exceed it.
+    public var jobBytesMax: UInt64 = 2 << 30
+
+    /// False plans nothing on its own.
+    public var isEnabled = true
+    /// Level-0 tables, stand-ins included, at which proof waits for nobody.
+    public var level0SlowdownTrigger = 20
+    /// Subtracted from the clock that jobs judge expiry by.
+    public var clockMaxOffsetMilliseconds: UInt64 = 500
+
+    public init() {}
+
+    /// Bytes that `level` (from 1 on) should hold at most; the last level has no bound.
+    public func targetBytes(ofLevel level: UInt8) -> UInt64 {
+        guard level < TableRecord.levelCount - 1 else { return .max }
+        var bytes = max(1, baseLevelBytes)
+        for _ in 1..<max(1, level) {
+            let (product, isOver) = bytes.multipliedReportingOverflow(by: max(1, multiplier))
+            guard !isOver else { return .max }
+            bytes = product
+        }
+        return bytes
+    }
+}
+
+package struct CompactionScore: Hashable, Sendable {
+    package var level: UInt8
+    package var value: Double
+
+    /// Scores of all levels that can be compacted, most urgent first, the upper level first among
+    /// equals.
+    package static func scores(_ manifest: LogicalManifest, _ options: CompactionOptions)
+        -> [CompactionScore]
+    {
+        var leaving: [UInt8: (tables: Int, bytes: UInt64)] = [:]
+        for job in manifest.jobs where job.spec.outputLevel > job.spec.sourceLevel {
+            for input in job.spec.inputs where input.level == job.spec.sourceLevel {
+                let bytes = manifest.tables.record(input.id)?.canonicalBytes ?? 0
+                leaving[input.level, default: (0, 0)].tables += 1
+                leaving[input.level, default: (0, 0)].bytes += bytes
+            }
+        }
+        var scores: [CompactionScore] = []
+        for level in 0..<(TableRecord.levelCount - 1) {
+            let gone = leaving[level] ?? (0, 0)
+            let value: Double
+            if level == 0 {
+                let count = manifest.tables.tables(at: 0).count - gone.tables
+                value = Double(count) / Double(max(1, options.level0Trigger))
+            } else {
+                let bytes = manifest.tables.levelBytes[Int(level)] &- gone.bytes
+                value = Double(bytes) / Double(options.targetBytes(ofLevel: level))
+            }
+            scores.append(CompactionScore(level: level, value: value))
+        }
+        return scores.sorted {
+            $0.value != $1.value ? $0.value > $1.value : $0.level < $1.level
+        }
+    }
+}

@@ -1,0 +1,134 @@
+// Writes the surviving entries of a merge into tables and decides where one ends and the next
+// begins: at a user key or at the start of a range tombstone, once the canonical bytes have reached
+// the target. Versions of one key never part.
+//
+// Range tombstones are clipped at the cut, which is the next output's first key, and go on behind
+// it: what lies in the gap between two outputs stays covered, spans never overlap, and no key is
+// invented. A table may hold nothing but range tombstones. Used by `TableMerge` alone.
+
+final class MergeOutput {
+    private let parameters: MergeParameters
+    private let codec: BlockCodec
+    private let makeFile: TableMerge.FileFactory
+    /// By start, then newest first.
+    private let tombstones: [RangeTombstone]
+
+    private var builder: TableBuilder?
+    private var outputs: [MergeResult.Output] = []
+    /// First key that the current output may hold.
+    private var lower: [UInt8] = []
+    private var nextTombstone = 0
+    /// Those that begin before where we are and reach into the current output.
+    private var open: [RangeTombstone] = []
+    private var lastStart: [UInt8]?
+    /// Size of the tombstones that begin in the current output.
+    private var tombstoneBytes: UInt64 = 0
+
+    /// Wrapping sum of `EntrySum` over the pieces written.
+    private(set) var tombstoneEntrySum: UInt64 = 0
+    /// Their sum as `RangeTombstoneMerge` counts.
+    private(set) var tombstonePieceSum: UInt64 = 0
+
+    init(
+        _ parameters: MergeParameters, codec: BlockCodec, tombstones: [RangeTombstone],
+        makeFile: @escaping TableMerge.FileFactory
+    ) {
+        self.parameters = parameters
+        self.codec = codec
+        self.tombstones = tombstones
+        self.makeFile = makeFile
+    }
+
+    /// The merge has come to `key`, none of whose versions were added yet.
+    @inline(__always)
+    func reach(_ key: UnsafeRawBufferPointer) throws(EngineError) {
+        if nextTombstone < tombstones.count || isFull { try reachBoundary(key) }
+    }
+
+    /// There may be a range tombstone to enter or a cut to make before `key`.
+    private func reachBoundary(_ key: UnsafeRawBufferPointer) throws(EngineError) {
+        while nextTombstone < tombstones.count,
+            tombstones[nextTombstone].span.start.compare(with: key) <= 0
+        {
+            try enterTombstone()
+        }
+        if isFull, lastStart.map({ $0.compare(with: key) != 0 }) ?? true {
+            try cut(at: [UInt8](key))
+        }
+    }
+
+    @inline(__always)
+    func add(
+        _ key: UnsafeRawBufferPointer, _ trailer: Trailer, _ value: UnsafeRawBufferPointer
+    ) throws(EngineError) {
+        let builder = if let open = self.builder { open } else { try makeBuilder() }
+        try builder.add(key, trailer, value)
+    }
+
+    /// Writes what is left.
+    func finish() throws(EngineError) -> [MergeResult.Output] {
+        while nextTombstone < tombstones.count { try enterTombstone() }
+        try cut(at: nil)
+        return outputs
+    }
+
+    private var isFull: Bool {
+        (builder?.canonicalBytes ?? 0) + tombstoneBytes >= parameters.targetBytes
+    }
+
+    /// The next range tombstone begins. All keys so far are before its start, so this is a place to
+    /// cut, unless one with the same start is in the output already.
+    private func enterTombstone() throws(EngineError) {
+        let tombstone = tombstones[nextTombstone]
+        if isFull, lastStart != tombstone.span.start { try cut(at: tombstone.span.start) }
+        nextTombstone += 1
+        lastStart = tombstone.span.start
+        open.append(tombstone)
+        tombstoneBytes += UInt64(
+            tombstone.span.start.count + (tombstone.span.end?.count ?? 0) + 8)
+    }
+
+    /// Ends the current output before `key`; nil: behind all keys.
+    private func cut(at key: [UInt8]?) throws(EngineError) {
+        for tombstone in open {
+            guard let piece = clip(tombstone, to: key) else { continue }
+            let builder = if let open = self.builder { open } else { try makeBuilder() }
+            builder.add(piece)
+            tombstoneEntrySum &+= EntrySum.of(piece)
+            tombstonePieceSum &+= RangeTombstoneMerge.sum(of: piece)
+        }
+        if let builder {
+            let (record, fileBytes) = try builder.finish()
+            outputs.append(MergeResult.Output(record: record, fileBytes: fileBytes))
+        }
+        builder = nil
+        tombstoneBytes = 0
+        guard let key else { return }
+        lower = key
+        open.removeAll { $0.span.end.map { !key.isKeyBefore($0) } ?? false }
+    }
+
+    /// The part of `tombstone` in the current output, which ends at `end`.
+    private func clip(_ tombstone: RangeTombstone, to end: [UInt8]?) -> RangeTombstone? {
+        var span = tombstone.span
+        if span.start.isKeyBefore(lower) { span.start = lower }
+        if let end, span.end.map({ end.isKeyBefore($0) }) ?? true { span.end = end }
+        return span.isEmpty ? nil : RangeTombstone(span: span, sequence: tombstone.sequence)
+    }
+
+    private func makeBuilder() throws(EngineError) -> TableBuilder {
+        guard outputs.count < Limits.jobTables else {
+            throw .limit(
+                what: "the number of a job's outputs", value: UInt64(outputs.count) + 1,
+                limit: UInt64(Limits.jobTables))
+        }
+        let ordinal = UInt32(outputs.count)
+        let made = TableBuilder(
+            file: try makeFile(ordinal),
+            id: TableID(
+                index: parameters.job.index, kind: parameters.job.kind, ordinal: ordinal),
+            level: parameters.level, shape: parameters.shape, codec: codec, generation: 0)
+        builder = made
+        return made
+    }
+}

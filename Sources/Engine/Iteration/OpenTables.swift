@@ -1,0 +1,122 @@
+// Opens tables for their handles and bounds how many files are open at once: past the limit the
+// ones not used lately are closed (a clock with a second chance, so that a read costs one relaxed
+// load and no shared lock). Cursors keep the readers they use, so the bound is soft by those.
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#endif
+
+package final class OpenTables: TableSource, @unchecked Sendable {
+    // Unchecked: `clock` is touched under `lock` alone; the rest never changes.
+    private let fileSystem: any FileSystem
+    private let directory: String
+    private let cache: BlockCache
+    private let mender: (any BlockMender)?
+    private let limit: Int
+    private let lock = PlainLock()
+    private var clock = Clock()
+
+    private struct Clock {
+        var handles: [WeakHandle] = []
+        var hand = 0
+    }
+
+    private struct WeakHandle {
+        weak var handle: TableHandle?
+    }
+
+    /// `directory` holds the tables; `limit` is how many of them may be open.
+    package init(
+        _ fileSystem: any FileSystem, directory: String, cache: BlockCache,
+        mender: (any BlockMender)? = nil, limit: Int = 512
+    ) {
+        self.fileSystem = fileSystem
+        self.directory = directory
+        self.cache = cache
+        self.mender = mender
+        self.limit = max(limit, 1)
+    }
+
+    package func openReader(_ handle: TableHandle, mending: Bool) throws(EngineError)
+        -> TableReader
+    {
+        let reader = try open(handle, mending: mending)
+        let closed = lock.withLock { admit(handle) }
+        for other in closed { other.closeReader() }
+        return reader
+    }
+
+    /// A file that is missing or another table's counts as one whose every block is damaged, if
+    /// anybody may mend them.
+    private func open(_ handle: TableHandle, mending: Bool) throws(EngineError) -> TableReader {
+        let path = "\(directory)/\(handle.fileName)"
+        do throws(EngineError) {
+            return try reader(over: try openFile(handle, path), handle, mending: mending)
+        } catch {
+            guard mending, let mender, case .tableLost(_, let reason) = error else { throw error }
+            if fileSystem.exists(path) {
+                mender.noteDamage(handle.id, block: nil, reason: reason)
+            } else {
+                mender.noteMissing(handle.id)
+            }
+            return try reader(over: AbsentFile(path: path), handle, mending: true)
+        }
+    }
+
+    private func reader(over file: any File, _ handle: TableHandle, mending: Bool)
+        throws(EngineError) -> TableReader
+    {
+        try TableReader.open(
+            file: file, record: handle.record, cache: cache, mender: mender, mendsLeaves: mending)
+    }
+
+    private func openFile(_ handle: TableHandle, _ path: String) throws(EngineError) -> any File {
+        do throws(FileError) {
+            return try fileSystem.open(path, .read)
+        } catch {
+            // Running out of descriptors or memory says nothing about the table.
+            guard error.isNotFound || error.isMediumError else { throw .file(error) }
+            throw .tableLost(handle.id, reason: error.description)
+        }
+    }
+
+    /// Tables that are known to be open, handles already released among them.
+    package var openCount: Int { lock.withLock { clock.handles.count } }
+
+    /// Adds `handle` and takes out what must close for it.
+    private func admit(_ handle: TableHandle) -> [TableHandle] {
+        var closing: [TableHandle] = []
+        // Two rounds at most: the first may only take second chances away.
+        var steps = 2 * clock.handles.count
+        while clock.handles.count >= limit, steps > 0 {
+            steps -= 1
+            if clock.hand >= clock.handles.count { clock.hand = 0 }
+            guard let candidate = clock.handles[clock.hand].handle else {
+                clock.handles.swapRemove(at: clock.hand)
+                continue
+            }
+            if candidate.takeUse() {
+                clock.hand += 1
+            } else {
+                closing.append(candidate)
+                clock.handles.swapRemove(at: clock.hand)
+            }
+        }
+        clock.handles.append(WeakHandle(handle: handle))
+        return closing
+    }
+}
+
+extension FileError {
+    fileprivate var isMediumError: Bool { code == EIO }
+}
+
+extension Array {
+    /// Removes an element, and moves the last one to its place.
+    fileprivate mutating func swapRemove(at index: Int) {
+        swapAt(index, count - 1)
+        removeLast()
+    }
+}

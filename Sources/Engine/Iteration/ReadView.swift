@@ -1,0 +1,183 @@
+// All sources of data at one moment: what a read, an iterator and a snapshot pin. Immutable but for
+// the newest memtable, which goes on growing with versions that the reader's sequence hides.
+//
+// Sources that may interleave in age (memtables, stand-ins, level 0) are compared by sequence: the
+// first hit does not win. Below level 0 an upper level is newer for every key, so the search ends
+// at the first level that says something. Damage in a source that is needed is an error; it is
+// never passed over towards an older version.
+
+package final class ReadView: Sendable {
+    /// Newest first; the first may still grow.
+    package let memtables: [Memtable]
+    /// Flushed tables that are not in the version yet, newest first.
+    package let standIns: [TableHandle]
+    package let version: Version
+
+    package init(memtables: [Memtable], standIns: [TableHandle], version: Version) {
+        self.memtables = memtables
+        self.standIns = standIns
+        self.version = version
+    }
+
+    /// The value of `key` that a reader at `sequence` sees; nil if there is none or it has expired.
+    package func get(
+        _ key: [UInt8], at sequence: SequenceNumber, now: ClockMilliseconds, io: ReadIO
+    ) throws(EngineError) -> LiveValue? {
+        var outcome = Result<LiveValue?, EngineError>.success(nil)
+        key.withUnsafeBytes { key in
+            do throws(EngineError) {
+                outcome = .success(try get(key, at: sequence, now: now, io: io))
+            } catch {
+                outcome = .failure(error)
+            }
+        }
+        return try outcome.get()
+    }
+
+    package func get(
+        _ key: UnsafeRawBufferPointer, at sequence: SequenceNumber, now: ClockMilliseconds,
+        io: ReadIO
+    ) throws(EngineError) -> LiveValue? {
+        guard let found = try newestVersion(key, at: sequence, io: io) else { return nil }
+        switch found.trailer.kind {
+        case .put: return LiveValue(value: found.value)
+        case .delete: return nil
+        case .expiringPut, nil:
+            var live: LiveValue?
+            var failure: EngineError?
+            found.value.withUnsafeBytes { bytes in
+                do throws(EngineError) {
+                    guard
+                        let content = try VersionContent(found.trailer, bytes, now: now)
+                    else { return }
+                    live = LiveValue(value: [UInt8](content.value), expiry: content.expiry)
+                } catch {
+                    failure = error
+                }
+            }
+            if let failure { throw failure }
+            return live
+        }
+    }
+
+    /// The newest version of `key` at or below `sequence` that no range tombstone hides: a put or a
+    /// tombstone. Nil if there is none. Also tells when the key was last written.
+    package func newestVersion(
+        _ key: UnsafeRawBufferPointer, at sequence: SequenceNumber, io: ReadIO
+    ) throws(EngineError) -> FoundVersion? {
+        var search = PointSearch(key: key, sequence: sequence, io: io)
+        for memtable in memtables {
+            search.visit(memtable)
+            if search.isDecided { break }
+        }
+        for table in standIns { try search.visit(table) }
+        for table in version.levels[0] { try search.visit(table) }
+        var level = 1
+        while !search.isDecided, level < version.levels.count {
+            if let table = version.find(level, key) { try search.visit(table) }
+            level += 1
+        }
+        return search.visible
+    }
+
+    /// Iterates the live pairs of `span` that a reader at `sequence` sees. Unpositioned at first.
+    package func makeIterator(
+        _ span: KeySpan, at sequence: SequenceNumber, now: ClockMilliseconds, io: ReadIO
+    ) -> VisibleIterator {
+        VisibleIterator(self, span: span, at: sequence, now: now, io: io)
+    }
+
+    /// Up to `limit` live pairs of `span`, in key order or in reverse. `limitBytes` of keys and
+    /// values also end it, behind the pair that reaches them.
+    package func scan(
+        _ span: KeySpan, reverse: Bool = false, limit: Int = .max, limitBytes: Int = .max,
+        at sequence: SequenceNumber, now: ClockMilliseconds, io: ReadIO = .blocking
+    ) throws(EngineError) -> [(key: [UInt8], value: LiveValue)] {
+        var pairs: [(key: [UInt8], value: LiveValue)] = []
+        guard limit > 0, limitBytes > 0, !span.isEmpty else { return pairs }
+        let iterator = makeIterator(span, at: sequence, now: now, io: io)
+        if reverse { try iterator.seekToLast() } else { try iterator.seekToFirst() }
+        var bytesLeft = limitBytes
+        while iterator.isValid {
+            let key = [UInt8](iterator.key)
+            let value = [UInt8](iterator.value)
+            pairs.append((key, LiveValue(value: value, expiry: iterator.expiry)))
+            bytesLeft -= min(bytesLeft, key.count + value.count)
+            if pairs.count == limit || bytesLeft == 0 { break }
+            if reverse { try iterator.previous() } else { try iterator.next() }
+        }
+        return pairs
+    }
+
+    /// Every source as a cursor that may hold keys of `span`.
+    func makeCursor(_ span: KeySpan, io: ReadIO) -> any EntryCursor {
+        var cursors: [any EntryCursor] = memtables.map { $0.makeCursor() }
+        for table in standIns + version.overlapping(0, span)
+        where table.record.span.overlaps(span) {
+            // A level of one: opened when it is sought, and its errors are the iterator's.
+            cursors.append(LevelCursor([table], io: io))
+        }
+        for level in 1..<version.levels.count {
+            let tables = version.overlapping(level, span)
+            if !tables.isEmpty { cursors.append(LevelCursor(tables, io: io)) }
+        }
+        return MergingCursor.over(cursors)
+    }
+}
+
+/// The state of one point read on its way through the sources.
+private struct PointSearch {
+    let key: UnsafeRawBufferPointer
+    let sequence: SequenceNumber
+    let io: ReadIO
+    let hash: UInt64
+    private var best: FoundVersion?
+    private var bestSequence = SequenceNumber.zero
+    /// The newest range tombstone over the key so far.
+    private var covering = SequenceNumber.zero
+
+    init(key: UnsafeRawBufferPointer, sequence: SequenceNumber, io: ReadIO) {
+        self.key = key
+        self.sequence = sequence
+        self.io = io
+        // One hash serves all memtables and all levels.
+        hash = Checksum.hash64(key)
+    }
+
+    /// Something was found, so sources that are older as a whole do not matter.
+    var isDecided: Bool { known > .zero }
+
+    /// The newest sequence that says something about the key.
+    private var known: SequenceNumber { max(bestSequence, covering) }
+
+    var visible: FoundVersion? { bestSequence > covering ? best : nil }
+
+    mutating func visit(_ memtable: Memtable) {
+        if let covered = memtable.rangeTombstones.covering(key, at: sequence) {
+            covering = max(covering, covered)
+        }
+        if let found = memtable.lookup(key, hash: hash, at: sequence) { take(found) }
+    }
+
+    mutating func visit(_ table: TableHandle) throws(EngineError) {
+        // What is known hides all that the table can hold: it need not even be readable.
+        guard table.record.largestSequence > known, table.record.smallestSequence <= sequence,
+            table.record.span.contains(key)
+        else { return }
+        let reader = try table.reader(io: io)
+        if table.record.rangeTombstoneCount > 0,
+            let covered = try reader.rangeTombstones(io: io).covering(key, at: sequence)
+        {
+            covering = max(covering, covered)
+            guard table.record.largestSequence > known else { return }
+        }
+        guard table.record.entryCount > 0 else { return }
+        if let found = try reader.lookup(key, hash: hash, at: sequence, io: io) { take(found) }
+    }
+
+    private mutating func take(_ found: FoundVersion) {
+        guard found.trailer.sequence > bestSequence else { return }
+        bestSequence = found.trailer.sequence
+        best = found
+    }
+}

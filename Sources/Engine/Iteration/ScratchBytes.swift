@@ -1,0 +1,32 @@
+// Bytes that stay at one address until they are assigned anew: a key or value kept across moves of
+// the cursor it came from, without an allocation for each. Not shared between threads.
+
+package final class ScratchBytes {
+    private var storage: UnsafeMutableRawBufferPointer
+    private var count = 0
+
+    package init(capacity: Int = 64) {
+        storage = .allocate(byteCount: max(capacity, 1), alignment: 8)
+    }
+
+    deinit { storage.deallocate() }
+
+    /// Borrowed until the next `assign`.
+    @inline(__always)
+    package var bytes: UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(start: storage.baseAddress, count: count)
+    }
+
+    /// Copies `source`, which may not be part of this buffer.
+    @inline(__always)
+    package func assign(_ source: UnsafeRawBufferPointer) {
+        if source.count > storage.count { grow(source.count) }
+        storage.copyMemory(from: source)
+        count = source.count
+    }
+
+    private func grow(_ needed: Int) {
+        storage.deallocate()
+        storage = .allocate(byteCount: needed + needed / 2, alignment: 8)
+    }
+}

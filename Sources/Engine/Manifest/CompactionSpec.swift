@@ -1,0 +1,181 @@
+// Payload of a `compact` entry: everything that shapes the bytes of a job's outputs. Two members
+// that run the same spec on the same inputs write the same tables, so whatever is not here must be
+// constant in code.
+//
+// Invariants (checked when decoding): at least one input; inputs sorted by (level, id), no two
+// alike; they come from one level or from that level and the output level, which is the same or the
+// next one. Made by `CompactionPlanner`, read by `LogicalManifest` and the executor.
+
+package struct CompactionSpec: Hashable, Sendable {
+    /// A table that the job reads. The digest pins its content, whatever the id says.
+    package struct Input: Hashable, Sendable, Comparable {
+        package var id: TableID
+        package var level: UInt8
+        package var digest: Digest128
+
+        package init(id: TableID, level: UInt8, digest: Digest128) {
+            self.id = id
+            self.level = level
+            self.digest = digest
+        }
+
+        package init(_ record: TableRecord) {
+            self.init(id: record.id, level: record.level, digest: record.digest)
+        }
+
+        package static func < (left: Input, right: Input) -> Bool {
+            left.level != right.level ? left.level < right.level : left.id < right.id
+        }
+    }
+
+    /// Where an output ends and the next begins. Judged on canonical lengths only, and never
+    /// between two versions of one user key.
+    package enum CutRule: UInt8, Hashable, Sendable {
+        /// Before the first user key at which the output's canonical bytes have reached
+        /// `targetBytes`.
+        case targetBytes = 1
+    }
+
+    /// Sorted by (level, id).
+    package var inputs: [Input]
+    package var outputLevel: UInt8
+    package var cutRule: CutRule
+    /// Canonical bytes at which an output is cut.
+    package var targetBytes: UInt64
+    /// Of two versions at or below it, the older is garbage.
+    package var horizon: SequenceNumber
+    /// "Now" for expiry, already less the largest clock offset.
+    package var clock: ClockMilliseconds
+    package var blockBytes: UInt32
+    package var filterBitsPerKey: UInt32
+    /// Format of the tables to write.
+    package var tableFormat: UInt16
+    /// Nothing older than the inputs exists in their hull, so tombstones may go.
+    package var isBottommost: Bool
+
+    package init(
+        inputs: [Input], outputLevel: UInt8, cutRule: CutRule = .targetBytes, targetBytes: UInt64,
+        horizon: SequenceNumber, clock: ClockMilliseconds, blockBytes: UInt32,
+        filterBitsPerKey: UInt32, tableFormat: UInt16 = CompactionSpec.currentTableFormat,
+        isBottommost: Bool
+    ) {
+        self.inputs = inputs.sorted()
+        self.outputLevel = outputLevel
+        self.cutRule = cutRule
+        self.targetBytes = targetBytes
+        self.horizon = horizon
+        self.clock = clock
+        self.blockBytes = blockBytes
+        self.filterBitsPerKey = filterBitsPerKey
+        self.tableFormat = tableFormat
+        self.isBottommost = isBottommost
+    }
+
+    /// The table format that this build writes.
+    package static let currentTableFormat: UInt16 = 1
+    /// Bounds of `targetBytes`.
+    package static let targetBytesRange: ClosedRange<UInt64> = (1 << 10)...(16 << 30)
+
+    /// The level that the inputs come from; the others are at `outputLevel`.
+    package var sourceLevel: UInt8 { inputs.first?.level ?? 0 }
+
+    /// The smallest span that holds all of `records`; nil without any.
+    package static func hull(of records: some Sequence<TableRecord>) -> KeySpan? {
+        var hull: KeySpan?
+        for record in records { hull = hull.map { $0.union(record.span) } ?? record.span }
+        return hull
+    }
+}
+
+// MARK: - Bytes
+
+extension CompactionSpec {
+    static let format: UInt16 = 1
+
+    package func encoded() -> [UInt8] {
+        var writer = ByteWriter(capacity: 64 + inputs.count * 30)
+        encode(into: &writer)
+        return writer.bytes
+    }
+
+    package func encode(into writer: inout ByteWriter) {
+        writer.write(CompactionSpec.format)
+        writer.write(outputLevel)
+        writer.write(cutRule.rawValue)
+        writer.write(targetBytes)
+        writer.write(horizon.rawValue)
+        writer.write(clock)
+        writer.write(blockBytes)
+        writer.write(filterBitsPerKey)
+        writer.write(tableFormat)
+        writer.write(UInt8(isBottommost ? 1 : 0))
+        writer.writeVarint(UInt64(inputs.count))
+        for input in inputs {
+            input.id.encode(into: &writer)
+            writer.write(input.level)
+            writer.write(input.digest)
+        }
+    }
+
+    package init(_ reader: inout ByteReader) throws(DecodingError) {
+        let format = try reader.read(UInt16.self)
+        guard format == CompactionSpec.format else {
+            throw DecodingError("compaction format \(format) is not supported")
+        }
+        outputLevel = try reader.read(UInt8.self)
+        let rawRule = try reader.read(UInt8.self)
+        guard let cutRule = CutRule(rawValue: rawRule) else {
+            throw DecodingError("cut rule \(rawRule) is unknown")
+        }
+        self.cutRule = cutRule
+        targetBytes = try reader.read(UInt64.self)
+        horizon = SequenceNumber(try reader.read(UInt64.self))
+        clock = try reader.read(UInt64.self)
+        blockBytes = try reader.read(UInt32.self)
+        filterBitsPerKey = try reader.read(UInt32.self)
+        tableFormat = try reader.read(UInt16.self)
+        isBottommost = try reader.readFlag()
+        let count = try reader.readVarint(atMost: UInt64(Limits.jobTables), "an input count")
+        inputs = []
+        for _ in 0..<count {
+            let id = try TableID(&reader)
+            let level = try reader.read(UInt8.self)
+            inputs.append(Input(id: id, level: level, digest: try reader.readDigest()))
+        }
+        try check()
+    }
+
+    package init(decoding payload: UnsafeRawBufferPointer) throws(DecodingError) {
+        var reader = ByteReader(payload)
+        try self.init(&reader)
+        try reader.expectEnd("a compaction")
+    }
+
+    /// What holds for every spec, whatever the manifest.
+    private func check() throws(DecodingError) {
+        guard tableFormat == CompactionSpec.currentTableFormat else {
+            throw DecodingError("table format \(tableFormat) is not supported")
+        }
+        guard CompactionSpec.targetBytesRange.contains(targetBytes),
+            (256...1 << 20).contains(blockBytes), filterBitsPerKey <= 64,
+            horizon <= SequenceNumber.max
+        else { throw DecodingError("a compaction's parameter is out of its range") }
+        guard !inputs.isEmpty else { throw DecodingError("a compaction without inputs") }
+        let source = sourceLevel
+        guard outputLevel < TableRecord.levelCount, source <= outputLevel,
+            outputLevel - source <= 1
+        else { throw DecodingError("a compaction from level \(source) to \(outputLevel)") }
+        var tables = Set<TableID>(minimumCapacity: inputs.count)
+        var last: Input?
+        for input in inputs {
+            if let last, !(last < input) { throw DecodingError("inputs are not in order") }
+            guard input.level == source || input.level == outputLevel else {
+                throw DecodingError("an input at level \(input.level)")
+            }
+            guard tables.insert(input.id).inserted else {
+                throw DecodingError("table \(input.id) is an input twice")
+            }
+            last = input
+        }
+    }
+}

@@ -1,0 +1,257 @@
+// Payloads of the entries that conclude work: `seal` (a segment's flush), `compacted` and
+// `cancelled` (a job). With `CompactionSpec` they are all that the logical manifest is folded from.
+//
+// Invariants (checked when decoding): a record's tables bear the work's index and kind, ordinals
+// from 0 up, one level, and spans in key order without overlap. So no fold has to judge them again.
+
+/// A frontier and the root of the state there: what replicas compare.
+package struct FrontierRoot: Hashable, Sendable {
+    package var frontier: LogIndex
+    package var root: Digest128
+
+    package init(frontier: LogIndex, root: Digest128) {
+        self.frontier = frontier
+        self.root = root
+    }
+
+    package func encode(into writer: inout ByteWriter) {
+        writer.write(frontier.rawValue)
+        writer.write(root)
+    }
+
+    package init(_ reader: inout ByteReader) throws(DecodingError) {
+        frontier = LogIndex(try reader.read(UInt64.self))
+        root = try reader.readDigest()
+    }
+}
+
+/// The flush of one log segment is proved: its tables are level 0's youngest.
+package struct SealRecord: Hashable, Sendable {
+    /// First and last entry of the segment.
+    package var first: LogIndex
+    package var last: LogIndex
+    package var tables: [TableRecord]
+    /// The leader's own frontier when it proposed this.
+    package var leader: FrontierRoot
+
+    package init(first: LogIndex, last: LogIndex, tables: [TableRecord], leader: FrontierRoot) {
+        self.first = first
+        self.last = last
+        self.tables = tables
+        self.leader = leader
+    }
+
+    static let format: UInt16 = 1
+
+    package func encoded() -> [UInt8] {
+        var writer = ByteWriter(capacity: 256)
+        encode(into: &writer)
+        return writer.bytes
+    }
+
+    package func encode(into writer: inout ByteWriter) {
+        writer.write(SealRecord.format)
+        writer.write(first.rawValue)
+        writer.write(last.rawValue)
+        leader.encode(into: &writer)
+        TableRecord.encode(tables, into: &writer)
+    }
+
+    package init(_ reader: inout ByteReader) throws(DecodingError) {
+        let format = try reader.read(UInt16.self)
+        guard format == SealRecord.format else {
+            throw DecodingError("seal format \(format) is not supported")
+        }
+        first = LogIndex(try reader.read(UInt64.self))
+        last = LogIndex(try reader.read(UInt64.self))
+        guard first > .zero, first <= last else { throw DecodingError("a segment's bounds") }
+        leader = try FrontierRoot(&reader)
+        tables = try TableRecord.outputs(
+            &reader, of: JobID(index: last, kind: .flush), level: 0)
+        guard !tables.isEmpty else { throw DecodingError("a seal without tables") }
+    }
+
+    package init(decoding payload: UnsafeRawBufferPointer) throws(DecodingError) {
+        var reader = ByteReader(payload)
+        try self.init(&reader)
+        try reader.expectEnd("a seal")
+    }
+}
+
+/// A job is proved: its inputs go, these tables come.
+package struct CompactedRecord: Hashable, Sendable {
+    /// Index of the job's `compact` entry.
+    package var job: LogIndex
+    package var tables: [TableRecord]
+    package var leader: FrontierRoot
+
+    package init(job: LogIndex, tables: [TableRecord], leader: FrontierRoot) {
+        self.job = job
+        self.tables = tables
+        self.leader = leader
+    }
+
+    static let format: UInt16 = 1
+
+    package func encoded() -> [UInt8] {
+        var writer = ByteWriter(capacity: 256)
+        encode(into: &writer)
+        return writer.bytes
+    }
+
+    package func encode(into writer: inout ByteWriter) {
+        writer.write(CompactedRecord.format)
+        writer.write(job.rawValue)
+        leader.encode(into: &writer)
+        TableRecord.encode(tables, into: &writer)
+    }
+
+    package init(_ reader: inout ByteReader) throws(DecodingError) {
+        let format = try reader.read(UInt16.self)
+        guard format == CompactedRecord.format else {
+            throw DecodingError("compacted format \(format) is not supported")
+        }
+        job = LogIndex(try reader.read(UInt64.self))
+        guard job > .zero else { throw DecodingError("a job's index") }
+        leader = try FrontierRoot(&reader)
+        tables = try TableRecord.outputs(
+            &reader, of: JobID(index: job, kind: .compaction), level: nil)
+    }
+
+    package init(decoding payload: UnsafeRawBufferPointer) throws(DecodingError) {
+        var reader = ByteReader(payload)
+        try self.init(&reader)
+        try reader.expectEnd("a compacted")
+    }
+}
+
+/// A job is given up: its reservations go and nothing else changes.
+package struct CancelledRecord: Hashable, Sendable {
+    package enum Reason: UInt8, Hashable, Sendable {
+        /// Every member that could compute it failed.
+        case failed = 1
+        /// Members disagree about its outputs and nothing decides between them.
+        case divergence = 2
+        /// An operator asked for it.
+        case requested = 3
+    }
+
+    package var job: LogIndex
+    package var reason: Reason
+    /// For people; at most `detailBytes` of UTF-8.
+    package var detail: String
+
+    package init(job: LogIndex, reason: Reason, detail: String = "") {
+        self.job = job
+        self.reason = reason
+        self.detail = detail.clipped(toUTF8: CancelledRecord.detailBytes)
+    }
+
+    package static let detailBytes = 1024
+    static let format: UInt16 = 1
+
+    package func encoded() -> [UInt8] {
+        var writer = ByteWriter(capacity: 32)
+        encode(into: &writer)
+        return writer.bytes
+    }
+
+    package func encode(into writer: inout ByteWriter) {
+        writer.write(CancelledRecord.format)
+        writer.write(job.rawValue)
+        writer.write(reason.rawValue)
+        writer.writePrefixed(detail)
+    }
+
+    package init(_ reader: inout ByteReader) throws(DecodingError) {
+        let format = try reader.read(UInt16.self)
+        guard format == CancelledRecord.format else {
+            throw DecodingError("cancelled format \(format) is not supported")
+        }
+        job = LogIndex(try reader.read(UInt64.self))
+        guard job > .zero else { throw DecodingError("a job's index") }
+        let rawReason = try reader.read(UInt8.self)
+        guard let reason = Reason(rawValue: rawReason) else {
+            throw DecodingError("cancel reason \(rawReason) is unknown")
+        }
+        self.reason = reason
+        detail = try reader.readPrefixedString(atMost: CancelledRecord.detailBytes)
+    }
+
+    package init(decoding payload: UnsafeRawBufferPointer) throws(DecodingError) {
+        var reader = ByteReader(payload)
+        try self.init(&reader)
+        try reader.expectEnd("a cancelled")
+    }
+}
+
+// MARK: - Outputs
+
+extension TableRecord {
+    static func encode(_ tables: [TableRecord], into writer: inout ByteWriter) {
+        writer.writeVarint(UInt64(tables.count))
+        for table in tables { table.encode(into: &writer) }
+    }
+
+    /// The outputs of one piece of work, in ordinal order, each checked and against the one before.
+    static func outputs(_ reader: inout ByteReader, of job: JobID, level: UInt8?)
+        throws(DecodingError) -> [TableRecord]
+    {
+        let count = try reader.readVarint(atMost: UInt64(Limits.jobTables), "a table count")
+        var tables: [TableRecord] = []
+        for _ in 0..<count { tables.append(try TableRecord(&reader)) }
+        try check(outputs: tables, of: job, level: level)
+        return tables
+    }
+
+    /// What holds for the outputs of one piece of work, whoever reports them. A nil level is any,
+    /// the same for all.
+    static func check(outputs tables: [TableRecord], of job: JobID, level: UInt8?)
+        throws(DecodingError)
+    {
+        guard tables.count <= Limits.jobTables else { throw DecodingError("too many tables") }
+        var last: TableRecord?
+        for (ordinal, table) in tables.enumerated() {
+            try table.checkStructure()
+            let id = TableID(index: job.index, kind: job.kind, ordinal: UInt32(ordinal))
+            guard table.id == id else { throw DecodingError("table \(table.id) is not \(id)") }
+            guard table.level == level ?? last?.level ?? table.level else {
+                throw DecodingError("table \(id) is at level \(table.level)")
+            }
+            if let last {
+                guard let end = last.span.end, !table.span.start.isKeyBefore(end) else {
+                    throw DecodingError("table \(id) overlaps the one before")
+                }
+            }
+            last = table
+        }
+    }
+
+    /// What holds for every honest record: hulls and orders rely on it.
+    package func checkStructure() throws(DecodingError) {
+        guard !span.isEmpty else { throw DecodingError("table \(id) has an empty span") }
+        guard (points == nil) == (entryCount == 0), deleteCount <= entryCount,
+            entryCount > 0 || rangeTombstoneCount > 0
+        else { throw DecodingError("table \(id) has impossible counts") }
+        if let points {
+            guard span.contains(points.smallest), span.contains(points.largest) else {
+                throw DecodingError("table \(id) has points outside its span")
+            }
+        }
+    }
+}
+
+extension String {
+    /// The longest prefix of whole characters within `limit` bytes of UTF-8.
+    func clipped(toUTF8 limit: Int) -> String {
+        guard utf8.count > limit else { return self }
+        var clipped = ""
+        var count = 0
+        for character in self {
+            count += character.utf8.count
+            guard count <= limit else { break }
+            clipped.append(character)
+        }
+        return clipped
+    }
+}

@@ -1,0 +1,189 @@
+// Finds the manifest among the files of its directory: what CURRENT names, or, when CURRENT is
+// lost, the pair that goes furthest. Reads only; `ManifestFile` writes.
+//
+// CURRENT is replaced after its pair is durable, so a pair that CURRENT names and that does not
+// read is damage, and an older pair is never taken for it. Without a readable CURRENT every pair
+// must read before one is chosen: a damaged one might be the newer.
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#endif
+
+struct ManifestDirectory {
+    let fileSystem: any FileSystem
+    let directory: String
+    /// Names of manifest files, sorted.
+    let names: [String]
+    let numbers: [UInt64]
+
+    static let current = "CURRENT"
+    private static let prefix = "MANIFEST-"
+    private static let mirrorSuffix = ".mirror"
+    /// Far above any manifest; rewriting keeps the file within a few times its snapshot.
+    private static let fileBytesMax: UInt64 = 4 << 30
+
+    var highestNumber: UInt64 { numbers.max() ?? 0 }
+
+    static func name(_ number: UInt64) -> String { prefix + String(number) }
+    static func names(_ number: UInt64) -> [String] {
+        [name(number), name(number) + mirrorSuffix]
+    }
+    static func paths(_ directory: String, _ number: UInt64) -> [String] {
+        names(number).map { directory + "/" + $0 }
+    }
+
+    static func read(_ fileSystem: any FileSystem, _ directory: String) throws(EngineError)
+        -> ManifestDirectory
+    {
+        do throws(FileError) {
+            let names = try fileSystem.list(directory).filter { number(of: $0) != nil }
+            return ManifestDirectory(
+                fileSystem: fileSystem, directory: directory, names: names,
+                numbers: Set(names.compactMap { number(of: $0) }).sorted())
+        } catch { throw .file(error) }
+    }
+
+    /// The n of a manifest file's name; nil for other files. Far from where adding would overflow.
+    private static func number(of name: String) -> UInt64? {
+        guard name.hasPrefix(prefix) else { return nil }
+        var digits = name.dropFirst(prefix.count)
+        if digits.hasSuffix(mirrorSuffix) { digits = digits.dropLast(mirrorSuffix.count) }
+        guard let number = UInt64(digits), number > 0, number < 1 << 62,
+            String(number) == digits
+        else { return nil }
+        return number
+    }
+
+    // MARK: - CURRENT
+
+    private static let currentMagic: UInt32 = 0x5255_434d  // "MCUR"
+    private static let currentVersion: UInt16 = 1
+
+    static func currentBytes(naming number: UInt64) -> [UInt8] {
+        var writer = ByteWriter(capacity: 32)
+        writer.write(currentMagic)
+        writer.write(currentVersion)
+        writer.write(UInt16(0))
+        writer.write(number)
+        writer.write(Digest128(of: writer.bytes))
+        return writer.bytes
+    }
+
+    private enum Current {
+        case names(UInt64)
+        case missing
+        case damaged
+    }
+
+    private func readCurrent() throws(EngineError) -> Current {
+        guard let bytes = try readOrNil(ManifestDirectory.current) else {
+            return fileSystem.exists(directory + "/" + ManifestDirectory.current)
+                ? .damaged : .missing
+        }
+        let number = bytes.withUnsafeBytes { buffer -> UInt64? in
+            guard buffer.count == 32 else { return nil }
+            return UInt64(littleEndian: buffer.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
+        }
+        guard let number, number > 0, number < 1 << 62,
+            bytes == ManifestDirectory.currentBytes(naming: number)
+        else { return .damaged }
+        return .names(number)
+    }
+
+    /// The file, or nil if it is missing or the medium does not give it back.
+    private func readOrNil(_ name: String) throws(EngineError) -> [UInt8]? {
+        do throws(FileError) {
+            return try fileSystem.readAll(
+                directory + "/" + name, limit: ManifestDirectory.fileBytesMax)
+        } catch {
+            if error.isNotFound || error.isMediumError { return nil }
+            throw .file(error)
+        }
+    }
+
+    // MARK: - Choosing
+
+    struct Found {
+        var number: UInt64
+        var chain: ManifestChain
+        var isNamedByCurrent: Bool
+        var notes: [String]
+    }
+
+    /// The manifest to recover; nil if none was ever completed.
+    func choose(_ identity: ManifestIdentity) throws(EngineError) -> Found? {
+        switch try readCurrent() {
+        case .names(let number): return try load(number, identity, isNamedByCurrent: true)
+        case .missing:
+            // Before the first CURRENT there can be only the first pair, which nobody relied on.
+            guard highestNumber <= 1 else { return try furthest(identity, "CURRENT is missing") }
+            do throws(EngineError) {
+                return try load(1, identity, isNamedByCurrent: false)
+            } catch {
+                if case .corrupt = error { return nil }
+                throw error
+            }
+        case .damaged: return try furthest(identity, "CURRENT is damaged")
+        }
+    }
+
+    private func furthest(_ identity: ManifestIdentity, _ why: String) throws(EngineError) -> Found
+    {
+        var best: Found?
+        for number in numbers {
+            let found = try load(number, identity, isNamedByCurrent: false)
+            let reach = found.chain.records.last?.ordinal ?? 0
+            if reach >= best?.chain.records.last?.ordinal ?? 0 { best = found }
+        }
+        guard var best else { throw .corrupt(file: ManifestDirectory.current, reason: why) }
+        best.notes.insert(why + "; it is written anew", at: 0)
+        return best
+    }
+
+    private func load(_ number: UInt64, _ identity: ManifestIdentity, isNamedByCurrent: Bool)
+        throws(EngineError) -> Found
+    {
+        let names = ManifestDirectory.names(number)
+        var copies: [[UInt8]?] = []
+        for name in names { copies.append(try readOrNil(name)) }
+        do throws(ManifestChain.Failure) {
+            let chain = try ManifestChain(copies, number: number, identity: identity)
+            return Found(
+                number: number, chain: chain, isNamedByCurrent: isNamedByCurrent,
+                notes: notes(names, copies, chain))
+        } catch {
+            switch error {
+            case .damaged(let reason):
+                throw .corrupt(file: ManifestDirectory.name(number), reason: reason)
+            case .foreign(let reason): throw .identity(reason: reason)
+            }
+        }
+    }
+
+    private func notes(_ names: [String], _ copies: [[UInt8]?], _ chain: ManifestChain) -> [String]
+    {
+        var notes: [String] = []
+        for (name, (copy, isIntact)) in zip(names, zip(copies, chain.isIntact)) where !isIntact {
+            guard let copy else {
+                notes.append("\(name) was missing or unreadable; it is replaced")
+                continue
+            }
+            let common = zip(copy, chain.bytes).prefix { $0 == $1 }.count
+            if common == chain.bytes.count {
+                notes.append("\(name) ended in an append that never became durable; it is cut")
+            } else if common == copy.count {
+                notes.append("\(name) missed the end that the other copy has; it is replaced")
+            } else {
+                notes.append("\(name) was damaged at byte \(common); it is replaced")
+            }
+        }
+        return notes
+    }
+}
+
+extension FileError {
+    /// The medium did not give back what it holds: a case for the mirror.
+    fileprivate var isMediumError: Bool { code == EIO || code == EILSEQ || code == EBADMSG }
+}

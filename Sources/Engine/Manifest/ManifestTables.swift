@@ -1,0 +1,177 @@
+// The live tables of a manifest, by level, as a value. Level 0 is ordered by age, oldest first;
+// levels 1 to 6 by key, and their spans never overlap.
+//
+// Beside the levels stands one row for each table, sorted by id, with the digest of its encoded
+// record: it finds a table by id without a dictionary (whose copies would cost more than arrays')
+// and makes the state root a hash over 16 bytes for each table. A copy shares everything until one
+// side changes; a change costs one pass over the levels that it touches.
+//
+// Age is the largest sequence: segments have disjoint ranges of sequences, and a merge of
+// neighbours in age stays between the neighbours.
+
+package struct ManifestTables: Hashable, Sendable {
+    private var levels: [[TableRecord]]
+    private var rows: [Row]
+    /// Canonical bytes of each level.
+    package private(set) var levelBytes: [UInt64]
+
+    /// One live table: where to find it, and the leaf of the state root.
+    private struct Row: Hashable, Sendable {
+        var id: TableID
+        var level: UInt8
+        var start: [UInt8]
+        var leaf: Digest128
+
+        init(_ record: TableRecord) {
+            id = record.id
+            level = record.level
+            start = record.span.start
+            leaf = record.leafDigest
+        }
+    }
+
+    package init() {
+        levels = Array(repeating: [], count: Int(TableRecord.levelCount))
+        levelBytes = Array(repeating: 0, count: Int(TableRecord.levelCount))
+        rows = []
+    }
+
+    /// Builds from records in any order; nil if an id comes twice or a level overlaps.
+    package init?(_ records: [TableRecord]) {
+        self.init()
+        for record in records.sorted(by: { $0.id < $1.id }) {
+            if let last = rows.last, last.id == record.id { return nil }
+            rows.append(Row(record))
+            levels[Int(record.level)].append(record)
+            levelBytes[Int(record.level)] &+= record.canonicalBytes
+        }
+        levels[0].sort { ManifestTables.isOlder($0, $1) }
+        for level in 1..<levels.count {
+            levels[level].sort { $0.span.start.isKeyBefore($1.span.start) }
+            for (left, right) in zip(levels[level], levels[level].dropFirst()) {
+                guard let end = left.span.end, !right.span.start.isKeyBefore(end) else {
+                    return nil
+                }
+            }
+        }
+    }
+
+    package var count: Int { rows.count }
+    package var isEmpty: Bool { rows.isEmpty }
+
+    /// Level 0 oldest first; others by key.
+    package func tables(at level: UInt8) -> [TableRecord] { levels[Int(level)] }
+
+    /// The deepest level that holds a table; nil when there is none.
+    package var deepestLevel: UInt8? {
+        levels.lastIndex { !$0.isEmpty }.map { UInt8($0) }
+    }
+
+    /// All records, sorted by id.
+    package var sortedByID: [TableRecord] {
+        levels.joined().sorted { $0.id < $1.id }
+    }
+
+    package func record(_ id: TableID) -> TableRecord? {
+        guard let row = rowIndex(of: id).map({ rows[$0] }) else { return nil }
+        if row.level == 0 { return levels[0].last { $0.id == id } }
+        let level = levels[Int(row.level)]
+        let at = level.firstIndex(notBefore: row.start)
+        return at < level.count && level[at].id == id ? level[at] : nil
+    }
+
+    package func contains(_ id: TableID) -> Bool { rowIndex(of: id) != nil }
+
+    /// The tables of a level that `span` overlaps, in the level's order.
+    package func overlapping(_ span: KeySpan, at level: UInt8) -> [TableRecord] {
+        guard level > 0 else { return levels[0].filter { $0.span.overlaps(span) } }
+        return Array(levels[Int(level)][overlappingRange(span, at: level)])
+    }
+
+    package func overlaps(_ span: KeySpan, at level: UInt8) -> Bool {
+        guard level > 0 else { return levels[0].contains { $0.span.overlaps(span) } }
+        return !overlappingRange(span, at: level).isEmpty
+    }
+
+    /// XXH3-128 over the digests of the encoded records, in the order of their ids.
+    package func stateRoot() -> Digest128 {
+        var writer = ByteWriter(capacity: rows.count * 16)
+        for row in rows { writer.write(row.leaf) }
+        return Digest128(of: writer.bytes)
+    }
+
+    /// Takes out `removed` and puts in `added`, which are in the order of their level and have no
+    /// table between them there.
+    package mutating func replace(_ removed: [TableRecord], with added: [TableRecord]) {
+        remove(removed)
+        guard let first = added.first else { return }
+        let level = Int(first.level)
+        let at =
+            level == 0
+            ? levels[0].partitioningIndex { ManifestTables.isOlder(first, $0) }
+            : levels[level].firstIndex(notBefore: first.span.start)
+        levels[level].insert(contentsOf: added, at: at)
+        // Outputs of one piece of work have consecutive ids.
+        let row = rows.partitioningIndex { first.id < $0.id }
+        rows.insert(contentsOf: added.map { Row($0) }.sorted { $0.id < $1.id }, at: row)
+        for record in added { levelBytes[level] &+= record.canonicalBytes }
+    }
+
+    private mutating func remove(_ records: [TableRecord]) {
+        guard !records.isEmpty else { return }
+        let gone = Set(records.lazy.map(\.id))
+        for level in Set(records.lazy.map(\.level)) {
+            levels[Int(level)].removeAll { gone.contains($0.id) }
+        }
+        rows.removeAll { gone.contains($0.id) }
+        for record in records { levelBytes[Int(record.level)] &-= record.canonicalBytes }
+    }
+
+    static func isOlder(_ left: TableRecord, _ right: TableRecord) -> Bool {
+        left.largestSequence != right.largestSequence
+            ? left.largestSequence < right.largestSequence : left.id < right.id
+    }
+
+    private func rowIndex(of id: TableID) -> Int? {
+        let at = rows.partitioningIndex { id <= $0.id }
+        return at < rows.count && rows[at].id == id ? at : nil
+    }
+
+    private func overlappingRange(_ span: KeySpan, at level: UInt8) -> Range<Int> {
+        let tables = levels[Int(level)]
+        let first = tables.partitioningIndex { table in
+            table.span.end.map { span.start.isKeyBefore($0) } ?? true
+        }
+        guard let end = span.end else { return first..<tables.count }
+        return first..<max(first, tables.firstIndex(notBefore: end))
+    }
+}
+
+extension TableRecord {
+    /// Digest of the encoded record: its leaf in the state root.
+    package var leafDigest: Digest128 {
+        var writer = ByteWriter(capacity: 256)
+        encode(into: &writer)
+        return Digest128(of: writer.bytes)
+    }
+}
+
+extension Array where Element == TableRecord {
+    /// Of tables sorted by key, the first that does not start before `key`.
+    fileprivate func firstIndex(notBefore key: [UInt8]) -> Int {
+        partitioningIndex { !$0.span.start.isKeyBefore(key) }
+    }
+}
+
+extension Array {
+    /// The first index whose element satisfies `predicate`, if all behind it do and none before.
+    fileprivate func partitioningIndex(_ predicate: (Element) -> Bool) -> Int {
+        var low = 0
+        var high = count
+        while low < high {
+            let middle = low + (high - low) / 2
+            if predicate(self[middle]) { high = middle } else { low = middle + 1 }
+        }
+        return low
+    }
+}

@@ -1,0 +1,119 @@
+// One generation of a table's file on this node: what the log says of the table, the local facts
+// beside it, and the open reader while there is one. Versions, stand-ins and snapshots share it.
+//
+// The reader is opened on first use and may be closed behind our back when too many files are open
+// (`OpenTables`); cursors keep the one they use. A handle marked obsolete removes its file when the
+// last holder lets go of it: nobody unlinks a file that somebody may still have to open.
+
+import Synchronization
+
+/// Opens the files of tables, on the thread that needs one.
+package protocol TableSource: AnyObject, Sendable {
+    /// May wait for the disk. A file that is missing or unreadable and that nobody can mend is
+    /// `.tableLost`. With `mending` false nobody is asked.
+    func openReader(_ handle: TableHandle, mending: Bool) throws(EngineError) -> TableReader
+}
+
+package final class TableHandle: @unchecked Sendable {
+    // Unchecked: `open` is touched under `slot` alone; the rest is constant or atomic.
+    package let record: TableRecord
+    /// Counts heals; part of the file's name.
+    package let generation: UInt64
+    /// Name in the directory of tables.
+    package let fileName: String
+    /// Size of the file; differs between nodes.
+    package let fileBytes: UInt64
+    package let codec: BlockCodec
+
+    private let source: any TableSource
+    private let remove: @Sendable (_ fileName: String) -> Void
+    private let slot = PlainLock()
+    private var open: TableReader?
+    /// Serialises opening, apart from `slot`, so that cache-only readers never wait for a disk.
+    private let opening = PlainLock()
+    private let wasUsed = Atomic<Bool>(false)
+    private let obsolete = Atomic<Bool>(false)
+
+    /// `remove` is called once, from whatever thread releases the handle last, if it is obsolete.
+    package init(
+        record: TableRecord, generation: UInt64, fileBytes: UInt64, codec: BlockCodec,
+        source: any TableSource, remove: @escaping @Sendable (_ fileName: String) -> Void
+    ) {
+        self.record = record
+        self.generation = generation
+        self.fileName = TableHandle.fileName(record.id, generation: generation)
+        self.fileBytes = fileBytes
+        self.codec = codec
+        self.source = source
+        self.remove = remove
+    }
+
+    deinit {
+        if obsolete.load(ordering: .acquiring) { remove(fileName) }
+    }
+
+    /// `<index, 16 hex>-<kind><ordinal>.<generation>.sst`
+    package static func fileName(_ id: TableID, generation: UInt64) -> String {
+        "\(id).\(generation).sst"
+    }
+
+    package var id: TableID { record.id }
+
+    /// The file goes when nobody holds the handle any more.
+    package func markObsolete() { obsolete.store(true, ordering: .releasing) }
+    package var isObsolete: Bool { obsolete.load(ordering: .acquiring) }
+
+    /// The open reader, opened if need be and if `io` allows it. With `mending` false it opens
+    /// from this node's file or not at all: so does who answers peers, lest two of them wait for
+    /// each other.
+    package func reader(io: ReadIO, mending: Bool = true) throws(EngineError) -> TableReader {
+        if !wasUsed.load(ordering: .relaxed) { wasUsed.store(true, ordering: .relaxed) }
+        if let open = slot.withLock({ open }) { return open }
+        guard io == .blocking else { throw .wouldBlock }
+        return try opening.withLock { () throws(EngineError) in
+            if let open = slot.withLock({ open }) { return open }
+            let reader = try source.openReader(self, mending: mending)
+            slot.withLock { open = reader }
+            return reader
+        }
+    }
+
+    /// A cursor over its point entries. `fillsCache` is for reads; jobs leave the cache alone.
+    package func makeCursor(io: ReadIO, fillsCache: Bool = true) throws(EngineError)
+        -> any EntryCursor
+    {
+        try reader(io: io).makeCursor(io: io, fillCache: fillsCache)
+    }
+
+    /// Lets the reader go; the next use opens another.
+    package func closeReader() {
+        // Released outside the lock: closing a file may take its time.
+        let closed = slot.withLock { () -> TableReader? in
+            defer { open = nil }
+            return open
+        }
+        withExtendedLifetime(closed) {}
+    }
+
+    package var isOpen: Bool { slot.withLock { open != nil } }
+
+    /// Whether it was used since the last call: the second chance of the clock that closes files.
+    func takeUse() -> Bool { wasUsed.exchange(false, ordering: .relaxed) }
+}
+
+extension TableHandle {
+    /// The manifest's row for this file.
+    package var local: LocalTable {
+        LocalTable(generation: UInt32(generation), codec: codec.rawValue, fileBytes: fileBytes)
+    }
+
+    /// Reads back `fileName`; nil if `name` is not a table's.
+    package static func parse(fileName name: String) -> (id: TableID, generation: UInt32)? {
+        let parts = name.split(separator: ".", omittingEmptySubsequences: false)
+        guard parts.count == 3, parts[2] == "sst", let id = TableID(parts[0]),
+            let generation = UInt32(parts[1]),
+            fileName(id, generation: UInt64(generation)) == name
+        else { return nil }
+        return (id, generation)
+    }
+}

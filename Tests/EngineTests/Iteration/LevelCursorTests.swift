@@ -1,0 +1,124 @@
+// The tables of a level in a row, with tables that hold no point entries among them.
+
+import Engine
+import Testing
+
+@Suite struct LevelCursorTests {
+    /// Tables 1, 2, …: each with its entries; an empty one has a span but no points. `lying` ones
+    /// have points in their record and none behind the cursor.
+    private func make(_ tables: [[String]], lying: Set<Int> = [], opened: Opened = Opened())
+        -> LevelCursor
+    {
+        var handles: [TableHandle] = []
+        var parts: [TableID: [ModelEntry]] = [:]
+        for (index, keys) in tables.enumerated() {
+            let letter = String(UnicodeScalar(UInt8(97 + index)))
+            let points = keys.first.map { (letter + $0, letter + (keys.last ?? "")) }
+            let handle = TableHandle.fake(
+                UInt64(index + 1), points: points, span: (letter, letter + "~"))
+            handles.append(handle)
+            parts[handle.id] =
+                lying.contains(index) ? [] : keys.map { ModelEntry(letter + $0, 1) }
+        }
+        return LevelCursor(handles) { (table) throws(EngineError) in
+            opened.ids.append(table.id.index.rawValue)
+            return ArrayCursor(parts[table.id] ?? [])
+        }
+    }
+
+    private final class Opened {
+        var ids: [UInt64] = []
+    }
+
+    private func keys(_ entries: [ModelEntry]) -> [String] { entries.map { text($0.key) } }
+
+    @Test func `Trap 14: an empty table is not the end, in any direction`() throws {
+        let cursor = make([[], ["1", "2"], [], [], ["1"], []])
+        try cursor.seekToFirst()
+        #expect(keys(try cursor.collectForward()) == ["b1", "b2", "e1"])
+        try cursor.seekToLast()
+        #expect(keys(try cursor.collectReverse()) == ["e1", "b2", "b1"])
+        try cursor.seek(at: bytes("b3"), .seek(.max))
+        #expect(keys(try cursor.collectForward()) == ["e1"])
+        try cursor.seek(at: bytes("c"), .seek(.max))
+        #expect(keys(try cursor.collectForward()) == ["e1"])
+        try cursor.seek(before: bytes("e1"))
+        #expect(keys(try cursor.collectReverse()) == ["b2", "b1"])
+        try cursor.seek(at: bytes("e2"), .seek(.max))
+        #expect(!cursor.isValid)
+        try cursor.seek(before: bytes("b1"))
+        #expect(!cursor.isValid)
+    }
+
+    @Test func `A table that has nothing behind its record is passed over`() throws {
+        let cursor = make([["1"], ["1", "9"], ["1"]], lying: [1])
+        try cursor.seekToFirst()
+        #expect(keys(try cursor.collectForward()) == ["a1", "c1"])
+        try cursor.seek(at: bytes("b1"), .seek(.max))
+        #expect(keys(try cursor.collectForward()) == ["c1"])
+        try cursor.seek(before: bytes("b5"))
+        #expect(keys(try cursor.collectReverse()) == ["a1"])
+    }
+
+    @Test func `Only the tables that are needed are opened, one at a time`() throws {
+        let opened = Opened()
+        let cursor = make([["1"], ["1", "2"], ["1"]], opened: opened)
+        #expect(opened.ids.isEmpty)
+        try cursor.seek(at: bytes("b1"), .seek(.max))
+        #expect(opened.ids == [2])
+        try cursor.next()
+        try cursor.previous()
+        try cursor.seek(at: bytes("b2"), .seek(.max))
+        #expect(opened.ids == [2])
+        try cursor.next()
+        #expect(text(cursor.key) == "c1")
+        #expect(opened.ids == [2, 3])
+    }
+
+    @Test func `Without tables there is no entry`() throws {
+        let cursor = make([])
+        try cursor.seekToFirst()
+        #expect(!cursor.isValid)
+        try cursor.seekToLast()
+        #expect(!cursor.isValid)
+        try cursor.seek(at: bytes("a"), .seek(.max))
+        #expect(!cursor.isValid)
+        try cursor.seek(before: bytes("a"))
+        #expect(!cursor.isValid)
+    }
+
+    @Test func `A random walk follows the concatenation`() throws {
+        var random = SeededRandom(seed: 2)
+        for _ in 0..<30 {
+            let tables = (0..<6).map { _ in
+                (0..<random.below(4)).map { "\($0 * 2)" }
+            }
+            let cursor = make(tables)
+            let all = tables.enumerated().flatMap { index, keys in
+                keys.map { String(UnicodeScalar(UInt8(97 + index))) + $0 }
+            }
+            var place = -1
+            for _ in 0..<100 {
+                if place < 0 || random.oneIn(4) {
+                    let key = "\(UnicodeScalar(UInt8(97 + random.below(7))))\(random.below(8))"
+                    if random.oneIn(2) {
+                        try cursor.seek(at: bytes(key), .seek(.max))
+                        place = all.partitionPoint { $0 < key }
+                    } else {
+                        try cursor.seek(before: bytes(key))
+                        place = all.partitionPoint { $0 < key } - 1
+                    }
+                } else if random.oneIn(2) {
+                    try cursor.next()
+                    place += 1
+                } else {
+                    try cursor.previous()
+                    place -= 1
+                }
+                if !all.indices.contains(place) { place = -1 }
+                try #require(cursor.isValid == (place >= 0))
+                if place >= 0 { #expect(text(cursor.key) == all[place]) }
+            }
+        }
+    }
+}

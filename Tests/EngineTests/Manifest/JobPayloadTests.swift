@@ -1,0 +1,136 @@
+// Payloads of job entries: bytes that never change, and decoders that refuse everything else.
+import Engine
+import Testing
+
+@Suite struct JobPayloadTests {
+    private let inputs = [
+        Sample.flush(1...4, "a", "m"),
+        Sample.table(.compaction, 3, 1, level: 1, "c", "k", sequences: 1...2),
+    ]
+
+    private var golden: [(name: String, bytes: [UInt8], digest: String)] {
+        var job = Sample.spec(inputs, to: 1, bottommost: true, horizon: 77)
+        job.clock = 1_700_000_000_000
+        let root = FrontierRoot(frontier: LogIndex(9), root: Digest128(low: 1, high: 2))
+        let output = Sample.table(.compaction, 12, level: 1, "a", "m", sequences: 1...4)
+        return [
+            ("compact", job.encoded(), "267a5da51d9d234b8df6413730a15a90"),
+            (
+                "seal", Sample.seal(1...4, [inputs[0]], leader: root).encoded(),
+                "04e582319820fb37e4b337ca915caf28"
+            ),
+            (
+                "compacted",
+                CompactedRecord(job: LogIndex(12), tables: [output], leader: root).encoded(),
+                "8e311ff049b28a61f6645335da8db162"
+            ),
+            (
+                "cancelled",
+                CancelledRecord(job: LogIndex(12), reason: .divergence, detail: "två").encoded(),
+                "00f5cca2fca65c7f1d0586dea9fc9833"
+            ),
+        ]
+    }
+
+    @Test func bytesNeverChange() {
+        for (name, bytes, digest) in golden {
+            #expect(Digest128(of: bytes).description == digest, "\(name)")
+        }
+        let short = CancelledRecord(job: LogIndex(12), reason: .divergence, detail: "två")
+        #expect(short.encoded() == [1, 0, 12, 0, 0, 0, 0, 0, 0, 0, 2, 4, 116, 118, 195, 165])
+    }
+
+    @Test func roundTrips() throws {
+        let job = Sample.spec(inputs, to: 1, bottommost: true, horizon: 77)
+        #expect(try job.encoded().withUnsafeBytes { try CompactionSpec(decoding: $0) } == job)
+        let sealed = Sample.seal(1...4, [inputs[0]])
+        #expect(try sealed.encoded().withUnsafeBytes { try SealRecord(decoding: $0) } == sealed)
+        let done = Sample.compacted(
+            12, [Sample.table(.compaction, 12, level: 1, "a", "b", sequences: 1...4)])
+        #expect(try done.encoded().withUnsafeBytes { try CompactedRecord(decoding: $0) } == done)
+        let none = Sample.compacted(12, [])
+        #expect(try none.encoded().withUnsafeBytes { try CompactedRecord(decoding: $0) } == none)
+        let gone = CancelledRecord(job: LogIndex(12), reason: .failed, detail: "x")
+        #expect(try gone.encoded().withUnsafeBytes { try CancelledRecord(decoding: $0) } == gone)
+    }
+
+    private func isRefused(_ entry: Entry) -> Bool {
+        Sample.throwsDecodingError { () throws(DecodingError) in try EntryValidation.validate(entry)
+        }
+    }
+
+    /// Every prefix is refused, and no flipped byte traps.
+    @Test func cutAndFlippedPayloadsAreRefusedOrDecoded() {
+        let kinds: [EntryKind] = [.compact, .seal, .compacted, .cancelled]
+        for (kind, payload) in zip(kinds, golden) {
+            let whole = Sample.entry(kind, payload.bytes, index: 20)
+            #expect(!isRefused(whole))
+            for count in payload.bytes.indices {
+                let cut = Sample.entry(kind, Array(payload.bytes[..<count]), index: 20)
+                #expect(isRefused(cut))
+            }
+            let long = Sample.entry(kind, payload.bytes + [0], index: 20)
+            #expect(isRefused(long))
+            for position in payload.bytes.indices {
+                for mask: UInt8 in [1, 0x80, 0xff] {
+                    var bytes = payload.bytes
+                    bytes[position] ^= mask
+                    let flipped = Sample.entry(kind, bytes, index: 20)
+                    _ = isRefused(flipped)
+                }
+            }
+        }
+    }
+
+    @Test func specsThatNoManifestCouldTakeAreRefused() {
+        func isRefused(_ change: (inout CompactionSpec) -> Void) -> Bool {
+            var job = Sample.spec(inputs, to: 1)
+            change(&job)
+            return Sample.throwsDecodingError { () throws(DecodingError) in
+                try EntryValidation.validate(Sample.entry(.compact, job.encoded(), index: 20))
+            }
+        }
+        #expect(!isRefused { _ in })
+        #expect(isRefused { $0.inputs = [] })
+        #expect(isRefused { $0.inputs.reverse() })
+        #expect(isRefused { $0.inputs.append($0.inputs[1]) })
+        #expect(isRefused { $0.outputLevel = 2 })
+        #expect(isRefused { $0.outputLevel = 0 })
+        #expect(isRefused { $0.outputLevel = 7 })
+        #expect(isRefused { $0.inputs[1].level = 2 })
+        #expect(isRefused { $0.targetBytes = 0 })
+        #expect(isRefused { $0.blockBytes = 1 })
+        #expect(isRefused { $0.filterBitsPerKey = 65 })
+        #expect(isRefused { $0.horizon = SequenceNumber(1 << 56) })
+        #expect(isRefused { $0.tableFormat = 2 })
+    }
+
+    @Test func outputsMustFollowFromTheirWork() {
+        let good = Sample.flush(1...4, "a", "f")
+        var second = Sample.table(.flush, 4, 1, level: 0, "g", "k", sequences: 1...4)
+        func isRefused(_ tables: [TableRecord], last: UInt64 = 4) -> Bool {
+            Sample.throwsDecodingError { () throws(DecodingError) in
+                try EntryValidation.validate(
+                    Sample.entry(.seal, Sample.seal(1...last, tables).encoded(), index: 20))
+            }
+        }
+        #expect(!isRefused([good, second]))
+        #expect(isRefused([]))
+        #expect(isRefused([good], last: 5))
+        #expect(isRefused([second]))
+        #expect(isRefused([good], last: 20))
+        second.level = 1
+        #expect(isRefused([good, second]))
+        second.level = 0
+        second.points = .init(smallest: Sample.key("f"), largest: Sample.key("k"))
+        #expect(isRefused([good, second]), "points outside the span")
+        second.span = KeySpan(smallest: Sample.key("f"), largest: Sample.key("k"))
+        #expect(isRefused([good, second]), "overlap")
+        var empty = good
+        empty.span = KeySpan(start: Sample.key("b"), end: Sample.key("a"))
+        #expect(isRefused([empty]))
+        empty = good
+        empty.deleteCount = empty.entryCount + 1
+        #expect(isRefused([empty]))
+    }
+}

@@ -1,0 +1,107 @@
+// Random trees under random flushes, with several jobs at once that finish in random order: picks
+// are never void, levels never overlap, reads stay right, and it ends when nothing is due.
+import Engine
+import Testing
+
+@Suite struct CompactionPlannerPropertyTests {
+    private var options: CompactionOptions {
+        var options = CompactionOptions()
+        options.baseLevelBytes = 40
+        options.multiplier = 2
+        options.targetBytes = 1024
+        options.jobBytesMax = 200
+        return options
+    }
+
+    private func facts(_ now: UInt64) -> CompactionPlanner.Facts {
+        CompactionPlanner.Facts(
+            settings: LoggedSettings(), horizon: SequenceNumber(1), clock: 0, now: now)
+    }
+
+    @Test func picksAreNeverVoidAndProgressIsMade() throws {
+        var jobs = 0
+        var atOnce = 0
+        for seed: UInt64 in 1...40 {
+            var random = SeededRandom(seed: seed)
+            var tables = SimulatedTables()
+            var planner = CompactionPlanner(options: options)
+            for step in 0..<150 {
+                let now = UInt64(step) * 60_000
+                switch random.below(6) {
+                case 0, 4:
+                    let first = random.below(12)
+                    tables.endSegment(&random, keys: first..<(first + 1 + random.below(4)))
+                case 1, 5:
+                    if !tables.unsealed.isEmpty { _ = tables.seal() }
+                case 2:
+                    guard let spec = planner.plan(tables.manifest, facts(now)) else { continue }
+                    guard case .jobStarted = tables.start(spec) else {
+                        Issue.record("a void pick, seed \(seed) step \(step): \(spec)")
+                        return
+                    }
+                    jobs += 1
+                    atOnce = max(atOnce, tables.manifest.jobs.count)
+                default: conclude(&tables, &planner, &random, now)
+                }
+                #expect(tables.firstBrokenLevel() == nil, "seed \(seed) step \(step)")
+                #expect(tables.firstWrongRead() == nil, "seed \(seed) step \(step)")
+            }
+            try settle(&tables, &planner, seed)
+        }
+        #expect(jobs > 400, "\(jobs)")
+        #expect(atOnce >= 2, "\(atOnce)")
+    }
+
+    private func conclude(
+        _ tables: inout SimulatedTables, _ planner: inout CompactionPlanner,
+        _ random: inout SeededRandom, _ now: UInt64
+    ) {
+        guard !tables.manifest.jobs.isEmpty else { return }
+        let job = tables.manifest.jobs[random.below(tables.manifest.jobs.count)]
+        if random.oneIn(6) {
+            let record = CancelledRecord(job: job.index, reason: .failed)
+            _ = tables.apply(.cancelled, record.encoded())
+            planner.exclusions.cancelled(job, tables.manifest.tables, now: now)
+        } else if case .jobDone = tables.finish(job) {
+            planner.exclusions.prune(tables.manifest.tables)
+        } else {
+            Issue.record("job \(job.index) could not finish")
+        }
+    }
+
+    /// Without new writes and after the last back-off, the planner comes to an end, and then no
+    /// level is due.
+    private func settle(
+        _ tables: inout SimulatedTables, _ planner: inout CompactionPlanner, _ seed: UInt64
+    ) throws {
+        while !tables.unsealed.isEmpty { _ = tables.seal() }
+        for job in tables.manifest.jobs { _ = tables.finish(job) }
+        let later = facts(1 << 40)
+        var rounds = 0
+        while let spec = planner.plan(tables.manifest, later) {
+            guard case .jobStarted(let job) = tables.start(spec) else {
+                Issue.record("a void pick, seed \(seed)")
+                return
+            }
+            _ = tables.finish(job)
+            rounds += 1
+            try #require(rounds < 500, "seed \(seed) does not come to an end")
+        }
+        let due = CompactionScore.scores(tables.manifest, options).filter { $0.value >= 1 }
+        #expect(due.isEmpty, "seed \(seed): \(due)")
+        #expect(tables.firstWrongRead() == nil)
+        let request = CompactionPlanner.FullCompaction(tables.manifest)
+        while case .job(let spec) = planner.planFull(request, tables.manifest, later) {
+            guard case .jobStarted(let job) = tables.start(spec) else {
+                Issue.record("a void step, seed \(seed)")
+                return
+            }
+            _ = tables.finish(job)
+            rounds += 1
+            try #require(rounds < 1000, "seed \(seed): a full compaction without end")
+        }
+        #expect(planner.planFull(request, tables.manifest, later) == .done)
+        for level in 0..<request.bottom { #expect(tables.manifest.tables.tables(at: level) == []) }
+        #expect(tables.firstWrongRead() == nil)
+    }
+}

@@ -1,0 +1,272 @@
+// What the planner picks, in readable text. A table is written `<index><kind><ordinal>`, an input
+// with its level before it.
+import Engine
+import Testing
+
+private func describe(_ spec: CompactionSpec?) -> String {
+    guard let spec else { return "nothing" }
+    let inputs = spec.inputs.map { input in
+        let kind = input.id.kind == .flush ? "f" : "c"
+        return "\(input.level):\(input.id.index)\(kind)\(input.id.ordinal)"
+    }
+    let bottommost = spec.isBottommost ? " bottommost" : ""
+    return "\(inputs.joined(separator: " ")) -> \(spec.outputLevel)\(bottommost)"
+}
+
+/// Small numbers: level 1 holds 1,000 bytes, level 2 10,000; level 0 is due at 4 tables.
+private var smallOptions: CompactionOptions {
+    var options = CompactionOptions()
+    options.baseLevelBytes = 1000
+    options.targetBytes = 1024
+    options.jobBytesMax = 100_000
+    return options
+}
+
+private func facts(now: UInt64 = 0, unfinishedBytesMax: UInt64 = .max) -> CompactionPlanner.Facts {
+    CompactionPlanner.Facts(
+        settings: LoggedSettings(), horizon: SequenceNumber(5), clock: 77, now: now,
+        unfinishedBytesMax: unfinishedBytesMax)
+}
+
+/// Tables of one level, from `index`'s job, with these spans.
+private func level(
+    _ level: UInt8, _ index: UInt64, _ spans: [(String, String)], bytes: UInt64 = 100
+)
+    -> [TableRecord]
+{
+    spans.enumerated().map { ordinal, span in
+        Sample.table(
+            .compaction, index, UInt32(ordinal), level: level, span.0, span.1, sequences: 1...1,
+            bytes: bytes)
+    }
+}
+
+private func flushes(_ spans: [(String, String)], bytes: UInt64 = 100) -> [TableRecord] {
+    spans.enumerated().map { number, span in
+        let first = UInt64(number) * 10 + 10
+        return Sample.flush(first...(first + 5), span.0, span.1, bytes: bytes)
+    }
+}
+
+@Suite struct CompactionPlannerTests {
+    private func plan(
+        _ tables: [TableRecord], _ options: CompactionOptions = smallOptions,
+        _ facts: CompactionPlanner.Facts = facts()
+    ) -> String {
+        var planner = CompactionPlanner(options: options)
+        return describe(planner.plan(LogicalManifest(placing: tables), facts))
+    }
+
+    // MARK: - Level 0
+
+    @Test func levelZeroIsDueAtItsTrigger() {
+        let three = flushes([("a", "m"), ("b", "n"), ("c", "o")])
+        #expect(plan(three) == "nothing")
+        let four = flushes([("a", "m"), ("b", "n"), ("c", "o"), ("d", "p")])
+        #expect(plan(four) == "0:15f0 0:25f0 0:35f0 0:45f0 -> 1 bottommost")
+    }
+
+    @Test func levelZeroTakesWhatItOverlapsBelow() {
+        let tables =
+            flushes([("c", "d"), ("c", "e"), ("d", "f"), ("e", "f")])
+            + level(1, 3, [("a", "b"), ("b1", "c"), ("f", "g"), ("h", "i")])
+        #expect(plan(tables) == "0:15f0 0:25f0 0:35f0 0:45f0 1:3c1 1:3c2 -> 1 bottommost")
+        let deeper = tables + level(2, 4, [("g", "h")])
+        #expect(plan(deeper) == "0:15f0 0:25f0 0:35f0 0:45f0 1:3c1 1:3c2 -> 1")
+    }
+
+    @Test func levelZeroIsCappedFromTheOldest() {
+        var options = smallOptions
+        options.jobBytesMax = 250
+        let tables = flushes([("a", "m"), ("b", "n"), ("c", "o"), ("d", "p")])
+        #expect(plan(tables, options) == "0:15f0 0:25f0 -> 1 bottommost")
+        options.jobBytesMax = 10
+        #expect(plan(tables, options) == "0:15f0 -> 1 bottommost", "one table always goes")
+    }
+
+    @Test func aSpecCarriesTheFacts() throws {
+        var planner = CompactionPlanner(options: smallOptions)
+        let tables = flushes([("a", "m"), ("b", "n"), ("c", "o"), ("d", "p")])
+        let planned = planner.plan(LogicalManifest(placing: tables), facts())
+        let spec = try #require(planned)
+        #expect(spec.horizon == SequenceNumber(5))
+        #expect(spec.clock == 77)
+        #expect(spec.targetBytes == 1024)
+        #expect(spec.blockBytes == LoggedSettings().blockBytes)
+        #expect(spec.filterBitsPerKey == LoggedSettings().filterBitsPerKey)
+    }
+
+    // MARK: - Deeper levels
+
+    @Test func aLevelIsDueOverItsTarget() {
+        let ten = (0..<10).map { ("\($0)a", "\($0)z") }
+        #expect(plan(level(1, 3, ten, bytes: 99)) == "nothing")
+        #expect(plan(level(1, 3, ten, bytes: 100)) == "1:3c0 -> 2 bottommost")
+        #expect(plan(level(2, 3, ten, bytes: 999)) == "nothing")
+        #expect(plan(level(2, 3, ten, bytes: 1000)) == "2:3c0 -> 3 bottommost")
+        #expect(plan(level(6, 3, ten, bytes: 1 << 40)) == "nothing")
+    }
+
+    @Test func picksGoRoundByKey() {
+        var planner = CompactionPlanner(options: smallOptions)
+        let spans = (0..<3).map { ("\($0)a", "\($0)z") }
+        let manifest = LogicalManifest(
+            placing: level(1, 3, spans, bytes: 1000) + level(2, 4, [("1b", "1c"), ("2x", "3")]))
+        let picks = (0..<4).map { _ in describe(planner.plan(manifest, facts())) }
+        #expect(
+            picks == [
+                "1:3c0 -> 2 bottommost", "1:3c1 2:4c0 -> 2 bottommost",
+                "1:3c2 2:4c1 -> 2 bottommost", "1:3c0 -> 2 bottommost",
+            ])
+    }
+
+    @Test func theMostUrgentLevelGoesFirst() {
+        let tables = flushes([("a", "m"), ("b", "n"), ("c", "o"), ("d", "p")])
+        #expect(plan(tables + level(1, 3, [("x", "y")], bytes: 1500)) == "1:3c0 -> 2 bottommost")
+        #expect(
+            plan(tables + level(1, 3, [("x", "y")], bytes: 1000))
+                == "0:15f0 0:25f0 0:35f0 0:45f0 -> 1 bottommost", "the upper among equals")
+    }
+
+    // MARK: - Jobs under way
+
+    @Test func jobsRunAtOnceWhereHullsAreFree() throws {
+        var planner = CompactionPlanner(options: smallOptions)
+        var manifest = LogicalManifest(
+            placing: level(1, 3, [("a", "b"), ("c", "d"), ("e", "f")], bytes: 1000)
+                + level(2, 4, [("b", "c")]))
+        var picks: [String] = []
+        while let spec = planner.plan(manifest, facts()) {
+            picks.append(describe(spec))
+            #expect(manifest.refusal(of: spec) == nil)
+            manifest.start(spec, at: 100 + UInt64(picks.count))
+        }
+        #expect(
+            picks == ["1:3c0 2:4c0 -> 2 bottommost", "1:3c2 -> 2 bottommost"],
+            "3c1 would need 4c0, and what leaves the level counts no more")
+    }
+
+    @Test func levelZeroWaitsForItsHullAndIsNotStarved() {
+        var planner = CompactionPlanner(options: smallOptions)
+        let upper = flushes((0..<8).map { _ in ("a", "z") })
+        let lower = level(1, 3, [("a", "b"), ("e", "f"), ("x", "y")], bytes: 1000)
+        var manifest = LogicalManifest(placing: upper + lower)
+        manifest.start(Sample.spec([lower[0]], to: 2), at: 100)
+        #expect(
+            describe(planner.plan(manifest, facts())) == "nothing",
+            "level 1 scores less than level 0, which waits for its jobs to end")
+        manifest.cancel(100, at: 101)
+        #expect(describe(planner.plan(manifest, facts())).hasPrefix("1:"), "level 1 scores more")
+    }
+
+    @Test func unfinishedJobsShareTheSpace() {
+        var planner = CompactionPlanner(options: smallOptions)
+        var manifest = LogicalManifest(
+            placing: level(1, 3, [("a", "b"), ("c", "d"), ("e", "f")], bytes: 1000))
+        let tight = facts(unfinishedBytesMax: 1500)
+        guard let first = planner.plan(manifest, tight) else {
+            Issue.record("no first job")
+            return
+        }
+        manifest.start(first, at: 100)
+        #expect(planner.plan(manifest, tight) == nil)
+        #expect(planner.plan(manifest, facts(unfinishedBytesMax: 2000)) != nil)
+        #expect(
+            CompactionPlanner(options: smallOptions).planned(
+                LogicalManifest(placing: manifest.tables.sortedByID),
+                facts(unfinishedBytesMax: 10)) != nil, "a lone job that cannot be smaller")
+    }
+
+    // MARK: - Failures
+
+    @Test func tablesOfCancelledJobsAreLeftOutForAWhile() {
+        var planner = CompactionPlanner(options: smallOptions)
+        let tables = flushes([("a", "m"), ("b", "n"), ("c", "o"), ("d", "p")])
+        let manifest = LogicalManifest(placing: tables)
+        let minute: UInt64 = 60_000
+        var running = manifest
+        guard let whole = planner.plan(manifest, facts()),
+            case .jobStarted(let job) = running.start(whole, at: 100)
+        else {
+            Issue.record("no job")
+            return
+        }
+        planner.exclusions.cancelled(job, manifest.tables, now: 0)
+        #expect(planner.plan(manifest, facts(now: 10 * minute - 1)) == nil)
+        #expect(
+            describe(planner.plan(manifest, facts(now: 10 * minute)))
+                == "0:15f0 0:25f0 -> 1 bottommost", "half of it")
+        planner.exclusions.cancelled(job, manifest.tables, now: 10 * minute)
+        #expect(planner.plan(manifest, facts(now: 30 * minute - 1)) == nil, "doubled")
+        #expect(planner.plan(manifest, facts(now: 30 * minute)) != nil)
+        for _ in 0..<100 { planner.exclusions.cancelled(job, manifest.tables, now: 0) }
+        #expect(planner.plan(manifest, facts(now: 24 * 60 * minute - 1)) == nil)
+        #expect(planner.plan(manifest, facts(now: 24 * 60 * minute)) != nil, "a day at most")
+        planner.exclusions.liftAll()
+        #expect(planner.plan(manifest, facts()) == whole)
+        planner.exclusions.cancelled(job, manifest.tables, now: 0)
+        planner.exclusions.prune(ManifestTables())
+        #expect(planner.exclusions.isEmpty)
+    }
+
+    /// An excluded table blocks what lies over it in level 0, and nothing else.
+    @Test func excludedTablesBlockOnlyWhatOverlapsThem() throws {
+        var planner = CompactionPlanner(options: smallOptions)
+        let tables = flushes([("a", "c"), ("b", "d"), ("x", "y"), ("w", "z")])
+        var manifest = LogicalManifest(placing: tables)
+        guard case .jobStarted(let job) = manifest.start(Sample.spec([tables[0]], to: 1), at: 100)
+        else {
+            Issue.record("no job")
+            return
+        }
+        manifest.cancel(100, at: 101)
+        planner.exclusions.cancelled(job, manifest.tables, now: 0)
+        #expect(planner.plan(manifest, facts()) == nil, "25f0 is first and lies over 15f0")
+        planner.exclusions.lift(tables[0].id)
+        #expect(
+            describe(planner.plan(manifest, facts()))
+                == "0:15f0 0:25f0 0:35f0 0:45f0 -> 1 bottommost")
+    }
+
+    // MARK: - Everything
+
+    @Test func fullCompactionGoesDownStepByStep() {
+        let planner = CompactionPlanner(options: smallOptions)
+        var tables =
+            flushes([("a", "m"), ("b", "n")]) + level(1, 3, [("a", "b"), ("x", "y")])
+            + level(3, 4, [("a", "z")])
+        tables[1].largestSequence = SequenceNumber(25)
+        var manifest = LogicalManifest(placing: tables)
+        let request = CompactionPlanner.FullCompaction(manifest)
+        var steps: [String] = []
+        var index: UInt64 = 100
+        while case .job(let spec) = planner.planFull(request, manifest, facts()) {
+            steps.append(describe(spec))
+            manifest.start(spec, at: index)
+            #expect(planner.planFull(request, manifest, facts()) == .wait || steps.count == 1)
+            manifest.finish(
+                index, Sample.outputs(of: spec, at: index, manifest.tables, pieces: 2),
+                at: index + 1)
+            index += 2
+        }
+        #expect(planner.planFull(request, manifest, facts()) == .done)
+        #expect(
+            steps == [
+                "0:15f0 0:25f0 1:3c0 -> 1", "1:3c1 1:100c0 1:100c1 -> 2",
+                "2:102c0 2:102c1 3:4c0 -> 3 bottommost",
+            ])
+        #expect(manifest.tables.deepestLevel == 3)
+        let late = Sample.flush(900...905, "a", "b")
+        manifest.land(900...905, [late], at: 906)
+        #expect(
+            planner.planFull(request, manifest, facts()) == .done, "later writes are not waited for"
+        )
+    }
+}
+
+extension CompactionPlanner {
+    fileprivate func planned(_ manifest: LogicalManifest, _ facts: Facts) -> CompactionSpec? {
+        var copy = self
+        return copy.plan(manifest, facts)
+    }
+}
