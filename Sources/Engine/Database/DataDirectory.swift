@@ -1,0 +1,114 @@
+// A node's data directory: who it belongs to, and that one process at a time uses it.
+//
+// File `node`: "MRTLNODE", u16 version, cluster id (varint length, UTF-8), u64 node id, then the
+// XXH3-128 of all before. Written once, when the directory is made.
+
+package struct NodeIdentity: Hashable, Sendable {
+    package var cluster: String
+    package var node: MemberID
+
+    package init(cluster: String, node: MemberID) {
+        self.cluster = cluster
+        self.node = node
+    }
+
+    private static let magic: UInt64 = 0x4544_4f4e_4c54_524d  // "MRTLNODE"
+    private static let version: UInt16 = 1
+
+    package func encoded() -> [UInt8] {
+        var writer = ByteWriter()
+        writer.write(NodeIdentity.magic)
+        writer.write(NodeIdentity.version)
+        writer.writePrefixed(cluster)
+        writer.write(node.rawValue)
+        writer.write(Digest128(of: writer.bytes))
+        return writer.bytes
+    }
+
+    package init(decoding bytes: [UInt8]) throws(DecodingError) {
+        let parsed = bytes.withUnsafeBytes { buffer -> Result<NodeIdentity, DecodingError> in
+            do throws(DecodingError) { return .success(try NodeIdentity(buffer)) } catch {
+                return .failure(error)
+            }
+        }
+        self = try parsed.get()
+    }
+
+    private init(_ bytes: UnsafeRawBufferPointer) throws(DecodingError) {
+        var reader = ByteReader(bytes)
+        guard try reader.read(UInt64.self) == NodeIdentity.magic else {
+            throw DecodingError("it is not a node's identity")
+        }
+        let version = try reader.read(UInt16.self)
+        guard version == NodeIdentity.version else {
+            throw DecodingError("identity version \(version) is not supported")
+        }
+        cluster = try reader.readPrefixedString(atMost: 256)
+        node = MemberID(try reader.read(UInt64.self))
+        let covered = UnsafeRawBufferPointer(rebasing: bytes[..<reader.offset])
+        guard try reader.readDigest() == Digest128(of: covered) else {
+            throw DecodingError("its checksum does not match")
+        }
+        try reader.expectEnd("an identity")
+    }
+}
+
+/// An open, locked data directory.
+package struct DataDirectory {
+    package let fileSystem: any FileSystem
+    package let path: String
+    package let identity: NodeIdentity
+    /// Released with the process, or with this value.
+    package let lock: any FileLock
+
+    /// Makes the directory if it is missing, locks it, and checks or records whose it is. With a
+    /// nil `wanted` the directory's own identity counts; a new one gets `fallback`.
+    package static func open(
+        _ fileSystem: any FileSystem, path: String, wanted: NodeIdentity?, fallback: NodeIdentity
+    ) throws(EngineError) -> DataDirectory {
+        let lock = try engineError { () throws(FileError) in
+            try fileSystem.createDirectory(path)
+            return try fileSystem.lock(path + "/LOCK")
+        }
+        guard let lock else { throw .locked(path: path) }
+        let identity = try identity(fileSystem, path, wanted, fallback)
+        if let wanted, identity != wanted {
+            throw .identity(
+                reason: "\(path) belongs to node \(identity.node) of cluster "
+                    + "\"\(identity.cluster)\", not to node \(wanted.node) of cluster "
+                    + "\"\(wanted.cluster)\"; choose another directory or correct the ids")
+        }
+        return DataDirectory(
+            fileSystem: fileSystem, path: path, identity: identity, lock: lock)
+    }
+
+    private static func identity(
+        _ fileSystem: any FileSystem, _ path: String, _ wanted: NodeIdentity?,
+        _ fallback: NodeIdentity
+    ) throws(EngineError) -> NodeIdentity {
+        let file = path + "/node"
+        guard fileSystem.exists(file) else {
+            // With `wanted`, what it names is compared with the manifest; an invented one never is.
+            guard wanted != nil || !fileSystem.exists(path + "/group-0/CURRENT") else {
+                throw .corrupt(
+                    file: "node", reason: "it is missing beside data; restore it from a backup")
+            }
+            let new = wanted ?? fallback
+            try engineError { () throws(FileError) in
+                try fileSystem.replace(file, with: new.encoded())
+            }
+            return new
+        }
+        let bytes = try engineError { () throws(FileError) in
+            try fileSystem.readAll(file, limit: 4096)
+        }
+        do throws(DecodingError) { return try NodeIdentity(decoding: bytes) } catch {
+            throw .corrupt(file: "node", reason: "\(error); restore it from a backup")
+        }
+    }
+
+    /// Files of the one replication group.
+    package var group: StoreFiles {
+        StoreFiles(fileSystem: fileSystem, directory: path + "/group-0")
+    }
+}

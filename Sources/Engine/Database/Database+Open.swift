@@ -1,0 +1,122 @@
+// Opening an embedded database: identity, lock, hard state, store, log; then the log's entries
+// above S are applied again, since in a quorum of one what the log holds is committed.
+
+extension Database {
+    /// Opens or makes the database in the directory `path`.
+    public static func open(_ path: String, options: DatabaseOptions = DatabaseOptions())
+        throws(EngineError) -> Database
+    {
+        let pool = ThreadPool(
+            name: "martlet-job", threads: max(options.backgroundThreads, 1))
+        do throws(EngineError) {
+            return try open(
+                POSIXFileSystem(), path, options, DatabaseEnvironment(jobs: pool), pool: pool)
+        } catch {
+            pool.stop()
+            throw error
+        }
+    }
+
+    /// On any file system and in any environment: what tests use. A `pool` ends with the database.
+    package static func open(
+        _ fileSystem: any FileSystem, _ path: String, _ options: DatabaseOptions,
+        _ environment: DatabaseEnvironment, pool: ThreadPool? = nil
+    ) throws(EngineError) -> Database {
+        try options.check()
+        let directory = try DataDirectory.open(
+            fileSystem, path: path, wanted: nil,
+            fallback: NodeIdentity(
+                cluster: "embedded-\(hex16(environment.seed))", node: EmbeddedOrder.member))
+        let files = directory.group
+        try engineError { () throws(FileError) in try files.create() }
+        let hardState = try HardState.open(
+            fileSystem, files.hardState, nonce: environment.seed)
+        let genesis = logGenesis(cluster: directory.identity.cluster, group: 0)
+        let store = try openStore(files, genesis, options, environment)
+        let (log, recovery) = try Log.open(
+            fileSystem, files.log, hardState: hardState, genesis: genesis, group: 0,
+            options: LogOptions(sync: options.sync == .always ? .always : .never),
+            base: store.logBase)
+        for event in recovery.events { options.report?(event) }
+        // One at or below S harms only history.
+        if let hole = recovery.holes.first(where: { $0.upper > store.flushedPosition.index }) {
+            throw .corrupt(
+                file: "log",
+                reason: "entries \(hole.lower) to \(hole.upper) are damaged; there is no replica")
+        }
+        // One term for each open: no index is ever used twice in one term.
+        let term = Term(max(hardState.current.term.rawValue, log.last.term.rawValue) + 1)
+        try hardState.saveVote(term: term, vote: EmbeddedOrder.member)
+        let order = EmbeddedOrder(
+            store: store, log: log, options: options, environment: environment, term: term,
+            tail: try continued(log, store))
+        try order.begin()
+        return Database(order, pool: pool, lockFile: directory.lock)
+    }
+
+    private static func openStore(
+        _ files: StoreFiles, _ genesis: Digest128, _ options: DatabaseOptions,
+        _ environment: DatabaseEnvironment
+    ) throws(EngineError) -> Store {
+        var storeOptions = options.store
+        storeOptions.recordsBounds = options.sync == .never || !options.usesLog
+        let wall = environment.wall
+        let report = options.report
+        // The order hears of a manifest that cannot be written by itself, hence no `halt`.
+        return try Store.open(
+            StoreConfiguration(
+                files: files,
+                identity: ManifestIdentity(
+                    genesis: genesis, group: 0, node: EmbeddedOrder.member),
+                options: storeOptions, jobs: environment.jobs,
+                healEnvironment: HealEnvironment(
+                    clock: { wall() }, wake: {}, note: { report?($0) }, halt: { _ in })))
+    }
+
+    /// Applies what the log holds above S; returns what the next entry continues.
+    private static func continued(_ log: Log, _ store: Store) throws(EngineError) -> LogPoint {
+        try replay(log, into: store)
+        var tail = store.appliedTail
+        let given = store.installed.bounds
+        guard given.index > tail.position.index else { return tail }
+        // An unsynced log lost its end: its indexes and sequences are not used again.
+        try log.skip(to: given.index + 1)
+        tail.position.index = given.index
+        tail.nextSequence = max(tail.nextSequence, given.sequence + 1)
+        store.skip(to: tail)
+        return tail
+    }
+
+    private static func replay(_ log: Log, into store: Store) throws(EngineError) {
+        while store.applied < log.last.index {
+            // Indexes right behind S may have been skipped.
+            let next = max(store.applied + 1, log.first)
+            let batch = try log.entries(from: next, maxBytes: 4 << 20)
+            guard !batch.isEmpty else { break }
+            for entry in batch {
+                do throws(DecodingError) { try EntryValidation.validate(entry) } catch {
+                    throw .corrupt(
+                        file: "log", reason: "entry \(entry.index) is malformed: \(error)")
+                }
+                try skipGap(before: entry, store)
+                store.apply(entry)
+            }
+            store.noteDurable(log.durable.index)
+        }
+    }
+
+    /// Indexes that an earlier open left out are left out again: the entry behind them continues
+    /// the chain.
+    private static func skipGap(before entry: Entry, _ store: Store) throws(EngineError) {
+        var tail = store.appliedTail
+        guard entry.index > tail.position.index + 1 else { return }
+        guard entry.header.previous == tail.position.checksum,
+            entry.header.firstSequence >= tail.nextSequence
+        else {
+            throw .corrupt(file: "log", reason: "entries before \(entry.index) are missing")
+        }
+        tail.position.index = entry.index - 1
+        tail.nextSequence = entry.header.firstSequence
+        store.skip(to: tail)
+    }
+}

@@ -1,0 +1,145 @@
+// The embedded product: one log, one store, a quorum of one. The same log and the same apply path
+// as a replicated node, without a server.
+//
+// Threads: any thread may read and write. Writers group: the first to come commits for all that
+// wait behind it, with one append and one sync. Flush, compaction and healing run on a small pool
+// and report back under the commit lock.
+import Synchronization
+
+public struct DatabaseOptions: Sendable {
+    /// `.always` syncs every group before it is acknowledged; `.never` leaves that to the system,
+    /// so a power cut may lose the newest writes (never older ones, never their order).
+    public enum Sync: Sendable {
+        case always
+        case never
+    }
+
+    public var sync = Sync.always
+    /// Shapes of segments and tables, logged when the database is made.
+    public var settings = LoggedSettings()
+    public var store = StoreOptions()
+    /// Threads for flush, compaction and healing.
+    public var backgroundThreads = 2
+    /// False applies writes without a log: what was not flushed is lost with the process, unless
+    /// it closes the database. For benchmarks and rebuildable data.
+    public var usesLog = true
+    /// Told what an operator should know: damage found, work that failed and is tried again. From
+    /// any thread; must not call the database.
+    public var report: (@Sendable (String) -> Void)?
+
+    public init() {}
+
+    /// What is logged is applied, now and at every later open: so before.
+    func check() throws(EngineError) {
+        try store.check()
+        let result = settings.encoded().withUnsafeBytes { bytes -> Result<Void, EngineError> in
+            do throws(DecodingError) {
+                _ = try LoggedSettings(decoding: bytes)
+                return .success(())
+            } catch {
+                return .failure(.invalid(reason: "settings: \(error)"))
+            }
+        }
+        try result.get()
+    }
+}
+
+public final class Database: @unchecked Sendable {
+    // Unchecked: the parts are constant and safe from any thread, but for the lock's file.
+    package let store: Store
+    let order: EmbeddedOrder
+    let gate: AccessGate
+    let environment: DatabaseEnvironment
+    private let pool: ThreadPool?
+    /// Nil once closed: others may open the directory.
+    private let lockFile: Mutex<(any FileLock)?>
+
+    init(_ order: EmbeddedOrder, pool: ThreadPool?, lockFile: any FileLock) {
+        store = order.store
+        self.order = order
+        gate = order.gate
+        environment = order.environment
+        self.pool = pool
+        self.lockFile = Mutex(lockFile)
+    }
+
+    /// Closes. Whoever wants to know of errors calls `close`.
+    deinit { try? close() }
+
+    // MARK: writing
+
+    /// Applies the batch, whole or not at all. Returns when it is as durable as `sync` promises.
+    /// After `.busy` or a lack of space it was not applied, and a retry may succeed.
+    public func write(_ batch: WriteBatch) throws(EngineError) {
+        guard !batch.isEmpty else { return try gate.check() }
+        try order.commit(batch)
+    }
+
+    public func put(_ key: [UInt8], _ value: [UInt8]) throws(EngineError) {
+        var batch = WriteBatch()
+        batch.put(key, value)
+        try write(batch)
+    }
+
+    public func delete(_ key: [UInt8]) throws(EngineError) {
+        var batch = WriteBatch()
+        batch.delete(key)
+        try write(batch)
+    }
+
+    /// Deletes every key in `[start, end)`; a nil end reaches to the last key.
+    public func deleteRange(_ start: [UInt8], _ end: [UInt8]?) throws(EngineError) {
+        var batch = WriteBatch()
+        batch.deleteRange(start, end)
+        try write(batch)
+    }
+
+    // MARK: reading
+
+    /// The newest value of `key`; nil if there is none.
+    public func get(_ key: [UInt8]) throws(EngineError) -> [UInt8]? {
+        try gate.check()
+        return try store.get(key, now: environment.wall(), io: .blocking)?.value
+    }
+
+    /// Up to `limit` pairs of `span` in key order, or in reverse.
+    public func scan(_ span: KeySpan, reverse: Bool = false, limit: Int = .max)
+        throws(EngineError) -> [(key: [UInt8], value: LiveValue)]
+    {
+        try gate.check()
+        return try store.scan(
+            span, reverse: reverse, limit: limit, limitBytes: .max, now: environment.wall())
+    }
+
+    /// Pins what is visible now.
+    public func snapshot() -> Snapshot { Snapshot(self) }
+
+    // MARK: maintenance
+
+    /// Ends the current segment and waits until everything written before is in tables.
+    public func flush() throws(EngineError) { try order.flush() }
+
+    /// Merges everything into the deepest level, and waits for it.
+    public func compactAll() throws(EngineError) { try order.compactAll() }
+
+    /// Tables as the manifest has them now.
+    public func tables() -> [TableRecord] { order.tables() }
+
+    /// Finishes running work and closes. Later calls throw `.closed`, those of snapshots, too. The
+    /// directory may be opened again when it returns, or throws.
+    public func close() throws(EngineError) {
+        // Taken by the first caller; a second one has nothing to do.
+        guard let lock = lockFile.withLock({ $0.take() }) else { return }
+        defer {
+            pool?.stop()
+            withExtendedLifetime(lock) {}
+        }
+        do throws(EngineError) {
+            if !order.options.usesLog { try order.flush() }
+        } catch {
+            try order.close()
+            throw error
+        }
+        try order.close()
+    }
+}

@@ -1,0 +1,151 @@
+// The engine's own work in an embedded database: reports of jobs come in, decisions of the job
+// director go into the log, and callers of `flush` and `compactAll` wait here. With one member its
+// own output proves a job.
+
+extension EmbeddedOrder {
+    // MARK: reports
+
+    func handle(_ event: StoreEvent) {
+        monitor.lock()
+        defer { monitor.unlock() }
+        // Nobody knows any more which manifest the disk holds.
+        if case .installed(_, .poisoned(let reason)?) = event { fail(.poisoned(reason: reason)) }
+        store.handle(event)
+        advance()
+    }
+
+    /// Lets the store and the leader's side of jobs go on. With the lock held; a second caller,
+    /// let in while the first one is at the log, leaves the work to it.
+    func advance() {
+        mustAdvance = true
+        guard !isAdvancing else { return }
+        isAdvancing = true
+        while mustAdvance {
+            mustAdvance = false
+            advanceOnce()
+        }
+        isAdvancing = false
+        monitor.broadcast()
+    }
+
+    /// After a commit: if something follows from it, or a failed job is due again.
+    func advanceIfDue() {
+        if mustAdvance || isRetryDue { advance() }
+    }
+
+    private var isRetryDue: Bool {
+        guard store.nextRetry < .max || !proposals.isEmpty else { return false }
+        let now = environment.monotonic()
+        return store.nextRetry <= now || (!proposals.isEmpty && retryProposalsAt <= now)
+    }
+
+    private func advanceOnce() {
+        guard store.isOpen else { return }
+        let now = environment.monotonic()
+        store.turn(now: now)
+        director.setLeading(true, now: now)
+        director.absorb(store.takeJobInputs(), now: now)
+        director.note(store.outcomes, from: EmbeddedOrder.member, now: now)
+        let decided = director.decide(
+            JobSituation(
+                store: store.jobFacts, able: [EmbeddedOrder.member], now: now, clock: tail.clock,
+                unfinishedBytesMax: store.freeBytes / 3))
+        for decision in decided {
+            switch decision {
+            case .entry(let kind, let payload):
+                proposals.append(Proposal(kind, payload, isAwaited: false))
+            case .recompute(let job, let attempt, _): store.recompute(job, attempt: attempt)
+            case .alarm(let text): options.report?(text)
+            }
+        }
+        // Whoever is at the log takes them with the next group.
+        if !proposals.isEmpty, retryProposalsAt <= now, !isCommitting { commitWaiting() }
+        store.noteMinimumFrontier(store.frontier)
+        trim()
+    }
+
+    /// Drops log segments that are in tables. The log has one appender: a thread that commits does
+    /// it when it is done.
+    func trim() {
+        let limit = store.flushedPosition.index
+        guard !isCommitting, options.usesLog, limit > trimmedThrough, store.isOpen else { return }
+        trimmedThrough = limit
+        do throws(EngineError) { try log.trim(through: limit) } catch {
+            // They take space, nothing else; the next open removes them.
+            options.report?("old log segments cannot be removed: \(error)")
+        }
+    }
+
+    // MARK: maintenance
+
+    /// Ends the active segment and returns when all that was committed before is in tables.
+    func flush() throws(EngineError) {
+        monitor.lock()
+        defer { monitor.unlock() }
+        try flushLocked()
+    }
+
+    private func flushLocked() throws(EngineError) {
+        try gate.check()
+        store.retryNow()
+        if !store.isActiveEmpty { _ = try propose(.rotate, []) }
+        let target = store.lastFrozenIndex
+        advance()
+        while !store.isFlushed(through: target) {
+            try gate.check()
+            if let trouble = store.flushTrouble { throw trouble }
+            guard isWorking else { throw .busy(reason: "the flush is not proved yet") }
+            wait()
+            advanceIfDue()
+        }
+    }
+
+    /// Merges all that was committed before into the deepest level, and waits for it.
+    func compactAll() throws(EngineError) {
+        monitor.lock()
+        defer { monitor.unlock() }
+        try flushLocked()
+        store.retryNow()
+        director.requestFullCompaction(store.logical)
+        mustAdvance = true
+        do throws(EngineError) {
+            while director.isFullCompactionPending { try awaitJobs() }
+            let last = store.applied
+            while !store.isInstalled(through: last) { try awaitJobs() }
+        } catch {
+            director.cancelFullCompaction()
+            throw error
+        }
+    }
+
+    private func awaitJobs() throws(EngineError) {
+        try gate.check()
+        let wasDue = mustAdvance
+        advanceIfDue()
+        guard !wasDue else { return }
+        if let trouble = store.trouble { throw trouble }
+        guard isWorking else {
+            throw .busy(reason: "tables of a failed compaction are left out for a while")
+        }
+        wait()
+    }
+
+    func tables() -> [TableRecord] {
+        monitor.lock()
+        defer { monitor.unlock() }
+        return store.installed.manifest.tables.sortedByID
+    }
+
+    /// Refuses what comes from now on and syncs the log. Running jobs are told to stop; what they
+    /// report is still taken, but nothing new begins.
+    func close() throws(EngineError) {
+        monitor.lock()
+        defer { monitor.unlock() }
+        while isCommitting { wait() }
+        guard gate.shut(.closed) else { return }
+        store.prepareToClose()
+        store.noteOrderlyStop()
+        monitor.broadcast()
+        if options.usesLog { _ = try log.sync() }
+    }
+}

@@ -1,0 +1,298 @@
+// The quorum of one: an entry is committed when the own log has it (synced, or not, as the options
+// say), and applied at once. One term for each open.
+//
+// Everything that changes is guarded by `monitor`. Writers form a group while a sync is under way;
+// whoever finds nobody committing takes the group, and with it the entries that the engine itself
+// wants in the log, in one append and one sync. The lock is not held over the sync; `isCommitting`
+// keeps others from the log meanwhile, and whatever comes up then is left to the committing thread.
+// So a thread that reports finished work never waits for a disk or for a writer.
+//
+// No wait without somebody who ends it: a thread sleeps only while work is under way, else it
+// throws. Jobs and maintenance are in `EmbeddedOrder+Jobs.swift`.
+
+final class EmbeddedOrder: LogOrder, @unchecked Sendable {
+    let monitor = Monitor()
+    let store: Store
+    let log: Log
+    let options: DatabaseOptions
+    let environment: DatabaseEnvironment
+    let gate = AccessGate()
+    private let term: Term
+    /// A write waits for the sync of its group.
+    private let syncsGroups: Bool
+
+    var tail: LogPoint
+    private var waiting = WriteGroup()
+    /// Entries of the engine's own that wait for their place in the log, in order.
+    var proposals: [Proposal] = []
+    /// When proposals that found no space are tried again.
+    var retryProposalsAt: UInt64 = 0
+    /// One thread is at the log, without the lock.
+    private(set) var isCommitting = false
+    /// Entries were applied that flushes or jobs follow from.
+    var mustAdvance = false
+    var isAdvancing = false
+    var director: JobDirector
+    var trimmedThrough = LogIndex.zero
+
+    static let member = MemberID(1)
+
+    /// Writers that wait for one commit.
+    private final class WriteGroup {
+        var batch = WriteBatch()
+        var isDone = false
+        var failure: EngineError?
+    }
+
+    final class Proposal {
+        let kind: EntryKind
+        let payload: [UInt8]
+        /// Somebody waits for the outcome; else a failure for lack of space is retried.
+        let isAwaited: Bool
+        private(set) var outcome: Result<Position, EngineError>?
+
+        init(_ kind: EntryKind, _ payload: [UInt8], isAwaited: Bool) {
+            self.kind = kind
+            self.payload = payload
+            self.isAwaited = isAwaited
+        }
+
+        func conclude(_ outcome: Result<Position, EngineError>) { self.outcome = outcome }
+    }
+
+    init(
+        store: Store, log: Log, options: DatabaseOptions, environment: DatabaseEnvironment,
+        term: Term, tail: LogPoint
+    ) {
+        self.store = store
+        self.log = log
+        self.options = options
+        self.environment = environment
+        self.term = term
+        self.tail = tail
+        syncsGroups = options.sync == .always && options.usesLog
+        director = JobDirector(own: EmbeddedOrder.member, options: options.store.compaction)
+        store.setEventHandler { [weak self] event in self?.handle(event) }
+    }
+
+    /// Runs after open: the term's no-op and, before the first write, the settings.
+    func begin() throws(EngineError) {
+        monitor.lock()
+        defer { monitor.unlock() }
+        _ = try propose(.noop, [])
+        // Nothing was ever written: a crash may have come between these entries before.
+        if tail.nextSequence == SequenceNumber(1) {
+            if store.settings != options.settings {
+                _ = try propose(.settings, options.settings.encoded())
+            }
+            if store.segmentSettings != options.settings { _ = try propose(.rotate, []) }
+        }
+        advance()
+    }
+
+    // MARK: writing
+
+    func commit(_ batch: WriteBatch) throws(EngineError) {
+        try batch.checkLimits()
+        monitor.lock()
+        defer {
+            advanceIfDue()
+            monitor.unlock()
+        }
+        try waitForRoom()
+        if syncsGroups {
+            try commitInGroup(batch)
+        } else {
+            try commitAlone(batch)
+        }
+    }
+
+    /// Without a sync the whole commit is short: it happens under the lock.
+    private func commitAlone(_ batch: WriteBatch) throws(EngineError) {
+        try gate.check()
+        let entry = makeWrite(batch, after: tail)
+        do throws(EngineError) { try append([entry]) } catch {
+            throw noteAppendFailure(error)
+        }
+        applyCommitted(entry)
+    }
+
+    private func commitInGroup(_ batch: WriteBatch) throws(EngineError) {
+        while waiting.batch.byteCount > 0,
+            waiting.batch.byteCount + batch.byteCount > Limits.groupBytes
+        {
+            commitOrWait()
+        }
+        let group = waiting
+        if group.batch.isEmpty { group.batch = batch } else { group.batch.append(batch) }
+        while !group.isDone { commitOrWait() }
+        if let failure = group.failure { throw failure }
+    }
+
+    /// Orders an entry that the engine itself needs, and waits for it. With the lock held.
+    func propose(_ kind: EntryKind, _ payload: [UInt8]) throws(EngineError) -> Position {
+        let proposal = Proposal(kind, payload, isAwaited: true)
+        proposals.append(proposal)
+        while true {
+            if let outcome = proposal.outcome { return try outcome.get() }
+            commitOrWait()
+        }
+    }
+
+    private func commitOrWait() {
+        if isCommitting { wait() } else { commitWaiting() }
+    }
+
+    /// Commits everything that waits, and what comes up of the engine's own meanwhile. With the
+    /// lock held, which an append with a sync releases.
+    func commitWaiting() {
+        isCommitting = true
+        repeat {
+            let group = waiting
+            let taken = proposals
+            waiting = WriteGroup()
+            proposals = []
+            do throws(EngineError) {
+                try gate.check()
+                let entries = makeEntries(group, taken)
+                try append(entries)
+                for entry in entries { applyCommitted(entry) }
+                for (proposal, entry) in zip(taken, entries.suffix(taken.count)) {
+                    proposal.conclude(.success(entry.position))
+                }
+            } catch {
+                let error = noteAppendFailure(error)
+                group.failure = error
+                refuse(taken, error)
+            }
+            group.isDone = true
+            monitor.broadcast()
+        } while !proposals.isEmpty && retryProposalsAt <= environment.monotonic()
+        isCommitting = false
+        trim()
+    }
+
+    private func makeEntries(_ group: WriteGroup, _ proposals: [Proposal]) -> [Entry] {
+        var entries: [Entry] = []
+        var end = tail
+        if !group.batch.isEmpty {
+            let entry = makeWrite(group.batch, after: end)
+            entries.append(entry)
+            end = LogPoint(after: entry)
+        }
+        for proposal in proposals {
+            let entry = make(proposal.kind, proposal.payload, after: end)
+            check(entry)
+            entries.append(entry)
+            end = LogPoint(after: entry)
+        }
+        return entries
+    }
+
+    /// Better no node than one whose log cannot be applied.
+    private func check(_ entry: Entry) {
+        do throws(DecodingError) { try EntryValidation.validate(entry) } catch {
+            brokenInvariant("the engine made an entry that is malformed: \(error)")
+        }
+    }
+
+    private func makeWrite(_ batch: WriteBatch, after end: LogPoint) -> Entry {
+        let distance = end.nextSequence.rawValue - store.horizon.rawValue
+        return make(.write, batch.payload(horizonDistance: distance), after: end)
+    }
+
+    private func make(_ kind: EntryKind, _ payload: [UInt8], after end: LogPoint) -> Entry {
+        // `commit` promises that what is below was synced: an unsynced log promises nothing.
+        Entry(
+            kind: kind, payload: payload, previous: end.position.checksum, group: 0, term: term,
+            index: end.position.index + 1, firstSequence: end.nextSequence,
+            clock: max(environment.wall(), end.clock), commit: syncsGroups ? store.applied : .zero)
+    }
+
+    /// One group. With a sync the lock is released; only a committing thread may call it then.
+    private func append(_ entries: [Entry]) throws(EngineError) {
+        guard options.usesLog, !entries.isEmpty else { return }
+        guard syncsGroups else { return try log.append(entries, sync: false) }
+        monitor.unlock()
+        defer { monitor.lock() }
+        try log.append(entries, sync: true)
+    }
+
+    private func applyCommitted(_ entry: Entry) {
+        tail = LogPoint(after: entry)
+        let frozen = store.frozenCount
+        store.apply(entry)
+        store.noteDurable(entry.index)
+        if entry.header.kind == .compact { director.compactApplied() }
+        if entry.header.kind != .write || store.frozenCount != frozen { mustAdvance = true }
+    }
+
+    // MARK: failures
+
+    /// Lack of space passes: the log is as it was before. Everything else is for good.
+    private func noteAppendFailure(_ error: EngineError) -> EngineError {
+        switch error {
+        case .file(let cause) where cause.isNoSpace: return error
+        case .poisoned, .closed:
+            fail(error)
+            return error
+        default:
+            let poisoned = EngineError.poisoned(reason: "\(error)")
+            fail(poisoned)
+            return poisoned
+        }
+    }
+
+    private func refuse(_ taken: [Proposal], _ error: EngineError) {
+        var kept: [Proposal] = []
+        for proposal in taken {
+            if case .file = error, !proposal.isAwaited {
+                kept.append(proposal)
+            } else {
+                proposal.conclude(.failure(error))
+            }
+        }
+        guard !kept.isEmpty else { return }
+        proposals = kept + proposals
+        retryProposalsAt = environment.monotonic() + Store.retryMilliseconds
+        options.report?("an entry of the engine's own cannot be logged: \(error)")
+    }
+
+    /// Every later call throws `error`; who waits is told.
+    func fail(_ error: EngineError) {
+        if gate.shut(error) { options.report?("the database stops: \(error)") }
+        store.prepareToClose()
+        monitor.broadcast()
+    }
+
+    // MARK: waiting
+
+    /// Stalls while memory is full of unflushed data and something is being done about it.
+    private func waitForRoom() throws(EngineError) {
+        while store.writeRefusal != nil {
+            try gate.check()
+            advance()
+            guard let refusal = store.writeRefusal else { return }
+            if let trouble = store.trouble {
+                throw .busy(reason: "\(refusal): \(trouble)")
+            }
+            guard isWorking else { throw .busy(reason: refusal) }
+            wait()
+        }
+    }
+
+    /// Something is under way that will report.
+    var isWorking: Bool { isCommitting || isAdvancing || store.isWorking }
+
+    /// Lets others go on until something may have changed. With the lock held.
+    func wait() {
+        if let yield = environment.yield {
+            monitor.unlock()
+            let isChanged = yield()
+            monitor.lock()
+            if isChanged { return }
+        }
+        // Times come due without a report.
+        monitor.wait(until: monotonicMilliseconds() + 1_000)
+    }
+}

@@ -1,0 +1,95 @@
+// Runs a flush or a job on files: outputs are written under `staged/`, synced, then moved to their
+// final names, where no manifest names them yet. A crash leaves orphans, which the next open
+// removes; the work is done again, with the same bytes.
+
+struct OutputBuilder: Sendable {
+    let files: StoreFiles
+    let index: LogIndex
+    let kind: TableKind
+    let options: StoreOptions
+
+    private var codec: BlockCodec { options.compression == .lz4 ? .lz4 : .none }
+
+    func flush(_ segment: FrozenSegment) throws(EngineError) -> JobResult {
+        let job = FlushJob(
+            segment.memtable, lastIndex: index, shape: segment.shape,
+            horizon: segment.horizon == .zero ? nil : segment.horizon)
+        let merged = try job.run(codec: codec) { (ordinal) throws(EngineError) in
+            try makeFile(ordinal)
+        }
+        guard let merged else { brokenInvariant("a flush was cancelled") }
+        return try publish(merged)
+    }
+
+    func compact(
+        _ spec: CompactionSpec, _ inputs: [TableHandle], cancellation: CancellationFlag
+    ) throws(JobFailure) -> JobResult {
+        do throws(EngineError) {
+            let job = try CompactionJob(spec, at: index, inputs: inputs)
+            let merged = try job.run(codec: codec, cancellation: cancellation) {
+                (ordinal) throws(EngineError) in
+                try makeFile(ordinal)
+            }
+            if let merged { return try publish(merged) }
+        } catch {
+            removeStaged()
+            throw OutputBuilder.judge(error)
+        }
+        removeStaged()
+        throw .cancelled
+    }
+
+    /// What may pass is tried again; what repeats on the same inputs is reported.
+    private static func judge(_ error: EngineError) -> JobFailure {
+        switch error {
+        case .corrupt, .invalid, .limit: return .failed("\(error)")
+        default: return .transient(error)
+        }
+    }
+
+    private func path(_ ordinal: UInt32) -> String {
+        files.staged + "/"
+            + TableHandle.fileName(
+                TableID(index: index, kind: kind, ordinal: ordinal), generation: 0)
+    }
+
+    private func makeFile(_ ordinal: UInt32) throws(EngineError) -> any File {
+        let path = path(ordinal)
+        return try engineError { () throws(FileError) in
+            if files.fileSystem.exists(path) { try files.fileSystem.unlink(path) }
+            return try files.fileSystem.open(path, .create)
+        }
+    }
+
+    private func publish(_ merged: MergeResult) throws(EngineError) -> JobResult {
+        var built: [BuiltTable] = []
+        for output in merged.outputs {
+            let name = TableHandle.fileName(output.record.id, generation: 0)
+            try engineError { () throws(FileError) in
+                try files.fileSystem.rename(
+                    files.staged + "/" + name, to: files.tables + "/" + name)
+            }
+            built.append(
+                BuiltTable(
+                    record: output.record,
+                    local: LocalTable(
+                        generation: 0, codec: codec.rawValue, fileBytes: output.fileBytes)))
+        }
+        return JobResult(tables: built, isBalanced: merged.isBalanced)
+    }
+
+    /// Best effort: what stays is an orphan that the next open removes.
+    private func removeStaged() {
+        let prefix = "\(TableID(index: index, kind: kind, ordinal: 0))".split(separator: "-")[0]
+        do throws(FileError) {
+            for name in try files.fileSystem.list(files.staged) where name.hasPrefix(prefix) {
+                try files.fileSystem.unlink(files.staged + "/" + name)
+            }
+        } catch {}
+    }
+}
+
+/// Runs file operations and wraps their error.
+package func engineError<R>(_ body: () throws(FileError) -> R) throws(EngineError) -> R {
+    do throws(FileError) { return try body() } catch { throw .file(error) }
+}

@@ -1,0 +1,28 @@
+// A reader's pinned prefix of the log: memtables and tables as they were, at one sequence. Nothing
+// that it can see is deleted while it lives. It ends with its database.
+
+public final class Snapshot: Sendable {
+    private let view: ReadView
+    private let sequence: SequenceNumber
+    private let gate: AccessGate
+    private let environment: DatabaseEnvironment
+
+    init(_ database: Database) {
+        (view, sequence) = database.store.pin()
+        gate = database.gate
+        environment = database.environment
+    }
+
+    public func get(_ key: [UInt8]) throws(EngineError) -> [UInt8]? {
+        try gate.check()
+        return try view.get(key, at: sequence, now: environment.wall(), io: .blocking)?.value
+    }
+
+    public func scan(_ span: KeySpan, reverse: Bool = false, limit: Int = .max)
+        throws(EngineError) -> [(key: [UInt8], value: LiveValue)]
+    {
+        try gate.check()
+        return try view.scan(
+            span, reverse: reverse, limit: limit, at: sequence, now: environment.wall())
+    }
+}

@@ -1,0 +1,128 @@
+// Applying committed entries. Total: entries were validated before they were acknowledged.
+
+extension Store {
+    /// Whether there is room for the next entry; if not, flushes and installs must come first.
+    /// Stand-ins take no memory, and only later entries (their seals) reduce them: they refuse new
+    /// writes, never the application of what is committed.
+    package var canApply: Bool { frozen.count < options.memtablesMax }
+
+    /// Why a new write is refused now; nil if it is welcome.
+    package var writeRefusal: String? {
+        if frozen.count >= options.memtablesMax {
+            return "\(frozen.count) memtables wait for their flush"
+        }
+        if installed.standIns.count >= options.standInsMax {
+            return "\(installed.standIns.count) flushed tables wait for their seal"
+        }
+        if options.compaction.isEnabled, level0Count >= options.level0StopTables {
+            return "level 0 holds \(level0Count) tables; compaction is behind"
+        }
+        return nil
+    }
+
+    /// Tables at level 0, stand-ins among them.
+    var level0Count: Int {
+        installed.manifest.tables.tables(at: 0).count
+            + installed.standIns.reduce(0) { $0 + $1.tables.count }
+    }
+
+    /// Applies the next entry and makes its effects visible.
+    package func apply(_ entry: Entry) {
+        invariant(
+            entry.index == appliedTail.position.index + 1
+                && entry.header.previous == appliedTail.position.checksum,
+            "entry \(entry.index) does not follow what is applied")
+        if entry.header.kind == .write {
+            applyWrite(entry)
+        } else {
+            applyControl(entry)
+        }
+        let tail = LogPoint(after: entry)
+        let isLast = active.rule.endsSegment(entry.header)
+        if isLast { freeze(tail) }
+        publishApplied(tail)
+    }
+
+    private func applyWrite(_ entry: Entry) {
+        entry.withPayload { payload in
+            do throws(DecodingError) {
+                try insert(payload, firstSequence: entry.header.firstSequence)
+            } catch {
+                brokenInvariant("a write entry was not validated: \(error)")
+            }
+        }
+    }
+
+    private func insert(_ payload: UnsafeRawBufferPointer, firstSequence: SequenceNumber)
+        throws(DecodingError)
+    {
+        var reader = try WritePayloadReader(payload)
+        active.horizon = SequenceNumber(firstSequence.rawValue - reader.horizonDistance)
+        let memtable = active.memtable
+        var sequence = firstSequence
+        while let effect = try reader.next() {
+            switch effect {
+            case .put(let key, let value):
+                memtable.insert(key, Trailer(sequence, .put), value)
+            case .expiringPut(let key, let stored):
+                memtable.insert(key, Trailer(sequence, .expiringPut), stored)
+            case .delete(let key):
+                memtable.insert(
+                    key, Trailer(sequence, .delete), UnsafeRawBufferPointer(start: nil, count: 0))
+            case .deleteRange(let start, let end):
+                memtable.insert(
+                    RangeTombstone(
+                        span: KeySpan(start: [UInt8](start), end: end.map { [UInt8]($0) }),
+                        sequence: sequence))
+            }
+            sequence += 1
+        }
+    }
+
+    private func applyControl(_ entry: Entry) {
+        entry.withPayload { payload in
+            do throws(DecodingError) {
+                switch entry.header.kind {
+                case .settings: settings = try LoggedSettings(decoding: payload)
+                case .membership: membership = try Membership(decoding: payload)
+                case .seal, .compact, .compacted, .cancelled:
+                    // Entries at or below the frontier are part of the manifest already.
+                    if entry.index > recordedThrough { applyJobEntry(entry) }
+                case .noop, .rotate: break
+                case .write, .bulk, .excise:
+                    brokenInvariant("entry kind \(entry.header.kind) was not refused")
+                }
+            } catch {
+                brokenInvariant("an entry was not validated: \(error)")
+            }
+        }
+    }
+
+    /// The active segment is complete: its memtable waits for its flush.
+    private func freeze(_ tail: LogPoint) {
+        let segment = FrozenSegment(
+            bounds: SegmentBounds(first: active.first, last: tail.position.index), tail: tail,
+            shape: active.shape, horizon: active.horizon, memtable: active.memtable,
+            settings: settings, membership: membership)
+        if !segment.isEmpty {
+            logical.segmentEnded(segment.bounds)
+            noteJobInput(.segmentEnded(segment.bounds))
+        }
+        frozen.append(segment)
+        active = ActiveSegment(first: tail.position.index + 1, settings: settings)
+        publishView()
+    }
+
+    /// Goes on behind `tail`: an unsynced log lost entries whose places are not used again. The
+    /// log begins a segment there, so the memtable does, too.
+    package func skip(to tail: LogPoint) {
+        if active.memtable.isEmpty {
+            active = ActiveSegment(first: tail.position.index + 1, settings: settings)
+            publishView()
+        } else {
+            freeze(tail)
+        }
+        publishApplied(tail)
+    }
+
+}

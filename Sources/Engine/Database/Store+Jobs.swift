@@ -1,0 +1,271 @@
+// Compaction jobs on this node: from the applied `compact` entry to the own result. A job starts
+// when its inputs are usable here; results are reported until the log concludes the job.
+import Synchronization
+
+/// A `compact` entry that was applied and is not concluded.
+struct JobState {
+    enum Phase: Equatable {
+        case waiting
+        case running
+        case retry(at: UInt64)
+        case computed
+        /// This node gave up; it says so in its report.
+        case failed
+    }
+
+    var spec: CompactionSpec
+    var phase = Phase.waiting
+    var output: [BuiltTable] = []
+    var cancellation = CancellationFlag()
+
+    /// Its own result may still come.
+    var isUndecided: Bool { phase != .computed && phase != .failed }
+}
+
+/// `JobAttempts` for the threads that run jobs.
+final class SharedAttempts: @unchecked Sendable {
+    // Unchecked: the file is touched under the lock only.
+    private let attempts: JobAttempts
+    private var isStopped = false
+    private let lock = Mutex(())
+
+    init(_ attempts: JobAttempts) { self.attempts = attempts }
+
+    /// Nil after an orderly stop.
+    func begin(_ job: JobID) throws(EngineError) -> JobAttempts.Decision? {
+        try lock.withLock { (_) throws(EngineError) in
+            isStopped ? nil : try attempts.begin(job)
+        }
+    }
+
+    func end(_ job: JobID) throws(EngineError) {
+        try lock.withLock { (_) throws(EngineError) in
+            // After an orderly stop the attempt is struck off already.
+            if !isStopped { try attempts.end(job) }
+        }
+    }
+
+    func forget(_ job: JobID) throws(EngineError) {
+        try lock.withLock { (_) throws(EngineError) in try attempts.forget(job) }
+    }
+
+    func stop() throws(EngineError) {
+        try lock.withLock { (_) throws(EngineError) in
+            isStopped = true
+            try attempts.stop()
+        }
+    }
+}
+
+extension Store {
+    /// Applies `seal`, `compact`, `compacted` or `cancelled` to M(applied).
+    func applyJobEntry(_ entry: Entry) {
+        let jobEntry = JobEntry(entry)
+        openJobEntries.append(jobEntry)
+        fold(logical.apply(entry), of: jobEntry)
+        if pendingEdits.isEmpty { openJobEntries.removeAll() }
+    }
+
+    /// What follows from an entry's effect on the manifest.
+    func fold(_ outcome: ManifestOutcome, of entry: JobEntry) {
+        let index = entry.index
+        switch outcome {
+        case .unchanged: break
+        case .void(let reason): healer.noteTrouble("entry \(index) is void: \(reason)")
+        case .jobVoid(let reason): healer.noteTrouble("job \(index) is void: \(reason)")
+        case .jobStarted(let job):
+            noteJobInput(.jobStarted(job))
+            jobStates[index] = JobState(spec: job.spec)
+            pendingEdits.append(PendingEdit(index: index, kind: .started(job.spec)))
+        case .sealed(let record):
+            pendingEdits.append(PendingEdit(index: index, kind: .sealed(record)))
+            conclude(JobID(index: record.last, kind: .flush))
+        case .jobDone(let job, let removed, _):
+            pendingEdits.append(
+                PendingEdit(
+                    index: index, kind: .compacted(compactedRecord(entry)), removed: removed))
+            conclude(JobID(index: job.index, kind: .compaction))
+        case .jobCancelled(let job, let record):
+            pendingEdits.append(PendingEdit(index: index, kind: .cancelled(record)))
+            ownOutcomes[JobID(index: job.index, kind: .compaction)] = nil
+            noteJobInput(.cancelled(job, logical.tables))
+            abandon(job.index)
+        }
+    }
+
+    private func compactedRecord(_ entry: JobEntry) -> CompactedRecord {
+        entry.payload.withUnsafeBytes { payload in
+            do throws(DecodingError) { return try CompactedRecord(decoding: payload) } catch {
+                brokenInvariant("entry \(entry.index) was not validated: \(error)")
+            }
+        }
+    }
+
+    /// The log has decided: the own result need not be reported any more.
+    private func conclude(_ job: JobID) {
+        ownOutcomes[job] = nil
+        noteJobInput(.concluded(job))
+    }
+
+    private func abandon(_ job: LogIndex) {
+        guard let state = jobStates.removeValue(forKey: job) else { return }
+        state.cancellation.cancel()
+        for table in state.output { discard(table.record.id) }
+    }
+
+    /// Forgets a file that no manifest names; it goes when nobody reads it.
+    func discard(_ id: TableID) {
+        tables.remove(id)?.markObsolete()
+    }
+
+    func startJobs() {
+        guard runningJobs < options.concurrentJobs else { return }
+        for index in jobStates.keys.sorted() {
+            guard runningJobs < options.concurrentJobs else { return }
+            guard let state = jobStates[index], isDue(state), let inputs = usableInputs(state.spec)
+            else { continue }
+            start(index, state, inputs)
+        }
+    }
+
+    private func isDue(_ state: JobState) -> Bool {
+        switch state.phase {
+        case .waiting: return true
+        case .retry(let time): return time <= now
+        case .running, .computed, .failed: return false
+        }
+    }
+
+    /// Handles of all inputs, in the spec's order; nil while one is still being made here.
+    private func usableInputs(_ spec: CompactionSpec) -> [TableHandle]? {
+        var handles: [TableHandle] = []
+        for input in spec.inputs {
+            guard let handle = tables.handle(input.id), handle.record.digest == input.digest else {
+                return nil
+            }
+            handles.append(handle)
+        }
+        return handles
+    }
+
+    private func start(_ index: LogIndex, _ state: JobState, _ inputs: [TableHandle]) {
+        runningJobs += 1
+        jobStates[index]?.phase = .running
+        let builder = OutputBuilder(
+            files: files, index: index, kind: .compaction, options: options)
+        let attempts = self.attempts
+        jobs.submit(.compaction) { [weak self] in
+            let job = JobID(index: index, kind: .compaction)
+            let result: Result<JobResult, JobFailure>
+            var attempt: UInt32 = 0
+            do throws(JobFailure) {
+                attempt = try Store.beginAttempt(job, attempts)
+                result = .success(
+                    try builder.compact(state.spec, inputs, cancellation: state.cancellation))
+            } catch {
+                result = .failure(error)
+            }
+            if attempt > 0 { Store.endAttempt(job, attempts) }
+            self?.post(.computed(job: index, attempt: attempt, result))
+        }
+    }
+
+    /// Durable before the job starts: one that kills the node is not tried for ever.
+    private static func beginAttempt(_ job: JobID, _ attempts: SharedAttempts)
+        throws(JobFailure) -> UInt32
+    {
+        let decision: JobAttempts.Decision?
+        do throws(EngineError) { decision = try attempts.begin(job) } catch {
+            throw .transient(error)
+        }
+        switch decision {
+        case .start(let attempt): return attempt
+        case .exhausted: throw .failed("its attempts did not end")
+        case nil: throw .cancelled
+        }
+    }
+
+    /// Best effort: an attempt whose end is not recorded counts as one that did not end.
+    private static func endAttempt(_ job: JobID, _ attempts: SharedAttempts) {
+        do throws(EngineError) { try attempts.end(job) } catch {}
+    }
+
+    func computed(
+        _ index: LogIndex, _ attempt: UInt32, _ result: Result<JobResult, JobFailure>
+    ) {
+        runningJobs -= 1
+        let job = JobID(index: index, kind: .compaction)
+        guard jobStates[index] != nil else {
+            // Cancelled in the meantime: its files are in no directory yet.
+            if case .success(let outcome) = result {
+                for table in outcome.tables { adopt(table).markObsolete() }
+                for table in outcome.tables { tables.remove(table.record.id) }
+            }
+            return
+        }
+        switch result {
+        case .success(let outcome):
+            jobStates[index]?.phase = .computed
+            jobStates[index]?.output = outcome.tables
+            for table in outcome.tables { adopt(table) }
+            if logical.jobs.contains(where: { $0.index == index }) { noteOutcome(job, outcome) }
+        case .failure(.transient(let error)):
+            healer.noteTrouble("job \(index): \(error)")
+            failures.job = error
+            jobStates[index]?.phase = .retry(at: now + Store.retryMilliseconds)
+        case .failure(.failed(let reason)):
+            healer.noteTrouble("job \(index) failed: \(reason)")
+            jobStates[index]?.phase = .failed
+            guard logical.jobs.contains(where: { $0.index == index }) else { return }
+            ownOutcomes[job] = JobOutcome(job: job, attempt: attempt, result: .failed(reason))
+        case .failure(.cancelled):
+            jobStates[index]?.phase = .waiting
+        }
+    }
+
+    /// This node gave the job up, others proved that it can be computed, and nobody has its outputs
+    /// any more: it gets new attempts, after a while in which the node serves.
+    func giveNewAttempts(_ index: LogIndex) {
+        guard let state = jobStates[index], state.phase == .failed else { return }
+        do throws(EngineError) {
+            try attempts.forget(JobID(index: index, kind: .compaction))
+            jobStates[index]?.phase = .retry(at: now + Store.newAttemptsMilliseconds)
+        } catch {
+            healer.noteTrouble("job \(index) gets no new attempts: \(error)")
+        }
+    }
+
+    private static let newAttemptsMilliseconds: UInt64 = 30_000
+
+    /// The leader asks for one more computation, as this attempt at least: results disagreed.
+    package func recompute(_ job: JobID, attempt: UInt32) {
+        guard let outcome = ownOutcomes[job], outcome.attempt < attempt else { return }
+        switch job.kind {
+        case .compaction:
+            guard let state = jobStates[job.index], state.phase == .computed else { return }
+            for table in state.output { discard(table.record.id) }
+            jobStates[job.index]?.output = []
+            jobStates[job.index]?.phase = .waiting
+        case .flush:
+            guard let at = frozen.firstIndex(where: { $0.last == job.index }) else {
+                // Its memtable is gone: the table in the manifest is the answer, now as before.
+                ownOutcomes[job]?.attempt = attempt
+                return
+            }
+            guard frozen[at].state == .flushed else { return }
+            for table in frozen[at].output { discard(table.record.id) }
+            frozen[at].output = []
+            frozen[at].state = .waiting
+        }
+        startFlushes()
+        startJobs()
+    }
+
+    /// What the leader's decisions are made from.
+    package var jobFacts: JobFacts {
+        JobFacts(
+            manifest: logical, settings: settings, horizon: horizon,
+            frontier: FrontierRoot(frontier: frontier, root: stateRoot),
+            level0Count: level0Count)
+    }
+}

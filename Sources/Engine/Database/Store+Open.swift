@@ -1,0 +1,142 @@
+// Opening: the manifest, the table files it names, what a crash left over. A damaged node opens at
+// once: a table whose file is missing or unusable is hinted and healed, the rest serves.
+
+/// What a store is opened with.
+package struct StoreConfiguration {
+    package var files: StoreFiles
+    package var identity: ManifestIdentity
+    package var options: StoreOptions
+    package var jobs: any JobRunner
+    package var healEnvironment: HealEnvironment
+    /// A donor's record, to take the place of a manifest that is lost in both copies.
+    package var replacement: ManifestState?
+
+    package init(
+        files: StoreFiles, identity: ManifestIdentity, options: StoreOptions, jobs: any JobRunner,
+        healEnvironment: HealEnvironment, replacement: ManifestState? = nil
+    ) {
+        self.files = files
+        self.identity = identity
+        self.options = options
+        self.jobs = jobs
+        self.healEnvironment = healEnvironment
+        self.replacement = replacement
+    }
+}
+
+extension Store {
+    /// Throws `.corrupt` naming the manifest if both of its copies are lost: ask a peer for its
+    /// record and open again with it as `replacement`.
+    package static func open(_ configuration: StoreConfiguration) throws(EngineError) -> Store {
+        let files = configuration.files
+        try engineError { () throws(FileError) in try files.create() }
+        let (manifestFile, notes) = try openManifest(configuration)
+        for note in notes { configuration.healEnvironment.note(note) }
+        let state = manifestFile.state
+        try removeOrphans(files, state)
+
+        let tables = TableDirectory()
+        let healer = try Healer(
+            files: files, options: configuration.options.heal, tables: tables,
+            environment: configuration.healEnvironment)
+        let openTables = OpenTables(
+            files.fileSystem, directory: files.tables,
+            cache: BlockCache(capacity: configuration.options.cacheBytes), mender: healer,
+            limit: configuration.options.openTables)
+        let attempts = try JobAttempts.open(files.fileSystem, path: files.jobs)
+        let store = Store(
+            StoreParts(
+                options: configuration.options, files: files, jobs: configuration.jobs,
+                tables: tables, openTables: openTables, healer: healer,
+                manifestFile: manifestFile, attempts: attempts, state: state,
+                clock: configuration.healEnvironment.clock))
+        store.hintMissingFiles()
+        return store
+    }
+
+    private static func openManifest(_ configuration: StoreConfiguration) throws(EngineError)
+        -> (ManifestFile, [String])
+    {
+        let files = configuration.files
+        if let replacement = configuration.replacement {
+            let state = try withLocalColumns(replacement, files)
+            return (
+                try ManifestFile.create(
+                    files.fileSystem, directory: files.directory,
+                    identity: configuration.identity, state: state),
+                ["the manifest was taken over from a peer"]
+            )
+        }
+        if let recovered = try ManifestFile.recover(
+            files.fileSystem, directory: files.directory, identity: configuration.identity)
+        {
+            return (recovered.file, recovered.notes)
+        }
+        return (
+            try ManifestFile.create(
+                files.fileSystem, directory: files.directory, identity: configuration.identity,
+                state: ManifestState(genesis: configuration.identity.genesis)),
+            []
+        )
+    }
+
+    /// A donor's record with this node's own files: the newest generation of each table that is
+    /// here, by its name and header; a table that is not here gets a row all the same, and is
+    /// healed as missing.
+    private static func withLocalColumns(_ donor: ManifestState, _ files: StoreFiles)
+        throws(EngineError) -> ManifestState
+    {
+        let names = try engineError { () throws(FileError) in
+            try files.fileSystem.list(files.tables)
+        }
+        var newest: [TableID: UInt32] = [:]
+        for name in names {
+            guard let (id, generation) = TableHandle.parse(fileName: name) else { continue }
+            newest[id] = max(newest[id] ?? 0, generation)
+        }
+        var local: [TableID: LocalTable] = [:]
+        for id in donor.local.keys {
+            local[id] = localColumns(id, generation: newest[id] ?? 0, files)
+        }
+        var state = donor
+        do throws(DecodingError) { try state.adopt(local: local) } catch {
+            throw .corrupt(file: "MANIFEST", reason: "the donor's record is malformed: \(error)")
+        }
+        return state
+    }
+
+    private static func localColumns(_ id: TableID, generation: UInt32, _ files: StoreFiles)
+        -> LocalTable
+    {
+        let path = files.tables + "/" + TableHandle.fileName(id, generation: UInt64(generation))
+        do {
+            let file = try files.fileSystem.open(path, .read)
+            let header = try TableImport.localHeader(file)
+            return LocalTable(
+                generation: generation, codec: header.codec.rawValue, fileBytes: try file.size())
+        } catch {
+            return LocalTable(
+                generation: generation, codec: BlockCodec.none.rawValue, fileBytes: 0)
+        }
+    }
+
+    private static func removeOrphans(_ files: StoreFiles, _ state: ManifestState)
+        throws(EngineError)
+    {
+        var kept = Set<String>()
+        for (id, local) in state.local {
+            kept.insert(TableHandle.fileName(id, generation: UInt64(local.generation)))
+        }
+        try engineError { () throws(FileError) in
+            try files.removeOrphans { kept.contains($0) }
+        }
+    }
+
+    /// Handles for every table of the manifest; a file that is not there is hinted.
+    private func hintMissingFiles() {
+        for handle in tables.all
+        where !files.fileSystem.exists(files.tables + "/" + handle.fileName) {
+            healer.noteMissing(handle.id)
+        }
+    }
+}

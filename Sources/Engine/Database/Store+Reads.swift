@@ -1,0 +1,29 @@
+// Reads of the applied state. Any thread.
+
+extension Store: KeyValueReader {
+    package func get(_ key: [UInt8], now: ClockMilliseconds, io: ReadIO) throws(EngineError)
+        -> LiveValue?
+    {
+        let index = applied
+        let (view, sequence) = pin()
+        do throws(EngineError) {
+            return try view.get(key, at: sequence, now: now, io: io)
+        } catch {
+            switch error {
+            case .blockLost, .tableLost: break
+            default: throw error
+            }
+            guard io == .blocking, let answer = healer.readElsewhere(key, at: index, now: now)
+            else { throw error }
+            return answer.value
+        }
+    }
+
+    package func scan(
+        _ span: KeySpan, reverse: Bool, limit: Int, limitBytes: Int, now: ClockMilliseconds
+    ) throws(EngineError) -> [(key: [UInt8], value: LiveValue)] {
+        let (view, sequence) = pin()
+        return try view.scan(
+            span, reverse: reverse, limit: limit, limitBytes: limitBytes, at: sequence, now: now)
+    }
+}

@@ -1,0 +1,37 @@
+// Where a group's files are, and what they are called (DESIGN: files of a node).
+
+package struct StoreFiles: Sendable {
+    package let fileSystem: any FileSystem
+    /// `<data>/group-0`
+    package let directory: String
+
+    package init(fileSystem: any FileSystem, directory: String) {
+        self.fileSystem = fileSystem
+        self.directory = directory
+    }
+
+    package var tables: String { directory + "/sst" }
+    package var staged: String { directory + "/staged" }
+    package var quarantine: String { directory + "/quarantine" }
+    package var log: String { directory + "/log" }
+    package var hardState: String { directory + "/state" }
+    package var jobs: String { directory + "/jobs" }
+    package var hints: String { directory + "/hints" }
+    package var ledger: String { directory + "/ledger" }
+    package var scrub: String { directory + "/scrub" }
+
+    /// Makes the directories, durably.
+    package func create() throws(FileError) {
+        for path in [directory, tables, staged, quarantine, log] {
+            try fileSystem.createDirectory(path)
+        }
+    }
+
+    /// Table files that `isKept` does not claim, and everything staged: leftovers of a crash.
+    package func removeOrphans(isKept: (String) -> Bool) throws(FileError) {
+        for name in try fileSystem.list(staged) { try fileSystem.unlink(staged + "/" + name) }
+        for name in try fileSystem.list(tables) where !isKept(name) {
+            try fileSystem.unlink(tables + "/" + name)
+        }
+    }
+}

@@ -1,0 +1,69 @@
+// What a store is told by its owner. Local: nothing here changes the bytes of a table's identity.
+
+public struct StoreOptions: Sendable {
+    /// Decoded blocks kept in memory, bytes.
+    public var cacheBytes = 128 << 20
+    /// Table files open at a time.
+    public var openTables = 512
+    /// Memtables that wait for their flush before writes stall.
+    public var memtablesMax = 4
+    /// Flushed tables that wait for their `seal` before writes stall.
+    public var standInsMax = 32
+    /// Tables at level 0, stand-ins included, above which writes stall.
+    public var level0StopTables = 36
+    /// Codec of blocks on this node's disk.
+    public var compression = Compression.lz4
+    public var compaction = CompactionOptions()
+    /// Record in every manifest edit what was given out: an unsynced log may lose it.
+    package var recordsBounds = false
+    /// Jobs that compute at a time.
+    public var concurrentJobs = 1
+    public var heal = HealOptions()
+
+    public init() {}
+
+    /// Refuses values with which a store could never work, and names the option.
+    package func check() throws(EngineError) {
+        let bounds: [(name: String, value: Int, allowed: ClosedRange<Int>)] = [
+            ("cacheBytes", cacheBytes, 0...Int.max), ("openTables", openTables, 1...Int.max),
+            ("memtablesMax", memtablesMax, 1...Int.max), ("standInsMax", standInsMax, 1...Int.max),
+            ("concurrentJobs", concurrentJobs, 1...Int.max),
+            ("compaction.level0Trigger", compaction.level0Trigger, 1...Int.max),
+            // Below the trigger writes would stop before a compaction is due.
+            ("level0StopTables", level0StopTables, max(compaction.level0Trigger, 1)...Int.max),
+        ]
+        for bound in bounds where !bound.allowed.contains(bound.value) {
+            throw .invalid(
+                reason: "\(bound.name) is \(bound.value), below \(bound.allowed.lowerBound)")
+        }
+        let range = CompactionSpec.targetBytesRange
+        guard range.contains(compaction.targetBytes) else {
+            throw .invalid(
+                reason: "compaction.targetBytes is \(compaction.targetBytes), not in "
+                    + "\(range.lowerBound)...\(range.upperBound)")
+        }
+    }
+
+    public enum Compression: String, Sendable, CaseIterable {
+        case none
+        case lz4
+    }
+}
+
+public struct HealOptions: Sendable {
+    public enum Source: String, Sendable, CaseIterable {
+        case auto
+        case local
+        case replica
+    }
+
+    /// Confirm and record damage that reads find, and mend it.
+    public var isAutomatic = true
+    public var source = Source.auto
+    /// Keep the damaged generation under `quarantine/`.
+    public var keepEvidence = false
+    /// Longest that a read waits for a replica's block.
+    public var inlineDeadlineMilliseconds: UInt64 = 250
+
+    public init() {}
+}

@@ -1,0 +1,50 @@
+// The frame of records in the files `hints` and `ledger`: u32 length, u32 crc32c of the body, body.
+// The bytes may be damaged: lengths are bounded, a record with a wrong checksum is passed over, and
+// reading ends where a length cannot be believed.
+
+enum RecordFrames {
+    static let headBytes = 8
+
+    static func framed(_ body: [UInt8]) -> [UInt8] {
+        var writer = ByteWriter(capacity: headBytes + body.count)
+        writer.write(UInt32(body.count))
+        writer.write(Checksum.crc32c(body))
+        writer.write(raw: body)
+        return writer.bytes
+    }
+
+    /// Calls `visit` for each sound body of at most `limit` bytes. False if anything was unsound: a
+    /// frame, or a body that `visit` throws at.
+    static func read(
+        _ bytes: [UInt8], limit: Int, visit: (inout ByteReader) throws(DecodingError) -> Void
+    ) -> Bool {
+        bytes.withUnsafeBytes { buffer in
+            var reader = ByteReader(buffer)
+            var isWhole = true
+            while !reader.isAtEnd {
+                do throws(DecodingError) {
+                    let body = try next(&reader, limit: limit)
+                    guard var body else {
+                        isWhole = false
+                        continue
+                    }
+                    do throws(DecodingError) { try visit(&body) } catch { isWhole = false }
+                } catch {
+                    return false
+                }
+            }
+            return isWhole
+        }
+    }
+
+    /// The next body; nil if its checksum is wrong.
+    private static func next(_ reader: inout ByteReader, limit: Int) throws(DecodingError)
+        -> ByteReader?
+    {
+        let length = Int(try reader.read(UInt32.self))
+        let checksum = try reader.read(UInt32.self)
+        guard length <= limit else { throw DecodingError("a record is too long") }
+        let body = try reader.readBytes(length)
+        return Checksum.crc32c(body) == checksum ? ByteReader(body) : nil
+    }
+}

@@ -1,0 +1,126 @@
+// Whose a data directory is, and that one process at a time uses it.
+import Engine
+import Testing
+
+@Suite struct DataDirectoryTests {
+    private let one = NodeIdentity(cluster: "birds", node: MemberID(1))
+    private let two = NodeIdentity(cluster: "birds", node: MemberID(2))
+
+    private func open(
+        _ files: any FileSystem, wanted: NodeIdentity?, fallback: NodeIdentity? = nil
+    ) throws -> DataDirectory {
+        try DataDirectory.open(
+            files, path: "a/data", wanted: wanted, fallback: fallback ?? one)
+    }
+
+    private func message(_ body: () throws -> Void) -> String? {
+        do { try body() } catch { return "\(error)" }
+        return nil
+    }
+
+    @Test func `The identity's bytes never change`() throws {
+        let bytes = NodeIdentity(cluster: "martlet", node: MemberID(0x0102_0304)).encoded()
+        let text = bytes.map { byte in
+            let digits = String(byte, radix: 16)
+            return digits.count == 1 ? "0" + digits : digits
+        }.joined()
+        #expect(
+            text == "4d52544c4e4f4445" + "0100" + "076d6172746c6574" + "0403020100000000"
+                + "5e3f3fb96409374b49a31208a629cb43")
+        #expect(try NodeIdentity(decoding: bytes).cluster == "martlet")
+    }
+
+    @Test func `An identity that is damaged anywhere does not decode`() throws {
+        let bytes = one.encoded()
+        #expect(try NodeIdentity(decoding: bytes) == one)
+        for place in bytes.indices {
+            var damaged = bytes
+            damaged[place] ^= 0x40
+            #expect(throws: DecodingError.self) { try NodeIdentity(decoding: damaged) }
+            #expect(throws: DecodingError.self) {
+                try NodeIdentity(decoding: Array(bytes[..<place]))
+            }
+        }
+        #expect(throws: DecodingError.self) { try NodeIdentity(decoding: bytes + [0]) }
+    }
+
+    @Test func `A new directory takes the identity that is wanted, and keeps it`() throws {
+        let files = MemoryFileSystem(seed: 1)
+        #expect(try open(files, wanted: two).identity == two)
+        files.powerCut()
+        #expect(try open(files, wanted: nil).identity == two)
+        #expect(try open(files, wanted: two).identity == two)
+        let refusal = message { _ = try open(files, wanted: one) }
+        #expect(refusal?.contains("belongs to node 2") == true)
+        let foreign = NodeIdentity(cluster: "fish", node: MemberID(2))
+        let other = message { _ = try open(files, wanted: foreign) }
+        #expect(other?.contains("\"birds\"") == true && other?.contains("\"fish\"") == true)
+        // Refused, and nothing changed.
+        #expect(try open(files, wanted: two).identity == two)
+    }
+
+    @Test func `Without a wanted identity a new directory takes the fallback`() throws {
+        let files = MemoryFileSystem(seed: 1)
+        #expect(try open(files, wanted: nil, fallback: two).identity == two)
+        #expect(try open(files, wanted: nil, fallback: one).identity == two)
+    }
+
+    @Test func `A damaged identity is an error that names the file`() throws {
+        let files = MemoryFileSystem(seed: 1)
+        _ = try open(files, wanted: one)
+        files.flip("a/data/node", 12)
+        for wanted in [one, nil] {
+            let refusal = message { _ = try open(files, wanted: wanted) }
+            #expect(refusal?.contains("node is damaged") == true)
+        }
+    }
+
+    @Test func `No identity is invented beside data`() throws {
+        let rig = try DatabaseRig()
+        try rig.database.put([1], [1])
+        try rig.close()
+        try rig.memory.unlink(DatabaseRig.path + "/node")
+        let refusal = message { try rig.open() }
+        #expect(refusal?.contains("missing beside data") == true)
+        #expect(!rig.memory.exists(DatabaseRig.path + "/node"))
+    }
+
+    @Test func `An identity of another database does not open its data`() throws {
+        let rig = try DatabaseRig()
+        try rig.database.put([1], [1])
+        try rig.close()
+        let foreign = NodeIdentity(cluster: "embedded-0", node: MemberID(1))
+        try rig.memory.replace(DatabaseRig.path + "/node", with: foreign.encoded())
+        let refusal = message { try rig.open() }
+        #expect(refusal != nil)
+    }
+
+    @Test func `A directory has one owner at a time`() throws {
+        let directory = try TemporaryDirectory()
+        let files = POSIXFileSystem()
+        var first: DataDirectory? = try DataDirectory.open(
+            files, path: directory.path, wanted: one, fallback: one)
+        #expect(first?.identity == one)
+        let refusal = message {
+            _ = try DataDirectory.open(files, path: directory.path, wanted: one, fallback: one)
+        }
+        #expect(refusal?.contains("in use by another process") == true)
+        first = nil
+        let second = try DataDirectory.open(
+            files, path: directory.path, wanted: one, fallback: one)
+        #expect(second.identity == one)
+    }
+
+    @Test func `A crash while a directory is made leaves none or a whole one`() throws {
+        for step in 0..<8 {
+            for seed in 1...6 as ClosedRange<UInt64> {
+                let files = MemoryFileSystem(seed: seed)
+                files.stop(after: step)
+                let made = try? open(files, wanted: one)
+                files.powerCut()
+                let after = try open(files, wanted: nil, fallback: two)
+                #expect(after.identity == one || (made == nil && after.identity == two))
+            }
+        }
+    }
+}

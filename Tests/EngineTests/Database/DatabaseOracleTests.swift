@@ -1,0 +1,78 @@
+// The embedded database against a sorted map: random operations over the whole API, with flushes
+// and compactions all the time, and with crashes. MARTLET_OPERATIONS sets how many.
+import Engine
+import Testing
+
+@Suite struct DatabaseOracleTests {
+    private static let operations = scaled("MARTLET_OPERATIONS", full: 1_000_000, usual: 20_000)
+
+    private func run(
+        _ seed: UInt64, _ options: DatabaseOptions, crashEvery: Int? = nil, squeezeEvery: Int? = nil
+    ) throws {
+        let rig = try DatabaseRig(seed: seed, options)
+        let run = OracleRun(rig, seed: seed, isSynced: options.sync == .always)
+        let operations = DatabaseOracleTests.operations / 10
+        do {
+            for operation in 1...operations {
+                try run.step()
+                if operation % 500 == 0 { try run.checkAll() }
+                if let crashEvery, operation % crashEvery == 0 { try run.crash() }
+                if let squeezeEvery, operation % squeezeEvery == 0 { try run.squeeze() }
+            }
+            try run.checkAll()
+            rig.clock.advance(1_000)
+            try rig.database.compactAll()
+            try run.checkAll()
+        } catch {
+            Issue.record("seed \(seed): \(error); notes: \(rig.notes.all.suffix(5))")
+        }
+        #expect(rig.jobs.ran > operations / 50)
+        #expect(!rig.notes.contains("differs"))
+        #expect(!rig.notes.contains("void"))
+    }
+
+    @Test(arguments: 1...3 as ClosedRange<UInt64>)
+    func `Every answer is the model's`(seed: UInt64) throws {
+        var options = DatabaseRig.smallOptions(segmentBytes: 4096 << seed)
+        options.store.concurrentJobs = Int(seed)
+        options.store.compression = seed == 2 ? .none : .lz4
+        try run(seed, options)
+    }
+
+    @Test func `Every answer is the model's, without syncs`() throws {
+        try run(4, DatabaseRig.smallOptions(sync: .never))
+    }
+
+    @Test func `Every answer is the model's, without a log`() throws {
+        var options = DatabaseRig.smallOptions()
+        options.usesLog = false
+        try run(5, options)
+    }
+
+    @Test(arguments: [DatabaseOptions.Sync.always, .never])
+    func `A full disk refuses and forgets nothing`(sync: DatabaseOptions.Sync) throws {
+        try run(6, DatabaseRig.smallOptions(sync: sync), squeezeEvery: 100)
+    }
+
+    @Test func `No acknowledged write is lost in crashes`() throws {
+        try run(7, DatabaseRig.smallOptions(), crashEvery: 150)
+    }
+
+    @Test func `Without syncs a prefix survives crashes, and nothing is given out twice`() throws {
+        try run(8, DatabaseRig.smallOptions(sync: .never), crashEvery: 150)
+    }
+
+    @Test func `Every answer is the model's, with threads and real files`() throws {
+        let rig = try ThreadedRig(DatabaseRig.smallOptions(segmentBytes: 16 << 10))
+        let run = OracleRun(rig, seed: 9)
+        do {
+            for _ in 0..<(DatabaseOracleTests.operations / 10) { try run.step() }
+            try run.checkAll()
+            try rig.database.compactAll()
+            try run.checkAll()
+        } catch {
+            Issue.record("\(error); notes: \(rig.notes.all.suffix(5))")
+        }
+        try rig.close()
+    }
+}

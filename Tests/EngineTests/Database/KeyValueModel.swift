@@ -1,0 +1,124 @@
+// The oracle: keys are numbers whose bytes sort as the numbers do, so a sorted map is an array.
+import Engine
+
+struct KeyValueModel: Equatable {
+    struct Value: Equatable {
+        var bytes: [UInt8]
+        var expiry: UInt64?
+    }
+
+    private(set) var values: [Value?]
+
+    init(keys: Int) { values = Array(repeating: nil, count: keys) }
+
+    /// The smallest key is the empty one; lengths differ.
+    static func key(_ number: Int) -> [UInt8] {
+        guard number > 0 else { return [] }
+        let digits = [
+            UInt8(number / 1000), UInt8(number / 100 % 10), UInt8(number / 10 % 10),
+            UInt8(number % 10),
+        ]
+        return [0x6b] + digits + [UInt8](repeating: 0xff, count: number % 3)
+    }
+
+    mutating func apply(_ change: Change) {
+        switch change {
+        case .put(let key, let bytes, let expiry):
+            values[key] = Value(bytes: bytes, expiry: expiry)
+        case .delete(let key): values[key] = nil
+        case .deleteRange(let start, let end):
+            for key in start..<(end ?? values.count) { values[key] = nil }
+        }
+    }
+
+    func get(_ key: Int, now: UInt64) -> [UInt8]? {
+        guard let value = values[key] else { return nil }
+        if let expiry = value.expiry, expiry <= now { return nil }
+        return value.bytes
+    }
+
+    /// Numbers of live keys in `[start, end)`.
+    func live(_ start: Int, _ end: Int?, now: UInt64) -> [Int] {
+        let end = end ?? values.count
+        guard start < end else { return [] }
+        return (start..<end).filter { get($0, now: now) != nil }
+    }
+
+    enum Change {
+        case put(Int, [UInt8], expiry: UInt64?)
+        case delete(Int)
+        case deleteRange(Int, Int?)
+
+        func add(to batch: inout WriteBatch) {
+            switch self {
+            case .put(let key, let bytes, let expiry?):
+                batch.put(KeyValueModel.key(key), bytes, expiry: expiry)
+            case .put(let key, let bytes, nil): batch.put(KeyValueModel.key(key), bytes)
+            case .delete(let key): batch.delete(KeyValueModel.key(key))
+            case .deleteRange(let start, let end):
+                batch.deleteRange(KeyValueModel.key(start), end.map { KeyValueModel.key($0) })
+            }
+        }
+    }
+}
+
+/// Random changes; every value names the change that wrote it.
+struct ChangeSource {
+    var random: SeededRandom
+    let keys: Int
+    var valueBytes = 120
+    private var count: UInt64 = 0
+
+    init(seed: UInt64, keys: Int) {
+        random = SeededRandom(seed: seed)
+        self.keys = keys
+    }
+
+    mutating func key() -> Int { random.below(keys) }
+
+    mutating func span() -> (start: Int, end: Int?) {
+        let (a, b) = (key(), key())
+        return (min(a, b), random.oneIn(10) ? nil : max(a, b) + 1)
+    }
+
+    mutating func change(now: UInt64) -> KeyValueModel.Change {
+        count += 1
+        switch random.below(20) {
+        case 0...2: return .delete(key())
+        case 3 where random.oneIn(3):
+            // Mostly narrow ones: wide ones would keep the tree empty.
+            let start = key()
+            if random.oneIn(30) { return .deleteRange(start, nil) }
+            return .deleteRange(start, min(start + 1 + random.below(keys / 10), keys))
+        case 4, 5: return .put(key(), value(), expiry: now + UInt64(random.below(400)))
+        default: return .put(key(), value(), expiry: nil)
+        }
+    }
+
+    mutating func changes(now: UInt64) -> [KeyValueModel.Change] {
+        let count = random.oneIn(8) ? 1 + random.below(12) : 1
+        return (0..<count).map { _ in change(now: now) }
+    }
+
+    private mutating func value() -> [UInt8] {
+        let length = random.oneIn(60) ? random.below(3000) : random.below(valueBytes)
+        var bytes = withUnsafeBytes(of: count.littleEndian) { [UInt8]($0) }
+        // Half of it compresses.
+        let filler = UInt8(truncatingIfNeeded: random.next())
+        bytes += [UInt8](repeating: filler, count: length / 2)
+        var noise = random.next()
+        for _ in 0..<(length - length / 2) {
+            noise = noise &* 6_364_136_223_846_793_005 &+ 1
+            bytes.append(UInt8(truncatingIfNeeded: noise >> 56))
+        }
+        return bytes
+    }
+}
+
+extension [KeyValueModel.Change] {
+    var batch: WriteBatch {
+        var batch = WriteBatch()
+        for change in self { change.add(to: &batch) }
+        return batch
+    }
+}

@@ -1,0 +1,280 @@
+// One database and one model, driven by a seed over the whole public API, with crashes in between.
+// Every answer of the database must be the model's.
+import Engine
+import Testing
+
+struct OracleFailure: Error, CustomStringConvertible {
+    var description: String
+}
+
+/// Where a database lives: on one thread with files in memory, or in the real world.
+protocol OracleHost: AnyObject {
+    var database: Database { get }
+    var clock: ManualClock { get }
+    var notes: Notes { get }
+    /// A moment for background work.
+    func runJobs(_ count: Int)
+    func close() throws
+    func open() throws
+}
+
+final class OracleRun<Host: OracleHost> {
+    let rig: Host
+    private let keys: Int
+    private var source: ChangeSource
+    private var random: SeededRandom
+    private(set) var model: KeyValueModel
+    private var snapshots: [(snapshot: Snapshot, model: KeyValueModel)] = []
+
+    private let isSynced: Bool
+    /// States that a power cut may go back to, oldest first; the last is `model`. Only kept without
+    /// a synced log, else there is but one.
+    private var history: [KeyValueModel] = []
+    /// Of a write that threw: it may have happened.
+    private var pending: [KeyValueModel.Change] = []
+    private(set) var crashes = 0
+    private(set) var writes = 0
+
+    init(_ rig: Host, seed: UInt64, isSynced: Bool = true, keys: Int = 600) {
+        self.rig = rig
+        self.keys = keys
+        source = ChangeSource(seed: seed &* 31, keys: keys)
+        random = SeededRandom(seed: seed &* 17)
+        model = KeyValueModel(keys: keys)
+        self.isSynced = isSynced
+        history = [model]
+    }
+
+    private var now: UInt64 { rig.clock.milliseconds }
+
+    private func fail(_ text: String) -> OracleFailure { OracleFailure(description: text) }
+
+    // MARK: operations
+
+    func step() throws {
+        switch random.below(100) {
+        case 0..<50: try write()
+        case 50..<64: for _ in 0..<3 { try checkGet() }
+        case 64..<72: try checkScan()
+        case 72..<78: try useSnapshot()
+        case 78..<94: rig.runJobs(1 + random.below(6))
+        case 94, 95: rig.clock.advance(UInt64(random.below(40)))
+        case 96, 97: if random.oneIn(3) { try flush() }
+        case 98: if random.oneIn(8) { try rig.database.compactAll() }
+        default: if random.oneIn(6) { try reopen() }
+        }
+    }
+
+    private func write() throws {
+        let changes = source.changes(now: now)
+        pending = changes
+        if changes.count > 1 {
+            try rig.database.write(changes.batch)
+        } else {
+            try writeOne(changes[0])
+        }
+        settle()
+    }
+
+    private func writeOne(_ change: KeyValueModel.Change) throws {
+        switch change {
+        case .put(let key, let value, nil):
+            try rig.database.put(KeyValueModel.key(key), value)
+        case .put: try rig.database.write([change].batch)
+        case .delete(let key): try rig.database.delete(KeyValueModel.key(key))
+        case .deleteRange(let start, let end):
+            try rig.database.deleteRange(
+                KeyValueModel.key(start), end.map { KeyValueModel.key($0) })
+        }
+    }
+
+    /// The pending write was acknowledged.
+    private func settle() {
+        for change in pending { model.apply(change) }
+        pending = []
+        writes += 1
+        if isSynced { history.removeAll() }
+        history.append(model)
+    }
+
+    private func flush() throws {
+        try rig.database.flush()
+        history = [model]
+    }
+
+    private func checkGet() throws {
+        let key = source.key()
+        let found = try rig.database.get(KeyValueModel.key(key))
+        guard found == model.get(key, now: now) else { throw fail("get of key \(key)") }
+    }
+
+    private func checkScan() throws {
+        let (start, end) = source.span()
+        let isReverse = random.oneIn(2)
+        let limit = random.oneIn(4) ? Int.max : 1 + random.below(20)
+        let found = try rig.database.scan(
+            KeySpan(start: KeyValueModel.key(start), end: end.map { KeyValueModel.key($0) }),
+            reverse: isReverse, limit: limit)
+        try compare(found, model, start, end, isReverse, limit, "scan")
+    }
+
+    private func compare(
+        _ found: [(key: [UInt8], value: LiveValue)], _ model: KeyValueModel, _ start: Int,
+        _ end: Int?, _ isReverse: Bool, _ limit: Int, _ what: String
+    ) throws {
+        var numbers = model.live(start, end, now: now)
+        if isReverse { numbers.reverse() }
+        let expected = numbers.prefix(limit)
+        guard found.count == expected.count else {
+            throw fail("\(what) found \(found.count) pairs, not \(expected.count)")
+        }
+        for (pair, number) in zip(found, expected) {
+            guard pair.key == KeyValueModel.key(number),
+                pair.value.value == model.values[number]?.bytes,
+                pair.value.expiry == model.values[number]?.expiry
+            else { throw fail("\(what) differs at key \(number)") }
+        }
+    }
+
+    private func useSnapshot() throws {
+        switch random.below(3) {
+        case 0 where snapshots.count < 4:
+            snapshots.append((rig.database.snapshot(), model))
+        case 1 where snapshots.count > 1:
+            snapshots.remove(at: random.below(snapshots.count))
+        default:
+            guard !snapshots.isEmpty else { return }
+            let (snapshot, old) = snapshots[random.below(snapshots.count)]
+            let key = source.key()
+            guard try snapshot.get(KeyValueModel.key(key)) == old.get(key, now: now) else {
+                throw fail("a snapshot's get of key \(key)")
+            }
+            let isReverse = random.oneIn(2)
+            try compare(
+                try snapshot.scan(.everything, reverse: isReverse), old, 0, nil, isReverse, .max,
+                "a snapshot's scan")
+        }
+    }
+
+    private func reopen() throws {
+        snapshots = []
+        try rig.close()
+        history = [model]
+        do {
+            try rig.open()
+        } catch EngineError.file(let cause) where cause.isNoSpace {
+            (rig as? DatabaseRig)?.memory.capacity = .max
+            try rig.open()
+        }
+        try checkAll()
+    }
+
+    /// All keys at once, forward.
+    func checkAll() throws {
+        try compare(
+            try rig.database.scan(.everything), model, 0, nil, false, .max, "a scan of all")
+    }
+}
+
+// MARK: - Crashes
+
+extension OracleRun where Host == DatabaseRig {
+    /// Goes on until a change of the disk fails, then takes the process or the power away and opens
+    /// again.
+    func crash() throws {
+        if !random.oneIn(4) { rig.memory.stop(after: random.below(90)) }
+        for _ in 0..<(20 + random.below(200)) {
+            do {
+                try step()
+                pending = []
+            } catch let error as EngineError {
+                try checkStopped(error)
+                break
+            }
+        }
+        try crashNow()
+    }
+
+    /// What a dying disk may answer.
+    private func checkStopped(_ error: EngineError) throws {
+        switch error {
+        case .poisoned, .file, .busy: break
+        default: throw fail("the disk stopped, and the database said: \(error)")
+        }
+    }
+
+    private func crashNow() throws {
+        crashes += 1
+        snapshots = []
+        let given = rig.store.manifest.bounds
+        let isPowerCut = !random.oneIn(3)
+        if isPowerCut { rig.powerCut() } else { rig.kill() }
+        if random.oneIn(3) {
+            // And once more while it opens.
+            rig.memory.stop(after: random.below(30))
+            do {
+                try rig.open()
+                rig.jobs.runAll()
+            } catch let error as EngineError {
+                try checkStopped(error)
+            }
+            rig.powerCut()
+        }
+        try rig.open()
+        try checkNothingTwice(given)
+        try recover()
+    }
+
+    /// No index and no sequence that a durable edit recorded is given out again.
+    private func checkNothingTwice(_ given: LogBounds) throws {
+        let tail = rig.store.appliedTail
+        guard tail.position.index > given.index, tail.nextSequence > given.sequence else {
+            throw fail("index \(tail.position.index) is used again after \(given.index)")
+        }
+        for table in rig.database.tables() where table.largestSequence >= tail.nextSequence {
+            throw fail("table \(table.id) holds a sequence that comes again")
+        }
+    }
+
+    /// Lets the disk run full for a while: what is refused was not applied, what is there is read.
+    func squeeze() throws {
+        rig.memory.capacity = rig.memory.usedBytes + UInt64(random.below(6000))
+        defer {
+            rig.memory.capacity = .max
+            // What failed is tried again after a second.
+            rig.clock.advance(1_000)
+        }
+        for _ in 0..<60 {
+            do {
+                try step()
+            } catch let error as EngineError {
+                pending = []
+                switch error {
+                case .busy: break
+                case .file(let cause) where cause.isNoSpace: break
+                default: throw fail("the disk was full, and the database said: \(error)")
+                }
+            }
+        }
+        try checkAll()
+    }
+
+    /// Finds the state that survived: the newest acknowledged, the one with the pending write, or,
+    /// without a synced log, any since the last flush.
+    private func recover() throws {
+        var withPending = model
+        for change in pending { withPending.apply(change) }
+        pending = []
+        let found = try rig.database.scan(.everything)
+        let candidates = [withPending] + history.reversed()
+        for candidate in candidates {
+            do {
+                try compare(found, candidate, 0, nil, false, .max, "")
+                model = candidate
+                history = [model]
+                return
+            } catch is OracleFailure {}
+        }
+        throw fail("after crash \(crashes) the database holds what never was")
+    }
+}

@@ -1,0 +1,186 @@
+// The same log on three stores, with flushes and jobs at different times, in different orders and
+// under different codecs, some of them restarted on the way: wherever two frontiers are equal, so
+// are M(F), its root and the digests of its tables; and every read in between is right.
+import Engine
+import Testing
+
+@Suite struct StoreDeterminismTests {
+    private static let entries = scaled("MARTLET_ENTRIES", full: 20_000, usual: 900)
+
+    @Test(arguments: 1...2 as ClosedRange<UInt64>)
+    func `The same log makes the same tables`(seed: UInt64) throws {
+        let log = SharedLog()
+        var frontiers: [LogIndex: ManifestState] = [:]
+        func compare(_ store: Store) throws {
+            let state = store.manifest
+            guard let other = frontiers[state.frontier] else {
+                frontiers[state.frontier] = state
+                return
+            }
+            try #require(store.stateRoot == other.manifest.stateRoot())
+            try #require(state.manifest.tables.sortedByID == other.manifest.tables.sortedByID)
+            try #require(state.manifest.jobs == other.manifest.jobs)
+        }
+
+        let leader = try Leader(log, seed: seed)
+        leader.replica.onFrontier = compare
+        try leader.run(entries: StoreDeterminismTests.entries)
+        #expect(leader.jobs > StoreDeterminismTests.entries / 60)
+        #expect(leader.cancelled > 1)
+
+        // One job at a time; the youngest job first; anything.
+        let first = try StoreReplica(log, seed: seed, .first, codec: .none, concurrentJobs: 1)
+        let last = try StoreReplica(log, seed: seed + 10, .last, codec: .lz4, concurrentJobs: 4)
+        let any = try StoreReplica(log, seed: seed + 20, .random, codec: .none, concurrentJobs: 2)
+        for replica in [first, last, any] { replica.onFrontier = compare }
+        var random = SeededRandom(seed: seed)
+        _ = try follow(first, log, jobsPerEntry: 1, &random)
+        let overtaken = try follow(last, log, jobsPerEntry: 0, &random)
+        #expect(overtaken > 0, "no job overtook a slow one")
+        _ = try follow(any, log, jobsPerEntry: nil, restarts: true, &random)
+
+        for replica in [leader.replica, first, last, any] {
+            #expect(replica.store.applied == log.last)
+            #expect(replica.store.frontier == leader.replica.store.frontier)
+            #expect(!replica.notes.contains("differs"), "\(replica.notes.all.suffix(3))")
+        }
+    }
+
+    /// A job's outputs are there while an older job's are not.
+    private func isOutOfOrder(_ replica: StoreReplica) throws -> Bool {
+        let built = try replica.files.list("data/group-0/sst").compactMap {
+            TableHandle.parse(fileName: $0)?.id
+        }
+        let jobs = Set(built.filter { $0.kind == .compaction }.map(\.index))
+        guard let youngest = jobs.max() else { return false }
+        return replica.store.manifest.manifest.jobs.contains {
+            $0.index < youngest && !jobs.contains($0.index)
+        }
+    }
+
+    /// Applies the whole log. Without jobs per entry they run when nothing else can go on.
+    private func follow(
+        _ replica: StoreReplica, _ log: SharedLog, jobsPerEntry: Int?, restarts: Bool = false,
+        _ random: inout SeededRandom
+    ) throws -> Int {
+        var steps = 0
+        var outOfOrder = 0
+        while replica.store.applied < log.last || replica.jobs.waiting > 0 {
+            steps += 1
+            try #require(steps < 100 * Int(log.last.rawValue), "it does not get on")
+            replica.noteDurable(lag: UInt64(random.below(4)))
+            let count = jobsPerEntry ?? random.below(3)
+            for _ in 0..<count { try replica.runJob() }
+            if try !replica.applyNext() {
+                replica.noteDurable(lag: 0)
+                try replica.settle()
+                try replica.runJob()
+            }
+            if try isOutOfOrder(replica) { outOfOrder += 1 }
+            if random.oneIn(12) { try replica.check() }
+            if restarts, random.oneIn(60) { try replica.restart() }
+        }
+        try replica.check()
+        return outOfOrder
+    }
+}
+
+/// Makes the log: random writes, and the entries that its own flushes and jobs lead to.
+private final class Leader {
+    let replica: StoreReplica
+    private let log: SharedLog
+    private var source: ChangeSource
+    private var random: SeededRandom
+    private var director: JobDirector
+    private var clock: UInt64 = 1_000
+    private(set) var jobs = 0
+    private(set) var cancelled = 0
+
+    init(_ log: SharedLog, seed: UInt64) throws {
+        self.log = log
+        replica = try StoreReplica(log, seed: seed + 30, .random, codec: .lz4, concurrentJobs: 3)
+        source = ChangeSource(seed: seed, keys: SharedLog.keys)
+        random = SeededRandom(seed: seed + 1)
+        director = JobDirector(own: MemberID(1), options: SharedLog.compaction)
+    }
+
+    func run(entries: Int) throws {
+        try append(.noop, [])
+        try changeSettings()
+        try append(.rotate, [])
+        while Int(log.last.rawValue) < entries {
+            clock += UInt64(random.below(30))
+            if replica.store.writeRefusal == nil { try write() }
+            for _ in 0..<random.below(3) { try replica.runJob() }
+            try decide()
+            if random.oneIn(20) { try replica.check() }
+        }
+        // What is under way comes to its end.
+        while replica.jobs.waiting > 0 {
+            try replica.runJob()
+            try decide()
+        }
+        try replica.check()
+    }
+
+    private func write() throws {
+        if random.oneIn(80) { try changeSettings() }
+        if random.oneIn(50) { try append(.rotate, []) }
+        let changes = source.changes(now: clock)
+        let distance = log.tail.nextSequence.rawValue - replica.store.horizon.rawValue
+        // The horizon of a busy leader lags.
+        let horizon = distance + UInt64(random.below(5))
+        try append(
+            .write,
+            changes.batch.payload(horizonDistance: min(horizon, log.tail.nextSequence.rawValue)),
+            changes)
+    }
+
+    private func changeSettings() throws {
+        var settings = LoggedSettings()
+        settings.segmentBytes = UInt64(4096 << random.below(2))
+        settings.blockBytes = UInt32(256 << random.below(3))
+        settings.filterBitsPerKey = UInt32(random.below(3) * 7)
+        try append(.settings, settings.encoded())
+    }
+
+    private func append(
+        _ kind: EntryKind, _ payload: [UInt8], _ changes: [KeyValueModel.Change] = []
+    ) throws {
+        let entry = try log.append(kind, payload, clock: clock, changes)
+        // A leader applies what it has committed, room or not.
+        replica.noteDurable(lag: 0)
+        if try !replica.applyNext() {
+            while try !replica.applyNext() { try replica.runJob() }
+        }
+        replica.noteDurable(lag: 0)
+        if entry.header.kind == .compact { director.compactApplied() }
+        try replica.settle()
+    }
+
+    private func decide() throws {
+        let store = replica.store
+        let now = replica.now
+        director.setLeading(true, now: now)
+        director.absorb(store.takeJobInputs(), now: now)
+        director.note(store.outcomes, from: MemberID(1), now: now)
+        let decided = director.decide(
+            JobSituation(store: store.jobFacts, able: [MemberID(1)], now: now, clock: clock))
+        for case .entry(let kind, let payload) in decided {
+            try append(kind, payload)
+            guard kind == .compact else { continue }
+            jobs += 1
+            // The same job again is void; and some are called off while they run.
+            if random.oneIn(4) { try append(.compact, payload) }
+            if random.oneIn(8), let job = store.logical.jobs.randomElement(using: &random) {
+                let record = CancelledRecord(job: job.index, reason: .requested, detail: "test")
+                try append(.cancelled, record.encoded())
+                cancelled += 1
+                // Its tables are left out of picks for a while, which passes.
+                for _ in 0..<3 { try replica.runJob() }
+                director.absorb(store.takeJobInputs(), now: replica.now)
+                replica.now += CompactionExclusions.backOffMax
+            }
+        }
+    }
+}
