@@ -1,0 +1,183 @@
+// What a leader knows about one member, and what it has in flight to it.
+//
+// probe      the member's log is not known to match: one append at a time, answered before the next
+// replicate  appends are pipelined: `next` runs ahead of `match`, bounded by messages and bytes
+// tables     the member needs entries that this log no longer has: no appends until it comes back
+//
+// `match` is durable there and equal to this log; it only falls if the member proves to have lost
+// what it acknowledged.
+import Engine
+
+package struct Progress: Sendable {
+    package enum Mode: Sendable { case probe, replicate, tables }
+
+    private struct Inflight {
+        var last: LogIndex
+        var bytes: Int
+    }
+
+    package let id: MemberID
+    package internal(set) var isVoter: Bool
+    package private(set) var match = LogIndex.zero
+    package private(set) var next = LogIndex(1)
+    package private(set) var mode = Mode.probe
+
+    /// Its answer to this member's ballot.
+    package var vote: Bool?
+    /// When anything came from it.
+    var lastHeard: UInt64 = 0
+
+    /// A probe is unanswered.
+    private(set) var isPaused = false
+    private var inflight: [Inflight] = []
+    private var inflightStart = 0
+    private(set) var inflightBytes = 0
+    /// Last send into an idle pipeline, or last answer: what the retry delay counts from.
+    private var lastMoved: UInt64 = 0
+    private var retryDelay: UInt64 = 0
+
+    /// Highest heartbeat round acknowledged, and when the latest *timed* one was sent.
+    private(set) var ackedRound: UInt64 = 0
+    private(set) var confirmedAt: UInt64 = 0
+    private var timedRound: (round: UInt64, sentAt: UInt64)?
+    /// Everything committed at this time has reached it.
+    private(set) var caughtUpAt: UInt64 = 0
+    private var goal: (commit: LogIndex, setAt: UInt64)?
+
+    package init(id: MemberID, isVoter: Bool) {
+        self.id = id
+        self.isVoter = isVoter
+    }
+
+    package var inflightCount: Int { inflight.count - inflightStart }
+
+    /// A term begins: nothing is known but where to try first.
+    mutating func reset(next: LogIndex, now: UInt64, confirmedAt: UInt64) {
+        self = Progress(id: id, isVoter: isVoter)
+        self.next = next
+        self.confirmedAt = confirmedAt
+        caughtUpAt = confirmedAt
+        lastHeard = now
+    }
+
+    // MARK: Appends
+
+    /// Whether another message of `bytes` may leave. One is always allowed, however large.
+    func hasRoom(for bytes: Int, _ configuration: RaftConfiguration) -> Bool {
+        if inflightCount == 0 { return true }
+        return inflightCount < configuration.maxInflightMessages
+            && inflightBytes + bytes <= configuration.maxInflightBytes
+    }
+
+    /// A probe left; further ones wait for its answer.
+    mutating func probeSent(now: UInt64) {
+        isPaused = true
+        lastMoved = now
+    }
+
+    /// A pipelined append left.
+    mutating func sent(through last: LogIndex, bytes: Int, now: UInt64) {
+        if inflightCount == 0 { lastMoved = now }
+        inflight.append(Inflight(last: last, bytes: bytes))
+        inflightBytes += bytes
+        next = last + 1
+    }
+
+    /// The member has everything through `index`, durably.
+    package mutating func accepted(through index: LogIndex, now: UInt64) {
+        if index > match {
+            match = index
+            retryDelay = 0
+            lastMoved = now
+        }
+        switch mode {
+        case .replicate:
+            next = max(next, match + 1)
+            release(through: match)
+        case .probe where index + 1 >= next:
+            next = match + 1
+            isPaused = false
+            retryDelay = 0
+        case .probe, .tables: break
+        }
+        if let goal, match >= goal.commit {
+            caughtUpAt = goal.setAt
+            self.goal = nil
+        }
+    }
+
+    mutating func becomeReplicate() {
+        mode = .replicate
+        isPaused = false
+        clearInflight()
+    }
+
+    /// Starts over at `next`. If that is at or below `match`, the member lost acknowledged entries.
+    mutating func becomeProbe(next: LogIndex) {
+        mode = .probe
+        isPaused = false
+        retryDelay = 0
+        self.next = max(next, LogIndex(1))
+        match = min(match, self.next - 1)
+        clearInflight()
+    }
+
+    mutating func becomeTables() {
+        mode = .tables
+        isPaused = false
+        clearInflight()
+    }
+
+    /// Whether what is in flight has waited long enough to be asked about, or sent again. Waits
+    /// double while nothing comes back: a member whose disk is slow is not buried.
+    mutating func shouldRetry(now: UInt64, _ configuration: RaftConfiguration) -> Bool {
+        if retryDelay == 0 { retryDelay = configuration.heartbeatInterval }
+        guard now >= lastMoved &+ retryDelay else { return false }
+        retryDelay = min(retryDelay * 2, configuration.electionTimeout.upperBound)
+        lastMoved = now
+        return true
+    }
+
+    mutating func resumeProbe() { isPaused = false }
+
+    private mutating func release(through index: LogIndex) {
+        while inflightStart < inflight.count, inflight[inflightStart].last <= index {
+            inflightBytes -= inflight[inflightStart].bytes
+            inflightStart += 1
+        }
+        if inflightStart == inflight.count {
+            clearInflight()
+        } else if inflightStart >= 64 {
+            inflight.removeFirst(inflightStart)
+            inflightStart = 0
+        }
+    }
+
+    private mutating func clearInflight() {
+        inflight.removeAll(keepingCapacity: true)
+        inflightStart = 0
+        inflightBytes = 0
+    }
+
+    // MARK: Heartbeats
+
+    /// A heartbeat leaves. One round at a time is timed, as in measuring a round trip: its answer,
+    /// or that of a later round, dates the contact by when it was *sent*.
+    mutating func heartbeatSent(round: UInt64, commit: LogIndex, now: UInt64) {
+        if timedRound == nil { timedRound = (round, now) }
+        if match >= commit {
+            caughtUpAt = now
+            goal = nil
+        } else if goal == nil {
+            goal = (commit, now)
+        }
+    }
+
+    mutating func heartbeatAcked(round: UInt64) {
+        ackedRound = max(ackedRound, round)
+        if let timed = timedRound, round >= timed.round {
+            confirmedAt = timed.sentAt
+            timedRound = nil
+        }
+    }
+}

@@ -1,0 +1,40 @@
+// What a member's consensus machine is told once: who it is, who the others are, how long it waits
+// and how much it keeps in flight. Every value has a default that suits a local network.
+import Engine
+
+package struct RaftConfiguration: Sendable {
+    package var id: MemberID
+    /// As of the applied state that the machine starts from; later changes come as `.membership`.
+    package var voters: [MemberID]
+    package var learners: [MemberID]
+    /// Milliseconds. A follower campaigns after a random time in this range without its leader;
+    /// voters refuse for the lower bound after they heard one; a leader steps down when no quorum
+    /// answered for the upper bound.
+    package var electionTimeout: ClosedRange<UInt64> = 300...600
+    package var heartbeatInterval: UInt64 = 50
+    /// Appends to one member that were sent and not answered yet.
+    package var maxInflightMessages = 64
+    package var maxInflightBytes = 16 << 20
+    /// Encoded bytes of the entries of one append. A larger entry travels alone.
+    package var maxMessageBytes = 1 << 20
+    /// Encoded bytes of this term's entries that a leader takes before the first of them commits.
+    package var maxUncommittedBytes = 64 << 20
+    /// Members should differ in it (the id is mixed in as well).
+    package var seed: UInt64
+
+    package init(
+        id: MemberID, voters: [MemberID], learners: [MemberID] = [], seed: UInt64
+    ) {
+        self.id = id
+        self.voters = voters
+        self.learners = learners
+        self.seed = seed
+    }
+}
+
+extension RaftConfiguration {
+    /// Entries of its own term that a leader holds uncommitted, and of which it knows the sizes.
+    static let maxUncommittedEntries = 16_384
+    /// Terms and indexes above this are taken for garbage, so that adding to one never overflows.
+    static let counterLimit: UInt64 = 1 << 62
+}

@@ -1,0 +1,133 @@
+// The log as consensus sees it: where it starts and ends, and which term each index has. Terms are
+// kept as runs, so memory is O(terms), never O(entries). Entries themselves are in the log proper.
+//
+// Invariants: runs ascend in both term and first index; the first run starts at `base + 1`; the
+// log is empty exactly when there are no runs.
+import Engine
+
+package struct RaftLog: Sendable {
+    /// The index before the first entry; everything through it is committed.
+    package private(set) var base: LogIndex
+    /// Nil if nobody remembers it: then the first entry cannot be shipped, only those after it.
+    package private(set) var baseTerm: Term?
+    package private(set) var last: LogIndex
+    package private(set) var runs: [TermRun]
+
+    package var first: LogIndex { base + 1 }
+    package var lastTerm: Term { runs.last?.term ?? baseTerm ?? .zero }
+
+    /// An empty log that starts behind `base`.
+    package init(base: LogIndex = .zero, baseTerm: Term? = .zero) {
+        self.base = base
+        self.baseTerm = baseTerm
+        last = base
+        runs = []
+    }
+
+    /// `runs` may start before `first`: then they also tell the term before it. They may start
+    /// behind it, where the first entries are lost and their terms with them: these count as of the
+    /// term before until they are mended. An empty log has `last == first - 1`.
+    package init(first: LogIndex, last: LogIndex, runs: [TermRun], baseTerm: Term? = nil) {
+        invariant(first > .zero && last + 1 >= first, "the log ends at \(last), before its start")
+        base = first - 1
+        self.baseTerm = base == .zero ? .zero : baseTerm
+        self.last = last
+        self.runs = runs.filter { $0.first <= last }
+        invariant(
+            zip(self.runs, self.runs.dropFirst()).allSatisfy {
+                $0.term < $1.term && $0.first < $1.first
+            }, "term runs are out of order")
+        if let found = self.runs.last(where: { $0.first <= base }) { self.baseTerm = found.term }
+        dropRunsBeforeFirst()
+        fillGap(first)
+        invariant(last < first || self.runs.first?.first == first, "term runs leave a gap")
+    }
+
+    /// The term at `index`; nil outside the log, or where it is forgotten.
+    package func term(at index: LogIndex) -> Term? {
+        if index == base { return baseTerm }
+        guard index > base, index <= last else { return nil }
+        return runs[run(at: index)].term
+    }
+
+    /// Adds one entry behind the last.
+    package mutating func append(term: Term) {
+        invariant(term >= lastTerm, "term \(term) appended behind term \(lastTerm)")
+        last += 1
+        if runs.last?.term != term { runs.append(TermRun(term: term, first: last)) }
+    }
+
+    private mutating func fillGap(_ first: LogIndex) {
+        guard last >= first, runs.first?.first != first else { return }
+        let term = baseTerm ?? .zero
+        if let run = runs.first, run.term <= term {
+            runs[0].first = first
+        } else {
+            runs.insert(TermRun(term: term, first: first), at: 0)
+        }
+    }
+
+    /// The term of an entry that was lost is known now. What it counted as until then was a guess.
+    package mutating func place(term: Term, at index: LogIndex) {
+        guard index > base, index <= last, self.term(at: index) != term else { return }
+        if let same = runs.firstIndex(where: { $0.term == term && $0.first > index }) {
+            runs[same].first = index
+        } else if let start = runs.firstIndex(where: { $0.first == index }) {
+            runs[start].term = term
+        } else {
+            let place = runs.firstIndex { $0.first > index } ?? runs.count
+            runs.insert(TermRun(term: term, first: index), at: place)
+        }
+        // A guess that covers nothing any more goes.
+        var kept: [TermRun] = []
+        for run in runs {
+            if let before = kept.last, before.first == run.first { kept.removeLast() }
+            if kept.last?.term != run.term { kept.append(run) }
+        }
+        runs = kept
+    }
+
+    /// Forgets every entry above `index`.
+    package mutating func truncate(after index: LogIndex) {
+        invariant(index >= base, "truncation after \(index), below the log's base \(base)")
+        guard index < last else { return }
+        last = index
+        while let run = runs.last, run.first > index { runs.removeLast() }
+    }
+
+    /// Entries before `first` are gone. Does nothing if they were already.
+    package mutating func trim(before first: LogIndex) {
+        guard first > self.first, first <= last + 1 else { return }
+        baseTerm = term(at: first - 1)
+        base = first - 1
+        dropRunsBeforeFirst()
+    }
+
+    /// The highest index, at most `index`, whose term is at most `term`; `base` or below if none
+    /// is. Used by both sides of a refused append, so that whole terms are skipped.
+    package func lastIndex(atOrBelow index: LogIndex, termAtMost term: Term) -> LogIndex {
+        var end = min(index, last)
+        for run in runs.reversed() where run.first <= end {
+            if run.term <= term { return end }
+            end = run.first - 1
+        }
+        return end
+    }
+
+    private func run(at index: LogIndex) -> Int {
+        var low = 0
+        var high = runs.count
+        while low + 1 < high {
+            let middle = (low + high) / 2
+            if runs[middle].first <= index { low = middle } else { high = middle }
+        }
+        return low
+    }
+
+    private mutating func dropRunsBeforeFirst() {
+        guard last > base else { return runs.removeAll() }
+        guard let keep = runs.lastIndex(where: { $0.first <= base + 1 }) else { return }
+        runs.removeFirst(keep)
+        runs[0].first = base + 1
+    }
+}

@@ -1,0 +1,143 @@
+// The small parts of the machine, against naive versions of themselves.
+import Engine
+import Replication
+import Testing
+
+@Suite("Raft: parts")
+struct RaftPartsTests {
+    private func random(_ seed: UInt64) -> (Int) -> Int {
+        var state = seed &* 0x9e37_79b9_7f4a_7c15 | 1
+        return { bound in
+            state ^= state << 13
+            state ^= state >> 7
+            state ^= state << 17
+            return Int(state >> 11) % bound
+        }
+    }
+
+    @Test("term runs say what an array of terms says")
+    func logAgainstArray() {
+        for seed in 1...200 as ClosedRange<UInt64> {
+            let draw = random(seed)
+            var log = RaftLog()
+            var terms: [UInt64] = [0]
+            var base = 0
+            for _ in 0..<100 {
+                switch draw(10) {
+                case 0:
+                    let after = base + draw(terms.count - base)
+                    log.truncate(after: LogIndex(UInt64(after)))
+                    terms.removeLast(terms.count - 1 - after)
+                case 1:
+                    let first = base + 1 + draw(terms.count - base)
+                    log.trim(before: LogIndex(UInt64(first)))
+                    base = first - 1
+                default:
+                    terms.append(terms[terms.count - 1] + (draw(4) == 0 ? 1 : 0))
+                    log.append(term: Term(terms[terms.count - 1]))
+                }
+                check(log, terms, base: base, draw)
+            }
+        }
+    }
+
+    private func check(_ log: RaftLog, _ terms: [UInt64], base: Int, _ draw: (Int) -> Int) {
+        #expect(log.last == LogIndex(UInt64(terms.count - 1)))
+        #expect(log.first == LogIndex(UInt64(base + 1)))
+        #expect(log.lastTerm == Term(terms[terms.count - 1]))
+        let index = draw(terms.count + 3)
+        let expected = index < base || index >= terms.count ? nil : Term(terms[index])
+        #expect(log.term(at: LogIndex(UInt64(index))) == expected)
+        let limit = UInt64(draw(Int(terms[terms.count - 1]) + 2))
+        var naive = min(index, terms.count - 1)
+        while naive > base, terms[naive] > limit { naive -= 1 }
+        let found = log.lastIndex(atOrBelow: LogIndex(UInt64(index)), termAtMost: Term(limit))
+        #expect(found == LogIndex(UInt64(naive)))
+        #expect(log.runs.count <= Int(terms[terms.count - 1]) + 1)
+    }
+
+    @Test("a log starts from runs that reach before its first entry")
+    func logFromRuns() {
+        let runs = [
+            TermRun(term: Term(1), first: LogIndex(1)), TermRun(term: Term(3), first: LogIndex(4)),
+            TermRun(term: Term(4), first: LogIndex(9)),
+        ]
+        let log = RaftLog(first: LogIndex(6), last: LogIndex(10), runs: runs)
+        #expect(log.baseTerm == Term(3))
+        #expect(log.term(at: LogIndex(6)) == Term(3))
+        #expect(log.term(at: LogIndex(10)) == Term(4))
+        let forgotten = RaftLog(
+            first: LogIndex(6), last: LogIndex(10),
+            runs: [TermRun(term: Term(4), first: LogIndex(6))])
+        #expect(forgotten.term(at: LogIndex(5)) == nil)
+        let empty = RaftLog(first: LogIndex(6), last: LogIndex(5), runs: [], baseTerm: Term(2))
+        #expect(empty.lastTerm == Term(2))
+        #expect(RaftLog(first: LogIndex(1), last: .zero, runs: []).term(at: .zero) == .zero)
+    }
+
+    @Test("majorities agree with sorting")
+    func quorumAgainstSorting() {
+        let draw = random(3)
+        for _ in 0..<5000 {
+            var members: [Progress] = []
+            var voters: [UInt64] = []
+            for id in 1...(1 + draw(8)) {
+                var member = Progress(id: MemberID(UInt64(id)), isVoter: draw(4) != 0)
+                let match = LogIndex(UInt64(draw(6)))
+                member.accepted(through: match, now: 0)
+                member.vote = [true, false, nil][draw(3)]
+                if member.isVoter { voters.append(match.rawValue) }
+                members.append(member)
+            }
+            let sorted = voters.sorted(by: >)
+            let expected = sorted.isEmpty ? 0 : sorted[sorted.count / 2]
+            #expect(Quorum.reached(members) { $0.match.rawValue } == expected)
+            let granted = members.count { $0.isVoter && $0.vote == true }
+            let refused = members.count { $0.isVoter && $0.vote == false }
+            switch Quorum.outcome(members) {
+            case .won: #expect(granted * 2 > voters.count)
+            case .lost: #expect(voters.isEmpty || (voters.count - refused) * 2 <= voters.count)
+            case .open:
+                #expect(granted * 2 <= voters.count && (voters.count - refused) * 2 > voters.count)
+            }
+        }
+    }
+
+    @Test("entry sizes pack and sum like an array")
+    func sizesAgainstArray() {
+        let draw = random(9)
+        for _ in 0..<50 {
+            let base = draw(20)
+            var sizes = EntrySizes(after: LogIndex(UInt64(base)))
+            var array: [Int] = []
+            var forgotten = 0
+            for _ in 0..<3000 {
+                array.append(1 + draw(50))
+                sizes.append(array[array.count - 1])
+                if draw(50) == 0 {
+                    let through = draw(array.count + 1)
+                    sizes.forget(through: LogIndex(UInt64(base + through)), keeping: 10)
+                    forgotten = max(forgotten, min(through, max(0, array.count - 10)))
+                }
+                let first = draw(array.count + 2)
+                let packed = sizes.pack(from: LogIndex(UInt64(base + first)), limit: 100)
+                guard first > forgotten, first <= array.count else {
+                    #expect(packed == nil)
+                    continue
+                }
+                var bytes = array[first - 1]
+                var last = first
+                while last < array.count, bytes + array[last] <= 100 {
+                    bytes += array[last]
+                    last += 1
+                }
+                #expect(packed?.last == LogIndex(UInt64(base + last)))
+                #expect(packed?.bytes == bytes)
+                if first % 100 == 0 {
+                    let after = sizes.bytes(after: LogIndex(UInt64(base + first)))
+                    #expect(after == UInt64(array[first...].reduce(0, +)))
+                }
+            }
+        }
+    }
+}
