@@ -1,0 +1,296 @@
+// Traffic between members: TLS over TCP, messages in frames. For every ordered pair of members and
+// every lane there is one connection: the sender of messages makes it, and messages flow on it one
+// way. An answer goes out on a connection that the answering member made. So no member waits for
+// another's choice of connection, and control and bulk never share one.
+//
+// `send` is safe from any thread, never blocks, and drops when a lane's queue is full: consensus
+// repeats itself, and requests have deadlines. Detecting a silent peer is the consensus's business.
+import Engine
+import Logging
+import NIOCore
+import NIOSSL
+import Synchronization
+
+package final class PeerTransport: Sendable {
+    private struct LaneKey: Hashable {
+        var member: MemberID
+        var lane: PeerLane
+    }
+
+    private enum Phase {
+        case idle
+        case running
+        case stopped
+    }
+
+    private struct State: ~Copyable {
+        var phase = Phase.idle
+        var rules: HandshakeRules
+        var security: PeerSecurity?
+        var server: (any Channel)?
+        var links: [LaneKey: OutgoingLink] = [:]
+        /// Every accepted connection that is not closed; those of members are in `incoming` too.
+        var accepted: [ObjectIdentifier: any Channel] = [:]
+        var incoming: [LaneKey: any Channel] = [:]
+        var throttle = LogThrottle()
+    }
+
+    package let configuration: PeerTransportConfiguration
+    let counters = PeerCounters()
+    private let eventLoopGroup: any EventLoopGroup
+    private let logger: Logger
+    weak let delegate: (any PeerTransportDelegate)?
+    private let state: Mutex<State>
+
+    package init(
+        _ configuration: PeerTransportConfiguration, eventLoopGroup: any EventLoopGroup,
+        logger: Logger, delegate: any PeerTransportDelegate
+    ) {
+        self.configuration = configuration
+        self.eventLoopGroup = eventLoopGroup
+        self.logger = logger
+        self.delegate = delegate
+        state = Mutex(
+            State(
+                rules: HandshakeRules(
+                    identity: configuration.identity, group: configuration.group,
+                    boot: HandshakeRules.Boot(
+                        counter: configuration.bootCounter, nonce: configuration.nonce),
+                    members: Set(configuration.peers.map(\.member)))))
+    }
+
+    // MARK: Start and stop
+
+    /// Loads the certificates, listens, and starts to dial every peer.
+    package func start() async throws(PeerTransportError) {
+        try configuration.validate()
+        let security = try PeerSecurity(configuration)
+        let mayStart = state.withLock { state in
+            guard state.phase == .idle else { return false }
+            state.phase = .running
+            state.security = security
+            return true
+        }
+        guard mayStart else { throw .stopped }
+        let server = try await listen()
+        let isRunning = state.withLock { state in
+            guard state.phase == .running else { return false }
+            state.server = server
+            return true
+        }
+        guard isRunning else {
+            server.close(promise: nil)
+            throw .stopped
+        }
+        logger.info("listening for peers on \(configuration.listenHost):\(localPort ?? 0)")
+        try setPeers(configuration.peers)
+    }
+
+    private func listen() async throws(PeerTransportError) -> any Channel {
+        do {
+            return try await PeerSockets.listen(configuration, on: eventLoopGroup) { channel in
+                try self.setUpIncoming(channel)
+            }.get()
+        } catch {
+            state.withLock { $0.phase = .stopped }
+            throw .bind(
+                address: "\(configuration.listenHost):\(configuration.listenPort)",
+                reason: describeNetworkError(error))
+        }
+    }
+
+    private func setUpIncoming(_ channel: any Channel) throws {
+        guard let security else { throw PeerTransportError.stopped }
+        let handler = IncomingConnectionHandler(transport: self)
+        let tls = NIOSSLServerHandler._makeSSLServerHandler(
+            context: security.server,
+            additionalPeerCertificateVerificationCallback: { certificate, channel in
+                handler.chainVerified(certificate)
+                return channel.eventLoop.makeSucceededVoidFuture()
+            })
+        try channel.pipeline.syncOperations.addHandlers([tls, handler])
+    }
+
+    /// Closes everything and waits until it is closed. Needed before the transport is let go.
+    package func stop() async {
+        let (server, accepted, links) = state.withLock { state in
+            state.phase = .stopped
+            state.security = nil
+            let taken = (state.server, Array(state.accepted.values), Array(state.links.values))
+            state.server = nil
+            state.links = [:]
+            return taken
+        }
+        var closing = links.map { $0.stop() }
+        for channel in accepted + [server].compactMap({ $0 }) {
+            channel.close(promise: nil)
+            closing.append(channel.closeFuture)
+        }
+        for future in closing { _ = try? await future.get() }
+    }
+
+    /// The port that the listener got.
+    package var localPort: Int? { state.withLock { $0.server }?.localAddress?.port }
+
+    /// Reads the certificate files again; connections made from now on use them.
+    package func reloadCertificates() throws(PeerTransportError) {
+        let security = try PeerSecurity(configuration)
+        state.withLock { if $0.phase == .running { $0.security = security } }
+    }
+
+    /// The other members from now on; connections with those not named are closed. Has no effect
+    /// before the start, which takes the configuration's peers.
+    package func setPeers(_ peers: [PeerAddress]) throws(PeerTransportError) {
+        try PeerTransportConfiguration.validate(peers: peers, node: configuration.node)
+        let members = Set(peers.map(\.member))
+        var added: [OutgoingLink] = []
+        var kept: [(OutgoingLink, PeerAddress)] = []
+        var removed: [OutgoingLink] = []
+        var cut: [any Channel] = []
+        state.withLock { state in
+            guard state.phase == .running else { return }
+            state.rules.members = members
+            removed = state.links.values.filter { !members.contains($0.member) }
+            state.links = state.links.filter { members.contains($0.key.member) }
+            cut = state.incoming.filter { !members.contains($0.key.member) }.map(\.value)
+            for peer in peers {
+                for lane in [PeerLane.control, .bulk] {
+                    let key = LaneKey(member: peer.member, lane: lane)
+                    if let link = state.links[key] {
+                        kept.append((link, peer))
+                    } else {
+                        let link = makeLink(peer, lane)
+                        state.links[key] = link
+                        added.append(link)
+                    }
+                }
+            }
+        }
+        for link in removed { _ = link.stop() }
+        for channel in cut { channel.close(promise: nil) }
+        for (link, address) in kept { link.move(to: address) }
+        for link in added { link.start() }
+    }
+
+    private func makeLink(_ peer: PeerAddress, _ lane: PeerLane) -> OutgoingLink {
+        OutgoingLink(
+            address: peer, lane: lane, transport: self, loop: eventLoopGroup.next(),
+            seed: configuration.nonce ^ peer.member.rawValue << 8 ^ UInt64(lane.rawValue))
+    }
+
+    // MARK: Sending
+
+    /// Queues a message on its lane to `member`. False if it was dropped at once (it is counted).
+    /// `completion` is called exactly once: with nil when the message was handed to the socket, or
+    /// with why it was not; on an event loop, or in here if it is dropped at once.
+    @discardableResult
+    package func send(
+        _ message: PeerMessage, to member: MemberID,
+        completion: (@Sendable (PeerSendFailure?) -> Void)? = nil
+    ) -> Bool {
+        let key = LaneKey(member: member, lane: message.lane)
+        guard let link = state.withLock({ $0.links[key] }) else {
+            counters.countDropped(message.lane)
+            completion?(.unknownMember)
+            return false
+        }
+        return link.send(message, completion: completion)
+    }
+
+    package var counts: PeerTransportCounts { counters.read() }
+
+    /// Bytes that wait for a lane of a member.
+    package func queuedBytes(to member: MemberID, lane: PeerLane) -> Int {
+        state.withLock { $0.links[LaneKey(member: member, lane: lane)] }?.queuedBytes ?? 0
+    }
+
+    // MARK: For connections
+
+    var security: PeerSecurity? { state.withLock { $0.security } }
+
+    func hello(to member: MemberID, lane: PeerLane) -> Hello {
+        state.withLock { $0.rules.hello(to: member, lane: lane) }
+    }
+
+    func judge(_ peer: PeerIdentity, expected: MemberID?) throws(Refusal) {
+        try state.withLock { state throws(Refusal) in
+            try state.rules.judge(peer, expected: expected)
+        }
+    }
+
+    func judge(
+        _ hello: Hello, certificate: PeerIdentity, expected: MemberID?, lane: PeerLane?
+    ) throws(Refusal) {
+        try state.withLock { state throws(Refusal) in
+            try state.rules.judge(hello, certificate: certificate, expected: expected, lane: lane)
+        }
+    }
+
+    /// A connection came in; false if there are too many that did not say hello yet.
+    func accepted(_ channel: any Channel) -> Bool {
+        state.withLock { state in
+            let unknown = state.accepted.count - state.incoming.count
+            guard state.phase == .running, unknown < configuration.maxUnknownConnections else {
+                return false
+            }
+            state.accepted[ObjectIdentifier(channel)] = channel
+            return true
+        }
+    }
+
+    /// A member's hello on an accepted connection. It replaces an earlier connection of that member
+    /// and lane, which the member has given up even if nobody told this side.
+    func admit(_ hello: Hello, certificate: PeerIdentity, channel: any Channel) throws(Refusal) {
+        let key = LaneKey(member: hello.sender, lane: hello.lane)
+        let (replaced, link) = try state.withLock { state throws(Refusal) in
+            try state.rules.judge(hello, certificate: certificate, expected: nil, lane: nil)
+            return (state.incoming.updateValue(channel, forKey: key), state.links[key])
+        }
+        if let replaced {
+            replaced.close(promise: nil)
+            delegate?.peerDisconnected(hello.sender, lane: hello.lane, direction: .incoming)
+        }
+        delegate?.peerConnected(hello.sender, lane: hello.lane, direction: .incoming)
+        link?.peerIsReachable()
+    }
+
+    /// An accepted connection is closed.
+    func gone(_ channel: any Channel) {
+        let key = state.withLock { state -> LaneKey? in
+            state.accepted[ObjectIdentifier(channel)] = nil
+            let key = state.incoming.first { $0.value === channel }?.key
+            if let key { state.incoming[key] = nil }
+            return key
+        }
+        if let key {
+            delegate?.peerDisconnected(key.member, lane: key.lane, direction: .incoming)
+        }
+    }
+
+    func linkOpened(_ link: OutgoingLink, _ address: PeerAddress) {
+        state.withLock { $0.throttle.forget("outgoing \(link.member) \(link.lane)") }
+        logger.info(
+            "connected to node \(link.member) (\(link.lane)) at \(address.host):\(address.port)")
+        delegate?.peerConnected(link.member, lane: link.lane, direction: .outgoing)
+    }
+
+    func linkClosed(_ link: OutgoingLink) {
+        delegate?.peerDisconnected(link.member, lane: link.lane, direction: .outgoing)
+    }
+
+    func linkEnded(_ link: OutgoingLink, _ address: PeerAddress, reason: String, wasOpen: Bool) {
+        let what = wasOpen ? "lost the connection to" : "no connection to"
+        let peer = "node \(link.member) (\(link.lane)) at \(address.host):\(address.port)"
+        let line = "\(what) \(peer): \(reason)"
+        logRepeated(line, sameAs: line, key: "outgoing \(link.member) \(link.lane)")
+    }
+
+    /// Logs a line that may come once a second for days. `sameAs` says when it is no news.
+    func logRepeated(_ line: String, sameAs text: String, key: String) {
+        let now = NIODeadline.now().uptimeNanoseconds / 1_000_000
+        let heldBack = state.withLock { $0.throttle.admit(text, key: key, now: now) }
+        guard let heldBack else { return }
+        let suffix = heldBack == 0 ? "" : " (and \(heldBack) times since the last such line)"
+        logger.warning("\(line)\(suffix)")
+    }
+}
