@@ -1,0 +1,111 @@
+// What members say to each other, besides consensus: reports, forwarded commands, reads by index.
+import Engine
+import Synchronization
+
+extension Replica {
+    /// Longest a forwarded command may take before its outcome is called unknown.
+    private static let forwardTimeoutMilliseconds: UInt64 = 10_000
+
+    func handle(_ message: PeerMessage, from member: MemberID) {
+        switch message {
+        case .raft(let group, let inner):
+            guard group == options.group else { return }
+            handle(inner, from: member)
+        case .report(let group, let report):
+            guard group == options.group else { return }
+            noteReport(report, from: member)
+        case .progress(let group, let frontier, let logFloor):
+            guard group == options.group, member == core.leader else { return }
+            floors.raise(frontier: frontier, log: logFloor)
+        case .recompute(let group, let job, let attempt):
+            guard group == options.group, member == core.leader else { return }
+            store.recompute(job, attempt: attempt)
+        case .readIndex(let request): serveReadIndex(request, from: member)
+        case .readIndexReply(let request, let reply):
+            switch reply {
+            case .ready(let index, let clock):
+                reads.confirmed(request, index: index, clock: clock)
+            case .notLeader: reads.refused(request)
+            }
+        case .forward(let request, let bytes): serveForward(request, bytes, from: member)
+        case .forwardReply(let request, let reply):
+            switch reply {
+            case .answered(let bytes): forwards.answered(request, by: member)?(.answered(bytes))
+            case .notLeader:
+                forwards.answered(request, by: member)?(
+                    .notSent(reason: "that member does not lead"))
+            }
+        case .fetch, .fetchReply: break  // The runtime serves these on its own threads.
+        }
+    }
+
+    private func handle(_ message: RaftMessage, from member: MemberID) {
+        if case .append(let request) = message, !isAcceptable(request) { return }
+        if case .voteReply(let reply) = message {
+            // Before the vote counts: it may make this member the leader.
+            leaderClockHeard = max(leaderClockHeard, reply.clock)
+        }
+        step(.message(from: member, message))
+        switch message {
+        case .heartbeat(let heartbeat) where heartbeat.term == core.term && core.leader == member:
+            leaderClockHeard = max(leaderClockHeard, heartbeat.clock)
+        case .heartbeatReply(let reply):
+            var state = reports[member] ?? MemberState()
+            state.clock = reply.clock
+            reports[member] = state
+        default: break
+        }
+    }
+
+    /// Judges entries before anything is acknowledged: applying them later cannot fail. An entry
+    /// from far in the future is not acknowledged; a clock that wrong would expire everything.
+    private func isAcceptable(_ request: AppendRequest) -> Bool {
+        let latest = environment.wallMilliseconds + ReplicaOptions.clockAheadMilliseconds
+        for entry in request.entries {
+            if entry.header.clock > latest, entry.index > core.lastIndex {
+                environment.note(
+                    .warning("entry \(entry.index) carries a clock too far ahead; refused"))
+                return false
+            }
+            guard entry.index > tail.position.index || cache[entry.index] == nil else { continue }
+            do throws(DecodingError) {
+                try EntryValidation.validate(entry)
+            } catch {
+                environment.note(.warning("entry \(entry.index) is malformed: \(error); refused"))
+                return false
+            }
+        }
+        return true
+    }
+
+    func forward(_ bytes: [UInt8], _ completion: @escaping @Sendable (ForwardOutcome) -> Void) {
+        let leader = core.leader
+        guard leader != .none, leader != options.node else {
+            return completion(.notSent(reason: "no leader is known"))
+        }
+        let request = forwards.add(
+            to: leader,
+            deadline: environment.monotonicMilliseconds + Replica.forwardTimeoutMilliseconds,
+            completion)
+        if !environment.send(.forward(request, bytes), to: leader) {
+            forwards.cancel(request)?(.notSent(reason: "the leader cannot be reached"))
+        }
+    }
+
+    private func serveForward(_ request: RequestID, _ bytes: [UInt8], from member: MemberID) {
+        let handler = forwardHandler.withLock { $0 }
+        guard core.evaluableTerm(applied: store.applied) != nil, let handler else {
+            environment.send(
+                .forwardReply(request, .notLeader(leader: core.leader)), to: member)
+            return
+        }
+        handler(bytes) { [weak self] answer in
+            self?.post(.forwardAnswered(request, member, answer))
+        }
+    }
+
+    func failForwards(to member: MemberID) {
+        for completion in forwards.failAll(of: member) { completion(.unknown) }
+        if member == core.leader { reads.leaderChanged() }
+    }
+}

@@ -1,0 +1,241 @@
+// One member of a replication group: drives consensus, log and store, and answers for them. All of
+// its state belongs to one thread (a node's replica thread, or the simulated cluster's), which
+// calls `turn`; other threads only append to the inbox and read the atomics and the store's view.
+//
+// A turn: take what came → step the consensus machine → make entries from waiting proposals → act
+// on its outbox (ship, append) → apply what is committed → answer.
+import Engine
+import Synchronization
+
+package final class Replica: @unchecked Sendable {
+    let options: ReplicaOptions
+    let environment: any ReplicaEnvironment
+    package let store: Store
+    package let log: Log
+    let hardState: HardState
+    let inbox = ReplicaInbox()
+    package let logWriter: LogWriter
+    var core: RaftCore
+
+    /// The last entry handed to the log, durable or not, and what the next one needs.
+    var tail: LogPoint
+    var durable: LogIndex
+    var cache: EntryCache
+    var outbox: [RaftAction] = []
+    var spareEvents: [ReplicaEvent] = []
+    var hasFailed = false
+
+    // Proposals (Replica+Proposals).
+    var waitingProposals: [WaitingProposal] = []
+    var waitingHead = 0
+    var openProposals = ProposalTable()
+
+    // Reads and forwards (Replica+Reads, Replica+Peers).
+    var newReads: [ReadCompletion] = []
+    var reads = ReadTable()
+    var forwards: RequestTable<@Sendable (ForwardOutcome) -> Void>
+    var nextRequest: RequestID
+    /// Highest clock of a leader: heard in heartbeats and votes, or told as one.
+    var leaderClockHeard: ClockMilliseconds = 0
+    /// When the applied state was last known to be the newest, monotonic milliseconds.
+    var freshSince: UInt64?
+    var waits: [DurabilityWait] = []
+
+    // What other members reported (Replica+Jobs).
+    var director: JobDirector
+    var reports: [MemberID: MemberState] = [:]
+    var connected: Set<MemberID> = []
+    var floors = ClusterFloors()
+    var lastProgress: UInt64 = 0
+    var lastReport = SentReport()
+    var isMending = false
+    var nextMend: UInt64 = 0
+    var trimmedThrough = LogIndex.zero
+    var nextRetentionCheck: UInt64 = 0
+    /// Cuts that the log writer has not performed: what it reports meanwhile may be above them.
+    var openTruncations: [LogIndex] = []
+    var holes: [LogHole]
+
+    let forwardHandler = Mutex<ForwardHandler?>(nil)
+    let published = PublishedState()
+
+    package typealias ForwardHandler =
+        @Sendable (_ request: [UInt8], _ reply: @escaping @Sendable ([UInt8]) -> Void) -> Void
+    package typealias ReadCompletion = @Sendable (Result<ReadPermit, ServiceRefusal>) -> Void
+
+    /// Takes over an opened log and store.
+    package init(
+        options: ReplicaOptions, environment: any ReplicaEnvironment, opened: OpenedReplica
+    ) {
+        self.options = options
+        self.environment = environment
+        self.store = opened.store
+        self.log = opened.log
+        self.hardState = opened.hardState
+        self.holes = opened.recovery.holes
+        let membership =
+            opened.store.membership.members.isEmpty
+            ? options.seedMembers : opened.store.membership
+        let state = opened.hardState.current
+        var configuration = RaftConfiguration(
+            id: options.node, voters: membership.voters,
+            learners: membership.members.filter { !$0.isVoter }.map(\.id), seed: options.seed)
+        configuration.electionTimeout =
+            options.electionTimeoutMilliseconds...(2 * options.electionTimeoutMilliseconds)
+        configuration.heartbeatInterval = options.heartbeatMilliseconds
+        core = RaftCore(
+            configuration, term: state.term, vote: state.vote,
+            isVoteTrusted: opened.hardState.isVoteTrusted || membership.voters == [options.node],
+            log: opened.raftLog, commit: opened.store.applied, applied: opened.store.applied)
+        tail = opened.tail
+        durable = opened.log.durable.index
+        cache = EntryCache(capacityBytes: options.cacheBytes)
+        // Answers to an earlier process match nothing of this one.
+        let firstRequest = state.nonce | 1
+        nextRequest = firstRequest
+        forwards = RequestTable(firstID: firstRequest)
+        director = JobDirector(own: options.node, options: options.store.compaction)
+        logWriter = LogWriter(
+            log: opened.log, wake: { [weak environment] in environment?.wakeLogWriter() },
+            report: { [inbox, weak environment] report in
+                inbox.append(.log(report))
+                environment?.wakeReplica()
+            })
+        opened.store.setEventHandler { [weak self] in self?.post(.store($0)) }
+        if !holes.isEmpty { step(.setDamaged(true)) }
+        store.noteDurable(durable)
+        publish()
+    }
+
+    /// Queues an event for the next turn. Any thread.
+    package func post(_ event: ReplicaEvent) {
+        inbox.append(event)
+        environment.wakeReplica()
+    }
+
+    /// One turn. Never blocks on the network; touches the disk only for entries that have left the
+    /// cache and for a new term or vote.
+    package func turn() {
+        guard !hasFailed else { return failEverything() }
+        var events = inbox.drain(reusing: spareEvents)
+        spareEvents = []
+        for event in events { handle(event) }
+        events.removeAll(keepingCapacity: true)
+        spareEvents = events
+        step(.tick)
+        beginReads()
+        propose()
+        applyCommitted()
+        directJobs()
+        mendHoles()
+        expire()
+        publish()
+    }
+
+    /// Whether `turn` would do more than let time pass.
+    package var hasInput: Bool { !inbox.isEmpty }
+
+    func handle(_ event: ReplicaEvent) {
+        switch event {
+        case .messages(let messages, let from):
+            for message in messages { handle(message, from: from) }
+        case .connected(let member):
+            connected.insert(member)
+            step(.reachable(member))
+            lastReport = SentReport()
+        case .disconnected(let member):
+            connected.remove(member)
+            reports[member]?.lastSeen = environment.monotonicMilliseconds
+            step(.unreachable(member))
+            failForwards(to: member)
+        case .log(let report): handle(report)
+        case .store(let event): store.handle(event)
+        case .propose(let batch, let term, let completion):
+            waitingProposals.append(
+                WaitingProposal(batch: batch, term: term, completion: completion))
+        case .read(let completion): newReads.append(completion)
+        case .forward(let bytes, let completion): forward(bytes, completion)
+        case .forwardAnswered(let request, let member, let bytes):
+            environment.send(.forwardReply(request, .answered(bytes)), to: member)
+        case .wait(let index, let count, let timeout, let completion):
+            waits.append(
+                DurabilityWait(
+                    index: index, count: count,
+                    deadline: timeout == 0
+                        ? .max : environment.monotonicMilliseconds + timeout,
+                    completion: completion))
+        case .transfer(let member): step(.transfer(to: member))
+        case .mended(let index, let entry): mended(index, entry)
+        }
+    }
+
+    private func handle(_ report: LogWriterReport) {
+        switch report {
+        case .durable(let position):
+            durable = min(position.index, openTruncations.min() ?? position.index)
+            store.noteDurable(durable)
+            step(.appendDurable(index: position.index, term: position.term))
+        case .truncated:
+            openTruncations.removeFirst()
+        case .trimmed(let error):
+            if let error {
+                environment.note(.warning("old log segments cannot be removed: \(error)"))
+            }
+            if log.first > core.log.first { step(.trimmed(first: log.first)) }
+        case .mended(let entry, let refusal): mended(entry, refusal)
+        case .failed(let error):
+            fail("the log cannot be written: \(error)")
+        }
+    }
+
+    /// An orderly stop, after the last turn: everybody who waits gets an answer.
+    package func stop() {
+        hasFailed = true
+        published.setEvaluatingTerm(nil)
+        store.prepareToClose()
+        store.noteOrderlyStop()
+        failEverything()
+    }
+
+    /// Stops acknowledging for good.
+    func fail(_ reason: String) {
+        guard !hasFailed else { return }
+        hasFailed = true
+        published.setEvaluatingTerm(nil)
+        environment.halt(reason: reason)
+        failEverything()
+    }
+
+    private func failEverything() {
+        let events = inbox.drain(reusing: [])
+        for event in events {
+            switch event {
+            case .propose(_, _, let completion):
+                completion(.notApplied(reason: "the node is stopping"))
+            case .read(let completion): completion(.failure(.stopped))
+            case .forward(_, let completion):
+                completion(.notSent(reason: "the node is stopping"))
+            case .wait(_, _, _, let completion): completion(0)
+            default: break
+            }
+        }
+        failProposals()
+        reads.failAll(.stopped)
+        for completion in forwards.failAll() { completion(.unknown) }
+    }
+
+    /// What other threads may read without asking.
+    func publish() {
+        updateFreshness()
+        published.update(status: makeStatus(), freshSince: freshSince)
+        let term = hasFailed ? nil : core.evaluableTerm(applied: store.applied)
+        published.setEvaluatingTerm(term)
+        published.setRefusal(store.writeRefusal)
+        if core.role == .leader { leaderClockHeard = max(leaderClockHeard, leaderClock()) }
+        published.advanceClock(to: leaderClockHeard)
+    }
+
+    func leaderClock() -> ClockMilliseconds {
+        max(environment.wallMilliseconds, tail.clock)
+    }
+}

@@ -1,0 +1,43 @@
+// What reaches a replica's thread from others: from peers, clients, the log writer, finished jobs.
+import Engine
+import Synchronization
+
+package enum ReplicaEvent: Sendable {
+    case messages([PeerMessage], from: MemberID)
+    case connected(MemberID)
+    case disconnected(MemberID)
+    case log(LogWriterReport)
+    case store(StoreEvent)
+    case propose(WriteBatch, Term, @Sendable (ProposalOutcome) -> Void)
+    case read(@Sendable (Result<ReadPermit, ServiceRefusal>) -> Void)
+    case forward([UInt8], @Sendable (ForwardOutcome) -> Void)
+    case forwardAnswered(RequestID, MemberID, [UInt8])
+    case wait(LogIndex, count: Int, timeout: UInt64, @Sendable (Int) -> Void)
+    case transfer(MemberID)
+    /// A missing entry of a damaged log came from a peer, or did not.
+    case mended(LogIndex, Entry?)
+}
+
+/// A queue with one reader, handed over whole once per turn.
+package final class ReplicaInbox: Sendable {
+    private let events = Mutex<[ReplicaEvent]>([])
+
+    package init() {}
+
+    package func append(_ event: ReplicaEvent) {
+        events.withLock { $0.append(event) }
+    }
+
+    /// Everything that came since the last call, in order; `spare` is reused for what comes next.
+    package func drain(reusing spare: consuming [ReplicaEvent]) -> [ReplicaEvent] {
+        spare.removeAll(keepingCapacity: true)
+        let empty = spare
+        return events.withLock { queue in
+            let all = queue
+            queue = empty
+            return all
+        }
+    }
+
+    package var isEmpty: Bool { events.withLock { $0.isEmpty } }
+}

@@ -1,0 +1,75 @@
+// Opening a replica's files: hard state, store, log; in this order, since the log needs to know
+// what the manifest says of it.
+import Engine
+
+/// Files of a replica, recovered and ready to be driven.
+package struct OpenedReplica {
+    package var store: Store
+    package var log: Log
+    package var hardState: HardState
+    package var recovery: LogRecovery
+    /// What the next entry is made from.
+    package var tail: LogPoint
+    package var raftLog: RaftLog
+
+    /// Opens or makes the files under `configuration.files`. Raises the boot counter, durably.
+    package static func open(
+        _ configuration: StoreConfiguration, log options: LogOptions, nonce: UInt64
+    ) throws(EngineError) -> OpenedReplica {
+        let files = configuration.files
+        try engineError { () throws(FileError) in try files.create() }
+        let hardState = try HardState.open(files.fileSystem, files.hardState, nonce: nonce)
+        let store = try Store.open(configuration)
+        let (log, recovery) = try Log.open(
+            files.fileSystem, files.log, hardState: hardState,
+            genesis: configuration.identity.genesis, group: configuration.identity.group,
+            options: options, base: store.logBase)
+        for event in recovery.events { configuration.healEnvironment.note(event) }
+        return OpenedReplica(
+            store: store, log: log, hardState: hardState, recovery: recovery,
+            tail: try tail(log, store), raftLog: raftLog(log, store))
+    }
+
+    /// Behind the log's last entry; behind S if the log holds nothing above it. A lost last entry
+    /// leaves its sequences unknown until a peer supplies it; such a member does not lead.
+    private static func tail(_ log: Log, _ store: Store) throws(EngineError) -> LogPoint {
+        let flushed = store.flushedTail
+        let last = log.last
+        guard last.index > flushed.position.index else { return flushed }
+        do throws(EngineError) {
+            if let entry = try log.entries(from: last.index, maxBytes: 1).first {
+                return LogPoint(after: entry)
+            }
+        } catch {
+            guard case .logHole = error else { throw error }
+        }
+        return LogPoint(
+            position: last, nextSequence: flushed.nextSequence, clock: flushed.clock)
+    }
+
+    private static func raftLog(_ log: Log, _ store: Store) -> RaftLog {
+        let flushed = store.flushedPosition
+        let first = log.first
+        let last = log.last
+        // What is kept of the flushed part counts, too: others may still need it.
+        guard first <= last.index else {
+            return RaftLog(base: flushed.index, baseTerm: flushed.term)
+        }
+        var runs = log.termRuns
+        if (runs.last?.term ?? .zero) < last.term {
+            // The last entry is lost, and yet was promised: this member votes with its position.
+            runs.append(TermRun(term: last.term, first: last.index))
+        }
+        return RaftLog(
+            first: first, last: last.index, runs: runs,
+            baseTerm: first == flushed.index + 1 ? flushed.term : termBefore(first, log))
+    }
+
+    /// The term of the last entry that was trimmed: without it no append could follow that entry.
+    private static func termBefore(_ first: LogIndex, _ log: Log) -> Term? {
+        guard let before = log.position(at: first - 1), before.checksum != .zero else {
+            return nil
+        }
+        return before.term
+    }
+}

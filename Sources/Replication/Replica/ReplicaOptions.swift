@@ -1,0 +1,40 @@
+// What a replica is told by its node's configuration.
+import Engine
+
+package struct ReplicaOptions: Sendable {
+    package var cluster: String
+    package var node: MemberID
+    package var group: UInt32 = 0
+    /// Seeds the first `membership` entry; the log rules afterwards.
+    package var seedMembers: Membership
+    /// Seeds the first `settings` entry.
+    package var seedSettings: LoggedSettings
+    package var electionTimeoutMilliseconds: UInt64 = 600
+    package var heartbeatMilliseconds: UInt64 = 50
+    /// Recent entries kept in memory for followers.
+    package var cacheBytes = 32 << 20
+    /// Log bytes held back for members that are behind.
+    package var retainBytes: UInt64 = 8 << 30
+    /// Inputs of jobs are kept this long for members that are away.
+    package var keepObsoleteMilliseconds: UInt64 = 600_000
+    package var seed: UInt64 = 1
+    package var store: StoreOptions
+
+    package init(
+        cluster: String, node: MemberID, seedMembers: Membership, seedSettings: LoggedSettings,
+        store: StoreOptions
+    ) {
+        self.cluster = cluster
+        self.node = node
+        self.seedMembers = seedMembers
+        self.seedSettings = seedSettings
+        self.store = store
+    }
+
+    /// Longest a client waits for a leader or a confirmation.
+    package static let readTimeoutMilliseconds: UInt64 = 3_000
+    /// Longest a proposal stays undecided after leadership was lost.
+    package static let unknownAfterMilliseconds: UInt64 = 2_000
+    /// An entry made this far ahead of the own clock is not acknowledged.
+    package static let clockAheadMilliseconds: UInt64 = 10_000
+}

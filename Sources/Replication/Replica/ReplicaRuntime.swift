@@ -1,0 +1,247 @@
+// The edge of a replica on a node: its threads, clocks, connections and job pools. Everything here
+// hands over and waits; what is decided is decided in `Replica`.
+//
+// Threads: one for the replica's turns, one for the log's appends and syncs, a pool for flushes,
+// compaction and healing, a small one that answers peers' fetches. Event loops of the transport
+// only append to the inbox.
+import Engine
+import Logging
+import NIOCore
+import Synchronization
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#endif
+
+package final class ReplicaRuntime: ReplicaEnvironment, @unchecked Sendable {
+    private let logger: Logger
+    private let onHalt: @Sendable (String) -> Void
+    private let replicaSignal = WakeSignal()
+    private let logSignal = WakeSignal()
+    private let pool: ThreadPool
+    private let fetchPool: ThreadPool
+    private let fetches: PeerFetches
+    /// Set once, before the threads start.
+    private var transport: PeerTransport?
+    private var started: Replica?
+    private var threads: [pthread_t] = []
+    private let isStopping = Atomic(false)
+    private let isPreparing = Atomic(false)
+
+    /// Milliseconds between turns when nothing comes.
+    private static let tickMilliseconds: UInt64 = 10
+
+    /// `onHalt` is called, from any thread, when the node must end: nothing is acknowledged after.
+    package init(
+        logger: Logger, backgroundThreads: Int, onHalt: @escaping @Sendable (String) -> Void
+    ) {
+        self.logger = logger
+        self.onHalt = onHalt
+        pool = ThreadPool(name: "martlet-job", threads: max(backgroundThreads, 1))
+        fetchPool = ThreadPool(name: "martlet-fetch", threads: 2)
+        fetches = PeerFetches()
+    }
+
+    package var jobs: any JobRunner { pool }
+
+    /// Only after `start`: nothing arrives before.
+    package var replica: Replica {
+        guard let started else { brokenInvariant("the replica was not started") }
+        return started
+    }
+
+    /// Opens the transport and starts the threads. `opened` is a recovered log and store.
+    package func start(
+        _ opened: OpenedReplica, options: ReplicaOptions,
+        transport configuration: PeerTransportConfiguration?, eventLoops: any EventLoopGroup
+    ) async throws {
+        started = Replica(options: options, environment: self, opened: opened)
+        let peers = configuration?.peers.map(\.member) ?? []
+        if !peers.isEmpty {
+            opened.store.healer.setRepairSource(PeerRepairSource(runtime: self, peers: peers))
+        }
+        if let configuration {
+            let transport = PeerTransport(
+                configuration, eventLoopGroup: eventLoops, logger: logger, delegate: self)
+            self.transport = transport
+            fetches.start(transport: transport, peers: peers)
+            try await transport.start()
+        }
+        startThreads()
+    }
+
+    private func startThreads() {
+        let replica = self.replica
+        threads.append(
+            startThread { [self] in
+                while !isStopping.load(ordering: .acquiring) {
+                    replicaSignal.wait(
+                        until: monotonicMilliseconds + ReplicaRuntime.tickMilliseconds)
+                    replica.turn()
+                    fetches.expire(now: monotonicMilliseconds)
+                }
+            })
+        threads.append(
+            startThread { [self] in
+                while !isStopping.load(ordering: .acquiring) {
+                    logSignal.wait(until: monotonicMilliseconds + 1_000)
+                    replica.logWriter.turn()
+                    prepareLog(replica)
+                }
+                replica.logWriter.turn()
+            })
+    }
+
+    /// Fills the log's next file ahead of the writer, off the commit path.
+    private func prepareLog(_ replica: Replica) {
+        guard replica.log.wantsPreparation, !isPreparing.exchange(true, ordering: .relaxed) else {
+            return
+        }
+        pool.submit(.flush) { [self] in
+            do throws(EngineError) { try replica.log.prepareNext() } catch {
+                // The next append meets the same disk and decides.
+                logger.warning("the log cannot prepare its file: \(error)")
+            }
+            isPreparing.store(false, ordering: .relaxed)
+        }
+    }
+
+    /// Stops in order: no more peers, then the threads, then the pools. What was acknowledged is
+    /// in the log.
+    package func stop() async {
+        await transport?.stop()
+        isStopping.store(true, ordering: .releasing)
+        replicaSignal.signal()
+        logSignal.signal()
+        for thread in threads { pthread_join(thread, nil) }
+        fetches.failAll()
+        fetchPool.stop()
+        replica.stop()
+        pool.stop()
+    }
+
+    // MARK: ReplicaEnvironment
+
+    package var monotonicMilliseconds: UInt64 { Engine.monotonicMilliseconds() }
+    package var wallMilliseconds: UInt64 { Engine.wallMilliseconds() }
+
+    @discardableResult
+    package func send(_ message: PeerMessage, to member: MemberID) -> Bool {
+        transport?.send(message, to: member) ?? false
+    }
+
+    package func wakeReplica() { replicaSignal.signal() }
+    package func wakeLogWriter() { logSignal.signal() }
+
+    package func halt(reason: String) {
+        logger.critical("the node stops", metadata: ["reason": "\(reason)"])
+        onHalt(reason)
+    }
+
+    package func note(_ event: ReplicaNote) {
+        switch event {
+        case .becameLeader(let term):
+            logger.notice("became leader", metadata: ["term": "\(term)"])
+        case .leaderIs(let leader, let term):
+            logger.notice("leader", metadata: ["member": "\(leader)", "term": "\(term)"])
+        case .memberPastRetention(let member, let first):
+            logger.error(
+                "a member needs entries that are gone from the log; it must catch up by tables",
+                metadata: ["member": "\(member)", "first": "\(first)"])
+        case .logDiverged(let index):
+            logger.critical("logs diverge", metadata: ["index": "\(index)"])
+        case .divergence(let text): logger.error("divergence", metadata: ["what": "\(text)"])
+        case .warning(let text): logger.warning("\(text)")
+        }
+    }
+
+    package func fetchEntry(
+        index: LogIndex, checksum: Digest128, completion: @escaping @Sendable (Entry?) -> Void
+    ) {
+        let fetches = self.fetches
+        fetchPool.submit(.heal) {
+            for member in fetches.peers {
+                let reply = fetches.ask(
+                    .entry(index: index, checksum: checksum), of: member, deadline: 2_000)
+                guard case .bytes(let bytes) = reply else { continue }
+                do throws(DecodingError) {
+                    let entry = try Entry(decoding: bytes)
+                    if entry.index == index, entry.header.checksum == checksum {
+                        return completion(entry)
+                    }
+                } catch {}
+            }
+            completion(nil)
+        }
+    }
+
+    /// Asks a peer and waits; nil if it does not answer in time. Only from threads that may block.
+    package func ask(_ request: FetchRequest, of member: MemberID, deadline: UInt64)
+        -> FetchReply?
+    {
+        fetches.ask(request, of: member, deadline: deadline)
+    }
+}
+
+extension ReplicaRuntime: PeerTransportDelegate {
+    package func peerMessagesReceived(_ messages: [PeerMessage], from member: MemberID) {
+        var rest: [PeerMessage] = []
+        for message in messages {
+            switch message {
+            case .fetch(let id, let request): serve(id, request, to: member)
+            case .fetchReply(let id, let reply): fetches.answered(id, by: member, reply)
+            default: rest.append(message)
+            }
+        }
+        if !rest.isEmpty { replica.post(.messages(rest, from: member)) }
+    }
+
+    private func serve(_ id: RequestID, _ request: FetchRequest, to member: MemberID) {
+        let replica = self.replica
+        fetchPool.submit(.heal) { [weak self] in
+            let reply = RepairServer.answer(request, replica: replica)
+            self?.send(.fetchReply(id, reply), to: member)
+        }
+    }
+
+    package func peerConnected(
+        _ member: MemberID, lane: PeerLane, direction: PeerDirection
+    ) {
+        guard lane == .control, direction == .outgoing else { return }
+        replica.post(.connected(member))
+    }
+
+    package func peerDisconnected(
+        _ member: MemberID, lane: PeerLane, direction: PeerDirection
+    ) {
+        if lane == .bulk {
+            fetches.lost(member)
+        } else {
+            replica.post(.disconnected(member))
+        }
+    }
+}
+
+/// A condition that remembers being signalled while nobody waited.
+final class WakeSignal: @unchecked Sendable {
+    private let monitor = Monitor()
+    private var isSignalled = false
+
+    func signal() {
+        monitor.lock()
+        let wasSignalled = isSignalled
+        isSignalled = true
+        if !wasSignalled { monitor.signal() }
+        monitor.unlock()
+    }
+
+    /// Returns when signalled since the last return, or at `deadline`.
+    func wait(until deadline: UInt64) {
+        monitor.lock()
+        if !isSignalled { monitor.wait(until: deadline) }
+        isSignalled = false
+        monitor.unlock()
+    }
+}

@@ -1,0 +1,72 @@
+// Damage to the disks of a simulated cluster, and looks into their files.
+import Engine
+import Replication
+import Testing
+
+extension SimulatedCluster {
+    static let tables = "data/group-0/sst"
+    static let log = "data/group-0/log"
+
+    func tableFiles(_ place: Int) -> [TableID] {
+        let names = (try? disks[place].list(SimulatedCluster.tables)) ?? []
+        return names.compactMap { TableHandle.parse(fileName: $0)?.id }
+    }
+
+    func size(_ place: Int, _ path: String) -> UInt64 {
+        (try? disks[place].open(path, .read).size()) ?? 0
+    }
+
+    func segments(_ place: Int) -> [String] {
+        let names = (try? disks[place].list(SimulatedCluster.log)) ?? []
+        return names.filter { $0.hasSuffix(".seg") }.map { SimulatedCluster.log + "/" + $0 }
+    }
+
+    func logBytes(_ place: Int) -> UInt64 {
+        segments(place).reduce(0) { $0 + size(place, $1) }
+    }
+
+    func largestTable(_ place: Int) -> (id: TableID, path: String)? {
+        let names = (try? disks[place].list(SimulatedCluster.tables)) ?? []
+        let found = names.compactMap { name in
+            TableHandle.parse(fileName: name).map {
+                (id: $0.id, path: SimulatedCluster.tables + "/" + name)
+            }
+        }
+        return found.max { size(place, $0.path) < size(place, $1.path) }
+    }
+
+    /// Flips a byte in a data block of the largest table: at `part` of `whole` of its front half.
+    func rotTable(_ place: Int, part: UInt64, of whole: UInt64) -> TableID? {
+        guard let table = largestTable(place) else { return nil }
+        let offset = 64 + size(place, table.path) / 2 * part / whole
+        disks[place].flip(table.path, offset, mask: 0x10)
+        return table.id
+    }
+
+    /// Flips bits in entries of a stopped node's log; returns the indexes of those that it has to
+    /// replay, since they are above `flushed`. The last entries are spared: rot of exactly the last
+    /// synced group reads as torn.
+    func rotLogEntries(_ place: Int, count: Int, above flushed: LogIndex) throws -> [LogIndex] {
+        var found: [(path: String, offset: UInt64, index: LogIndex)] = []
+        for path in segments(place) {
+            _ = try SegmentInspection.inspect(disks[place].open(path, .read)) { item in
+                found.append((path, item.offset, item.header.index))
+                return true
+            }
+        }
+        let last = found.last?.index ?? .zero
+        let replayed = found.filter { $0.index > flushed && $0.index + 6 < last }
+        let history = found.filter { $0.index <= flushed }
+        var damaged: [LogIndex] = []
+        for candidates in [replayed, history] where !candidates.isEmpty {
+            for _ in 0..<count {
+                let item = candidates[draw(candidates.count)]
+                guard !damaged.contains(item.index) else { continue }
+                // Behind the frame: in the entry's header or payload.
+                disks[place].flip(item.path, item.offset + 40 + UInt64(draw(60)), mask: 0x04)
+                damaged.append(item.index)
+            }
+        }
+        return damaged.filter { $0 > flushed }
+    }
+}

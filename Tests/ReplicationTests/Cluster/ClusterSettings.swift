@@ -1,0 +1,93 @@
+// What a simulated cluster is made of. Everything is small, so that flushes, seals and compactions
+// happen all the time.
+import Engine
+import Replication
+
+struct ClusterSettings {
+    var nodeCount = 3
+    var seed: UInt64
+    var logged = LoggedSettings()
+    var store = StoreOptions()
+    var electionTimeoutMilliseconds: UInt64 = 300
+    var heartbeatMilliseconds: UInt64 = 60
+    var retainBytes: UInt64 = 8 << 30
+    var keepObsoleteMilliseconds: UInt64 = 600_000
+    var entryCacheBytes = 64 << 10
+    /// Milliseconds between turns when nothing comes.
+    var tickMilliseconds = 25
+
+    init(seed: UInt64, nodeCount: Int = 3) {
+        self.seed = seed
+        self.nodeCount = nodeCount
+        var random = SeededRandom(seed: seed)
+        logged.segmentBytes = UInt64(8 << 10) << UInt64(random.below(3))
+        logged.blockBytes = 512
+        logged.filterBitsPerKey = [0, 10][random.below(2)]
+        store.cacheBytes = 64 << 10
+        store.openTables = 16
+        store.memtablesMax = 2 + random.below(3)
+        store.standInsMax = 8
+        store.concurrentJobs = 1 + random.below(2)
+        store.compression = random.oneIn(2) ? .lz4 : .none
+        store.compaction.level0Trigger = 2 + random.below(2)
+        store.compaction.baseLevelBytes = 24 << 10
+        store.compaction.multiplier = 3
+        store.compaction.targetBytes = 8 << 10
+    }
+
+    var members: Membership {
+        Membership(
+            (1...nodeCount).map {
+                Member(
+                    id: MemberID(UInt64($0)), peerAddress: "node-\($0):7380",
+                    clientAddress: "node-\($0):7379")
+            })
+    }
+}
+
+/// How long things take on a node: turns, syncs, jobs. Every answer is drawn from the seed.
+final class SimulatedDelays {
+    private var random: SeededRandom
+    /// Jobs and syncs of these nodes crawl.
+    var slowNodes: Set<Int> = []
+    /// Takes the place of the drawn delay where it answers.
+    var jobDelay: ((JobPriority, Int) -> UInt64?)?
+    /// Jobs for which it says so wait until `SimulatedCluster.releaseHeldJobs`.
+    var isHolding: ((JobPriority, Int) -> Bool)?
+
+    init(random: SeededRandom) { self.random = random }
+
+    func turn() -> UInt64 { UInt64(random.below(3)) }
+
+    func logTurn() -> UInt64 { UInt64(random.oneIn(40) ? random.below(60) : random.below(4)) }
+
+    func job(_ priority: JobPriority, at place: Int) -> UInt64 {
+        if let chosen = jobDelay?(priority, place) { return chosen }
+        let slow = slowNodes.contains(place) ? 1_500 : 0
+        switch random.below(20) {
+        case 0: return UInt64(random.below(400 + slow))
+        case 1..<5: return UInt64(random.below(60 + slow))
+        default: return UInt64(random.below(8 + slow / 4))
+        }
+    }
+}
+
+/// The last things that happened, for the report of a failure.
+final class SimulationJournal {
+    private var lines: [String] = []
+    /// Log entries of jobs that a replica found to change nothing.
+    private(set) var voidEntries = 0
+    private static let capacity = 400
+
+    func add(_ line: String) {
+        lines.append(line)
+        if line.contains("is void") { voidEntries += 1 }
+        if lines.count > 2 * SimulationJournal.capacity {
+            lines.removeFirst(SimulationJournal.capacity)
+        }
+    }
+
+    func contains(_ text: String) -> Bool { lines.contains { $0.contains(text) } }
+
+    func last(_ count: Int) -> String { lines.suffix(count).joined(separator: "\n") }
+}

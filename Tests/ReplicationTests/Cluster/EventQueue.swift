@@ -1,0 +1,54 @@
+// Events by virtual time; events of the same time come in the order in which they were scheduled,
+// so that a run is a function of its seed alone.
+
+struct EventQueue<Event> {
+    private struct Item {
+        var time: UInt64
+        var order: UInt64
+        var event: Event
+
+        func isBefore(_ other: Item) -> Bool {
+            time != other.time ? time < other.time : order < other.order
+        }
+    }
+
+    /// A binary heap, the earliest first.
+    private var heap: [Item] = []
+    private var order: UInt64 = 0
+
+    var nextTime: UInt64? { heap.first?.time }
+
+    mutating func add(_ event: Event, at time: UInt64) {
+        order += 1
+        heap.append(Item(time: time, order: order, event: event))
+        var child = heap.count - 1
+        while child > 0, heap[child].isBefore(heap[(child - 1) / 2]) {
+            heap.swapAt(child, (child - 1) / 2)
+            child = (child - 1) / 2
+        }
+    }
+
+    mutating func popFirst() -> (time: UInt64, event: Event)? {
+        guard let first = heap.first else { return nil }
+        let last = heap.removeLast()
+        if !heap.isEmpty {
+            heap[0] = last
+            sink()
+        }
+        return (first.time, first.event)
+    }
+
+    private mutating func sink() {
+        var parent = 0
+        while true {
+            var least = parent
+            for child in [2 * parent + 1, 2 * parent + 2]
+            where child < heap.count && heap[child].isBefore(heap[least]) {
+                least = child
+            }
+            guard least != parent else { return }
+            heap.swapAt(parent, least)
+            parent = least
+        }
+    }
+}

@@ -1,0 +1,304 @@
+// Orders of events that seeds seldom find, arranged by hand: jobs that finish in the wrong order,
+// crashes and elections between the entries of one job, a member that was away, rot on one node.
+import Engine
+import Replication
+import Testing
+
+@Suite struct ScriptedClusterTests {
+    private func makeCluster(seed: UInt64, _ adjust: (inout ClusterSettings) -> Void = { _ in })
+        -> SimulatedCluster
+    {
+        var settings = ClusterSettings(seed: seed)
+        settings.logged.segmentBytes = 8 << 10
+        settings.store.memtablesMax = 4
+        settings.store.standInsMax = 32
+        adjust(&settings)
+        let cluster = SimulatedCluster(settings)
+        cluster.run(milliseconds: 1_200)
+        return cluster
+    }
+
+    private func finish(_ cluster: SimulatedCluster) {
+        cluster.endFaults()
+        cluster.expectProgress(within: 5_000)
+        cluster.clients.pause()
+        cluster.expectConvergence(within: 150_000)
+        cluster.report()
+    }
+
+    // MARK: Jobs
+
+    /// On one node every other job crawls, so that later ones over the same keys are ready first.
+    @Test(arguments: [2, 3] as [UInt64])
+    func aSlowJobIsOvertakenByALaterOne(seed: UInt64) {
+        let cluster = makeCluster(seed: seed) {
+            $0.store.concurrentJobs = 3
+            $0.store.compaction.targetBytes = 4 << 10
+            $0.store.compaction.baseLevelBytes = 4 << 10
+            $0.store.compaction.multiplier = 2
+        }
+        cluster.clients.keyCount = 400
+        var count = 0
+        cluster.delays.jobDelay = { priority, place in
+            guard priority == .compaction, place == 2 else { return nil }
+            count += 1
+            return count % 2 == 1 ? 1_500 : 1
+        }
+        var overtakings = 0
+        cluster.clients.start(writers: 4, readers: 2, pauseMilliseconds: 15)
+        for _ in 0..<300 where !cluster.oracle.hasViolations {
+            cluster.run(milliseconds: 30)
+            if hasOvertaking(cluster, place: 2) { overtakings += 1 }
+        }
+        cluster.delays.jobDelay = nil
+        finish(cluster)
+        #expect(overtakings > 0)
+    }
+
+    /// The node has outputs of a job, and none of an earlier one that the others have installed.
+    private func hasOvertaking(_ cluster: SimulatedCluster, place: Int) -> Bool {
+        guard let process = cluster.process(place) else { return false }
+        let frontier = process.replica.store.frontier
+        let here = Set(
+            cluster.tableFiles(place).filter { $0.kind == .compaction && $0.index > frontier }
+                .map(\.index))
+        guard let last = here.max() else { return false }
+        let elsewhere = cluster.running.filter { $0.place != place }.flatMap {
+            $0.replica.store.manifest.local.keys
+        }
+        return elsewhere.contains {
+            $0.kind == .compaction && $0.index > frontier && $0.index < last
+                && !here.contains($0.index)
+        }
+    }
+
+    /// Flushes finish in any order on all nodes; seals are logged in the order of segments.
+    @Test func flushesFinishInTheWrongOrder() {
+        let cluster = makeCluster(seed: 11)
+        var count = 0
+        cluster.delays.jobDelay = { priority, _ in
+            guard priority == .flush else { return nil }
+            count += 1
+            return count % 3 == 0 ? 700 : 1
+        }
+        cluster.clients.start(writers: 4, readers: 2, pauseMilliseconds: 15)
+        cluster.run(milliseconds: 8_000)
+        cluster.delays.jobDelay = nil
+        finish(cluster)
+        // Nothing was proposed out of order: a void entry would be a seal before its turn.
+        #expect(cluster.journal.voidEntries == 0)
+        #expect(cluster.oracle.frontierCount > 10)
+    }
+
+    /// One node's compactions never end, so its seals cannot be installed and stand-ins pile up; then
+    /// the power goes.
+    @Test func aCrashWithStandInsWhoseSealsWait() {
+        let cluster = makeCluster(seed: 21)
+        cluster.delays.jobDelay = { priority, place in
+            priority == .compaction && place == 0 ? 3_600_000 : nil
+        }
+        cluster.clients.start(writers: 4, readers: 2, pauseMilliseconds: 10)
+        let hasStandIns = cluster.run(atMost: 30_000) {
+            (cluster.process(0)?.replica.store.manifest.standIns.count ?? 0) >= 3
+        }
+        #expect(hasStandIns)
+        for _ in 0..<3 {
+            cluster.stopNode(0, power: true)
+            cluster.run(milliseconds: 300)
+            cluster.startNode(0)
+            cluster.run(milliseconds: 700)
+        }
+        cluster.delays.jobDelay = nil
+        cluster.stopNode(0, power: true)
+        finish(cluster)
+    }
+
+    /// The leader dies when `compact` is applied and nobody has computed the job yet: its successor
+    /// concludes it.
+    @Test(arguments: [31, 32, 33] as [UInt64])
+    func theLeaderChangesBetweenCompactAndCompacted(seed: UInt64) throws {
+        let cluster = makeCluster(seed: seed)
+        cluster.delays.isHolding = { priority, _ in priority == .compaction }
+        cluster.clients.start(writers: 4, readers: 1, pauseMilliseconds: 10)
+        var job: LogIndex?
+        let isStarted = cluster.run(atMost: 30_000) {
+            job = cluster.running.map { $0.replica.store.logical.jobs.first?.index ?? .zero }.min()
+            return job != .zero
+        }
+        #expect(isStarted)
+        let index = try #require(job)
+        let old = try #require(cluster.leaders.first)
+        cluster.stopNode(old.place, power: seed % 2 == 0)
+        let hasNext = cluster.run(atMost: 10_000) { !cluster.leaders.isEmpty }
+        #expect(hasNext)
+        cluster.delays.isHolding = nil
+        cluster.releaseHeldJobs()
+        let isDone = cluster.run(atMost: 90_000) {
+            cluster.leaders.allSatisfy { leader in
+                !leader.replica.store.logical.jobs.contains { $0.index == index }
+            } && !cluster.leaders.isEmpty
+        }
+        #expect(isDone)
+        cluster.perform(after: 500) { cluster.startNode(old.place) }
+        cluster.run(milliseconds: 2_000)
+        finish(cluster)
+    }
+
+    // MARK: Away and back
+
+    /// Two nodes go on for many segments; the third then reads them from files.
+    @Test func aNodeComesBackAfterManySegments() {
+        let cluster = makeCluster(seed: 41) { $0.entryCacheBytes = 4 << 10 }
+        cluster.clients.start(writers: 5, readers: 2, pauseMilliseconds: 8)
+        cluster.run(milliseconds: 500)
+        cluster.stopNode(1, power: true)
+        let before = cluster.oracle.committed
+        cluster.run(milliseconds: 6_000)
+        #expect(cluster.oracle.committed - before > 300)
+        #expect(cluster.segments(0).count > 5)
+        cluster.startNode(1)
+        cluster.run(milliseconds: 3_000)
+        finish(cluster)
+        // Nobody holds log any more once all are past it.
+        #expect(cluster.segments(0).count <= 3)
+    }
+
+    /// More than the bound is written while a member is away: the log does not grow for it, and the
+    /// leader says what it cannot do.
+    @Test func aDeadMemberDoesNotFillTheDisk() {
+        let cluster = makeCluster(seed: 42) { $0.retainBytes = 40 << 10 }
+        cluster.oracle.allowsMembersPastRetention = true
+        cluster.clients.start(writers: 5, readers: 2, pauseMilliseconds: 8)
+        cluster.stopNode(1, power: false)
+        cluster.run(milliseconds: 8_000)
+        let bytes = cluster.logBytes(0)
+        #expect(bytes < 100 << 10)
+        cluster.startNode(1)
+        cluster.run(milliseconds: 2_000)
+        #expect(cluster.oracle.membersPastRetention.contains(MemberID(2)))
+        cluster.report()
+    }
+
+    // MARK: Rot
+
+    /// Bytes of one node's log rot while it is down, in entries above S: they come from a peer.
+    @Test(arguments: Array(51...62) as [UInt64])
+    func aRottenLogEntryComesFromAPeer(seed: UInt64) throws {
+        let cluster = makeCluster(seed: seed) { $0.logged.segmentBytes = 32 << 10 }
+        cluster.clients.start(writers: 4, readers: 2, pauseMilliseconds: 10)
+        cluster.run(milliseconds: UInt64(1_000 + cluster.draw(1_000)))
+        let place = cluster.draw(3)
+        var flushed = LogIndex.zero
+        let isReady = cluster.run(atMost: 5_000) {
+            guard let replica = cluster.process(place)?.replica else { return false }
+            flushed = replica.store.flushedPosition.index
+            return replica.log.durable.index > flushed + 12
+        }
+        #expect(isReady)
+        let all = seed % 3 == 0
+        for other in 0..<3 where all || other == place { cluster.stopNode(other, power: false) }
+        let damaged = try cluster.rotLogEntries(
+            place, count: 1 + cluster.draw(3), above: flushed)
+        #expect(!damaged.isEmpty)
+        for other in 0..<3 { cluster.startNode(other) }
+        cluster.run(milliseconds: 3_000)
+        finish(cluster)
+        let log = try #require(cluster.process(place)).replica.log
+        #expect(log.holes.isEmpty)
+        for index in damaged where index >= log.first {
+            #expect(log.position(at: index) == cluster.oracle.position(at: index))
+        }
+        #expect(cluster.journal.contains("was mended from a peer"))
+    }
+
+    /// A block of a table rots on one node, while it runs or while it is down.
+    @Test(arguments: [false, true], [71, 72, 73] as [UInt64])
+    func aRottenBlockIsHealedFromAReplica(whileRunning: Bool, seed: UInt64) throws {
+        let cluster = try quietCluster(seed: seed)
+        let place = Int(seed % 3)
+        if !whileRunning { cluster.stopNode(place, power: false) }
+        let id = try #require(cluster.rotTable(place, part: 1, of: 4))
+        cluster.startNode(place)
+        cluster.run(milliseconds: 600)
+        let process = try #require(cluster.process(place))
+        cluster.oracle.checkScan(process, reverse: seed % 2 == 0)
+        if whileRunning { #expect(process.replica.store.scrubber.start()) }
+        let isHealed = cluster.run(atMost: 20_000) {
+            process.replica.store.manifest.local[id]?.generation == 1
+        }
+        #expect(isHealed)
+        cluster.run(milliseconds: 200)
+        let row = try #require(
+            process.replica.store.healer.ledger.rows().first { $0.state != .detected })
+        #expect(row.state == .healedReplica)
+        #expect(row.peer != 0 && row.bytesFetched > 0)
+        try expectCleanTables(cluster)
+        finish(cluster)
+    }
+
+    /// Two replicas lose different blocks of one table, the third is down: each heals the other.
+    @Test func twoDamagedReplicasHealEachOther() throws {
+        let cluster = try quietCluster(seed: 81)
+        for place in 0..<3 { cluster.stopNode(place, power: false) }
+        let first = try #require(cluster.rotTable(0, part: 1, of: 8))
+        let second = try #require(cluster.rotTable(1, part: 5, of: 8))
+        #expect(first == second)
+        cluster.startNode(0)
+        cluster.startNode(1)
+        let isUp = cluster.run(atMost: 5_000) { !cluster.leaders.isEmpty }
+        #expect(isUp)
+        for process in cluster.running {
+            cluster.oracle.checkScan(process, reverse: false)
+            #expect(process.replica.store.scrubber.start())
+        }
+        let isHealed = cluster.run(atMost: 30_000) {
+            cluster.running.allSatisfy {
+                $0.replica.store.manifest.local[first]?.generation == 1
+            }
+        }
+        #expect(isHealed)
+        try expectCleanTables(cluster)
+        finish(cluster)
+    }
+
+    /// A table file is gone altogether.
+    @Test func aMissingTableIsFetched() throws {
+        let cluster = try quietCluster(seed: 91)
+        cluster.stopNode(2, power: false)
+        let file = try #require(cluster.largestTable(2))
+        try cluster.disks[2].unlink(file.path)
+        cluster.startNode(2)
+        cluster.run(milliseconds: 500)
+        let process = try #require(cluster.process(2))
+        cluster.oracle.checkScan(process, reverse: false)
+        let isHealed = cluster.run(atMost: 20_000) {
+            process.replica.store.manifest.local[file.id]?.generation == 1
+        }
+        #expect(isHealed)
+        try expectCleanTables(cluster)
+        finish(cluster)
+    }
+
+    /// Data in tables of several levels, everything at rest.
+    private func quietCluster(seed: UInt64) throws -> SimulatedCluster {
+        let cluster = makeCluster(seed: seed) { $0.store.cacheBytes = 0 }
+        cluster.clients.start(writers: 4, readers: 1, pauseMilliseconds: 8)
+        cluster.run(milliseconds: 4_000)
+        cluster.clients.pause()
+        cluster.expectConvergence(within: 100_000)
+        cluster.report()
+        return cluster
+    }
+
+    /// Every block of every table verifies on the medium, on every node.
+    private func expectCleanTables(_ cluster: SimulatedCluster) throws {
+        for process in cluster.running {
+            let store = process.replica.store
+            #expect(store.scrubber.start())
+            let isDone = cluster.run(atMost: 20_000) { !store.scrubber.status.isRunning }
+            #expect(isDone)
+            #expect(store.scrubber.status.blocksRead > 0)
+            #expect(store.scrubber.status.damagedBlocks == 0)
+        }
+    }
+}

@@ -1,0 +1,184 @@
+// A running node of the simulated cluster: one replica with the world it needs, all of it virtual.
+// Threads become events: the replica's turns, the log writer's turns and each job run when the
+// cluster's queue comes to them, one at a time.
+import Engine
+import Replication
+
+final class SimulatedProcess: @unchecked Sendable {
+    // Unchecked: everything here runs on the test's one thread.
+    unowned let cluster: SimulatedCluster
+    /// Place among the cluster's nodes.
+    let place: Int
+    let id: MemberID
+    let files: ProcessFiles
+    // Set once, in init, to something that needs self.
+    // swift-format-ignore: NeverUseImplicitlyUnwrappedOptionals
+    private(set) var replica: Replica!
+    private(set) var isAlive = true
+    private(set) var haltReason: String?
+    private var isTurnScheduled = false
+    private var isLogTurnScheduled = false
+    private var isPreparingLog = false
+
+    init(cluster: SimulatedCluster, place: Int, files: ProcessFiles) {
+        self.cluster = cluster
+        self.place = place
+        id = MemberID(UInt64(place + 1))
+        self.files = files
+    }
+
+    /// Opens what the disk holds and starts.
+    func start(_ settings: ClusterSettings, nonce: UInt64) throws(EngineError) {
+        let cluster = self.cluster
+        let configuration = StoreConfiguration(
+            files: StoreFiles(fileSystem: files, directory: "data/group-0"),
+            identity: ManifestIdentity(
+                genesis: logGenesis(cluster: "simulated", group: 0), group: 0, node: id),
+            options: settings.store, jobs: self,
+            healEnvironment: HealEnvironment(
+                clock: { [weak self] in self?.wallMilliseconds ?? 0 },
+                wake: { [weak self] in self?.wakeReplica() },
+                note: { [weak self] in self?.say($0) },
+                halt: { [weak self] in self?.halt(reason: $0) }))
+        var log = LogOptions()
+        log.aheadBytes = 16 << 10
+        let opened = try OpenedReplica.open(configuration, log: log, nonce: nonce)
+        var options = ReplicaOptions(
+            cluster: "simulated", node: id, seedMembers: settings.members,
+            seedSettings: settings.logged, store: settings.store)
+        options.electionTimeoutMilliseconds = settings.electionTimeoutMilliseconds
+        options.heartbeatMilliseconds = settings.heartbeatMilliseconds
+        options.retainBytes = settings.retainBytes
+        options.keepObsoleteMilliseconds = settings.keepObsoleteMilliseconds
+        options.cacheBytes = settings.entryCacheBytes
+        options.seed = nonce
+        replica = Replica(options: options, environment: self, opened: opened)
+        if settings.members.members.count > 1 { replica.store.healer.setRepairSource(self) }
+        cluster.scheduleTick(self)
+    }
+
+    /// Ends without a goodbye.
+    func kill() {
+        isAlive = false
+        files.kill()
+        replica = nil
+    }
+
+    func turn() {
+        isTurnScheduled = false
+        replica.turn()
+    }
+
+    func logTurn() {
+        isLogTurnScheduled = false
+        replica.logWriter.turn()
+        guard replica.log.wantsPreparation, !isPreparingLog else { return }
+        isPreparingLog = true
+        submit(.flush) { [weak self] in
+            guard let self, self.isAlive else { return }
+            self.isPreparingLog = false
+            do throws(EngineError) { try self.replica.log.prepareNext() } catch {
+                self.say("the log cannot prepare its file: \(error)")
+            }
+        }
+    }
+
+    func say(_ text: String) { cluster.journal.add("\(cluster.now) node \(id): \(text)") }
+}
+
+extension SimulatedProcess: ReplicaEnvironment {
+    var monotonicMilliseconds: UInt64 { cluster.now + 1_000 * (id.rawValue + 1) }
+    var wallMilliseconds: UInt64 { cluster.wall(of: place) }
+
+    func send(_ message: PeerMessage, to member: MemberID) -> Bool {
+        guard isAlive else { return false }
+        if case .raft(_, .append(let request)) = message { cluster.noteShipped(request.entries) }
+        return cluster.network.send(message, from: place, to: Int(member.rawValue) - 1)
+    }
+
+    func wakeReplica() {
+        guard isAlive, !isTurnScheduled else { return }
+        isTurnScheduled = true
+        cluster.schedule(.turn(self), after: cluster.delays.turn())
+    }
+
+    func wakeLogWriter() {
+        guard isAlive, !isLogTurnScheduled else { return }
+        isLogTurnScheduled = true
+        cluster.schedule(.logTurn(self), after: cluster.delays.logTurn())
+    }
+
+    var jobs: any JobRunner { self }
+
+    func halt(reason: String) {
+        say("halts: \(reason)")
+        haltReason = reason
+    }
+
+    func note(_ event: ReplicaNote) {
+        say("\(event)")
+        switch event {
+        case .becameLeader(let term): cluster.oracle.noteLeader(id, term)
+        case .logDiverged, .divergence: cluster.oracle.violation("node \(id): \(event)")
+        case .memberPastRetention(let member, _):
+            cluster.oracle.notePastRetention(member)
+        case .leaderIs, .warning: break
+        }
+    }
+
+    func fetchEntry(
+        index: LogIndex, checksum: Digest128, completion: @escaping @Sendable (Entry?) -> Void
+    ) {
+        var found: Entry?
+        for peer in cluster.reachablePeers(of: place) {
+            guard
+                case .bytes(let bytes) = RepairServer.answer(
+                    .entry(index: index, checksum: checksum), replica: peer.replica),
+                let entry = try? Entry(decoding: bytes), entry.index == index,
+                entry.header.checksum == checksum
+            else { continue }
+            found = entry
+            break
+        }
+        cluster.schedule(
+            .job(self, { [found] in completion(found) }), after: cluster.delays.turn())
+    }
+}
+
+extension SimulatedProcess: JobRunner {
+    func submit(_ priority: JobPriority, _ job: @escaping @Sendable () -> Void) {
+        guard isAlive else { return }
+        if cluster.delays.isHolding?(priority, place) == true { return cluster.hold(job, of: self) }
+        cluster.schedule(.job(self, job), after: cluster.delays.job(priority, at: place))
+    }
+}
+
+extension SimulatedProcess: RepairSource {
+    func block(
+        _ table: TableID, digest: Digest128, ordinal: BlockOrdinal, deadline: UInt64
+    ) -> RepairedBlock? {
+        let request: FetchRequest =
+            ordinal == .leaves
+            ? .leaves(table: table, digest: digest)
+            : .block(table: table, digest: digest, ordinal: ordinal)
+        for peer in cluster.reachablePeers(of: place) {
+            if case .bytes(let bytes) = RepairServer.answer(request, replica: peer.replica) {
+                return RepairedBlock(bytes: bytes, donor: peer.id)
+            }
+        }
+        return nil
+    }
+
+    func read(_ key: [UInt8], at index: LogIndex, now: ClockMilliseconds, deadline: UInt64)
+        -> RemoteRead?
+    {
+        for peer in cluster.reachablePeers(of: place) {
+            if case .value(let value) = RepairServer.answer(
+                .read(key: key, index: index, now: now), replica: peer.replica)
+            {
+                return RemoteRead(value: value)
+            }
+        }
+        return nil
+    }
+}
