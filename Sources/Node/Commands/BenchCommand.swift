@@ -1,0 +1,123 @@
+// `martlet bench engine`: the workloads of RocksDB's db_bench on the embedded engine.
+import ArgumentParser
+
+struct BenchCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "bench", abstract: "Measure the parts of a node.",
+        subcommands: [EngineBenchCommand.self])
+}
+
+package struct EngineBenchCommand: ParsableCommand {
+    package static let configuration = CommandConfiguration(
+        commandName: "engine", abstract: "Run db_bench's workloads on the embedded engine.",
+        discussion: """
+            The workloads run in the order given, on one database in DIR, which is kept. Each \
+            thread does N operations on N keys. With --json one object per workload is printed.
+            """)
+
+    @Option(help: ArgumentHelp("Directory of the database.", valueName: "dir"))
+    var dir: String
+
+    @Option(
+        help: ArgumentHelp(
+            "Comma-separated: "
+                + BenchmarkWorkload.allCases.map(\.rawValue).joined(separator: ", ") + ".",
+            valueName: "list"))
+    var workloads = "fillrandom,readrandom"
+
+    @Option(help: "Keys, and operations of each thread.")
+    var num = 1_000_000
+
+    @Option(help: "Bytes of a key.")
+    var keySize = 16
+
+    @Option(help: "Bytes of a value.")
+    var valueSize = 100
+
+    @Option(help: "Threads.")
+    var threads = 1
+
+    @Option(help: "Block cache, MiB.")
+    var cacheMb = 8
+
+    @Option(help: "none or lz4.")
+    var compression = "none"
+
+    @Option(help: "on or off: write the log at all.")
+    var wal = "on"
+
+    @Option(help: "on or off: sync the log at each write.")
+    var sync = "off"
+
+    @Option(help: "Seed of keys and values.")
+    var seed: UInt64 = 301
+
+    @Flag(help: "One JSON object per workload.")
+    var json = false
+
+    package init() {}
+
+    package func validate() throws {
+        _ = try options()
+    }
+
+    package func options() throws -> BenchmarkOptions {
+        var options = BenchmarkOptions()
+        options.directory = dir
+        options.workloads = try workloads.split(separator: ",").map { name in
+            guard let workload = BenchmarkWorkload(rawValue: String(name)) else {
+                let known = BenchmarkWorkload.allCases.map(\.rawValue)
+                let hint = NearestKey.suggestion(for: String(name), among: known)
+                throw ValidationError(
+                    "--workloads: unknown workload \"\(name)\""
+                        + (hint.map { "; did you mean \($0)?" } ?? ""))
+            }
+            return workload
+        }
+        guard !options.workloads.isEmpty else {
+            throw ValidationError("--workloads: none given")
+        }
+        options.count = try checked("--num", num, 1...1_000_000_000)
+        options.keyBytes = try checked("--key-size", keySize, 8...(64 << 10) - 1)
+        options.valueBytes = try checked("--value-size", valueSize, 0...(8 << 20))
+        options.threads = try checked("--threads", threads, 1...256)
+        options.cacheBytes = UInt64(try checked("--cache-mb", cacheMb, 1...1 << 20)) << 20
+        guard let codec = NodeConfiguration.Compression(rawValue: compression) else {
+            throw ValidationError("--compression: \"\(compression)\" is not one of none, lz4")
+        }
+        options.compression = codec
+        options.usesLog = try checked("--wal", wal)
+        options.syncsLog = try checked("--sync", sync)
+        guard options.usesLog || !options.syncsLog else {
+            throw ValidationError("--sync on needs --wal on")
+        }
+        options.seed = seed
+        return options
+    }
+
+    package func run() throws {
+        let options = try options()
+        let database = try EngineBenchmarkBinding.open(options)
+        try EngineBenchmark(database, options).run { report in
+            ProcessExit.printLine(json ? report.json : report.line)
+        }
+        try database.close()
+    }
+
+    private func checked(_ flag: String, _ value: Int, _ range: ClosedRange<Int>) throws -> Int {
+        guard range.contains(value) else {
+            throw ValidationError(
+                "\(flag): \(value) is out of range; allowed is \(range.lowerBound) to"
+                    + " \(range.upperBound)")
+        }
+        return value
+    }
+
+    private func checked(_ flag: String, _ text: String) throws -> Bool {
+        switch text {
+        case "on": return true
+        case "off": return false
+        default: throw ValidationError("\(flag): \"\(text)\" is neither on nor off")
+        }
+    }
+}

@@ -1,0 +1,80 @@
+// What one workload measured, as a line of JSON or as a line of a table.
+import Histogram
+
+package struct BenchmarkReport: Sendable, Equatable {
+    package var workload: BenchmarkWorkload
+    package var operations: UInt64
+    package var seconds: Double
+    package var medianMicroseconds: Double
+    package var p99Microseconds: Double
+    package var p999Microseconds: Double
+    package var bytesWritten: UInt64
+    package var bytesRead: UInt64
+    /// Reads that found their key.
+    package var found: UInt64
+
+    package var operationsPerSecond: Double {
+        seconds > 0 ? Double(operations) / seconds : 0
+    }
+
+    package var json: String {
+        var json = JSONText()
+        json.object { json in
+            json.field("workload", workload.rawValue)
+            json.field("ops", operations)
+            json.field("seconds", seconds)
+            json.field("ops_per_sec", operationsPerSecond)
+            json.field("p50_us", medianMicroseconds)
+            json.field("p99_us", p99Microseconds)
+            json.field("p999_us", p999Microseconds)
+            json.field("bytes_written", bytesWritten)
+            json.field("bytes_read", bytesRead)
+        }
+        return json.text
+    }
+
+    package var line: String {
+        func number(_ value: Double) -> String {
+            var json = JSONText()
+            json.value(value)
+            return json.text
+        }
+        let name = workload.rawValue.padding(to: 17)
+        return "\(name) \(number(operationsPerSecond.rounded()).padding(left: 10)) ops/s  "
+            + "\(number(seconds)) s  p50 \(number(medianMicroseconds)) µs  "
+            + "p99 \(number(p99Microseconds)) µs  p99.9 \(number(p999Microseconds)) µs  "
+            + "written \(bytesWritten)  read \(bytesRead)"
+            + (found > 0 ? "  found \(found)" : "")
+    }
+}
+
+extension String {
+    fileprivate func padding(to width: Int) -> String {
+        self + String(repeating: " ", count: max(0, width - count))
+    }
+
+    fileprivate func padding(left width: Int) -> String {
+        String(repeating: " ", count: max(0, width - count)) + self
+    }
+}
+
+/// Latencies of one thread, nanoseconds, three significant digits, up to an hour.
+package struct LatencyRecorder: Sendable {
+    package private(set) var histogram = Histogram<UInt64>(
+        highestTrackableValue: 3_600_000_000_000, numberOfSignificantValueDigits: .three)
+    package var found: UInt64 = 0
+
+    package init() {}
+
+    @inline(__always)
+    package mutating func record(_ nanoseconds: UInt64) { histogram.record(nanoseconds) }
+
+    package mutating func merge(_ other: LatencyRecorder) {
+        histogram.add(other.histogram)
+        found += other.found
+    }
+
+    package func microseconds(_ percentile: Double) -> Double {
+        Double(histogram.valueAtPercentile(percentile)) / 1000
+    }
+}

@@ -1,0 +1,185 @@
+// Runs the workloads with db_bench's meaning: every thread does `count` operations on a key space
+// of `count` keys; wall time runs from the first thread's start until the last operation returns,
+// with flush and compaction going on as they will. Latency is from the end of one operation to the
+// end of the next, so that one reading of the clock serves both.
+// `fillseq` and `fillrandom` do not empty the database first: all workloads share it, in order.
+import Glibc
+import Histogram
+import Synchronization
+
+package final class EngineBenchmark: Sendable {
+    private let database: any BenchmarkDatabase
+    private let options: BenchmarkOptions
+
+    package init(_ database: any BenchmarkDatabase, _ options: BenchmarkOptions) {
+        self.database = database
+        self.options = options
+    }
+
+    /// Runs the workloads in order; `each` is called after each of them.
+    package func run(_ each: (BenchmarkReport) -> Void) throws {
+        for (place, workload) in options.workloads.enumerated() {
+            each(try run(workload, place: place))
+        }
+    }
+
+    private func run(_ workload: BenchmarkWorkload, place: Int) throws -> BenchmarkReport {
+        let (writtenBefore, readBefore) = (database.bytesWritten, database.bytesRead)
+        let threads = workload == .compact ? 1 : options.threads
+        let total = Mutex(Outcome())
+        // Readers are numbered from 0; the one extra thread is the writer that they run against.
+        let extra = workload == .readwhilewriting ? 1 : 0
+        let readersLeft = Atomic<Int>(threads)
+        let start = monotonicNanoseconds()
+        runThreads(threads + extra, name: workload.rawValue) { [self] index in
+            let seed = options.seed &+ UInt64(place) &* 1000 &+ UInt64(index)
+            do {
+                if index >= threads {
+                    try writeUntilDone(seed: seed, readersLeft: readersLeft)
+                } else {
+                    let recorder = try operate(workload, seed: seed)
+                    total.withLock { $0.add(recorder, end: monotonicNanoseconds()) }
+                }
+            } catch {
+                total.withLock { if $0.error == nil { $0.error = error } }
+            }
+            if index < threads { readersLeft.subtract(1, ordering: .releasing) }
+        }
+        let outcome = total.withLock { $0 }
+        if let error = outcome.error { throw error }
+        let recorder = outcome.recorder
+        return BenchmarkReport(
+            workload: workload, operations: recorder.histogram.totalCount,
+            seconds: Double(outcome.end - start) / 1e9,
+            medianMicroseconds: recorder.microseconds(50),
+            p99Microseconds: recorder.microseconds(99),
+            p999Microseconds: recorder.microseconds(99.9),
+            bytesWritten: database.bytesWritten - writtenBefore,
+            bytesRead: database.bytesRead - readBefore, found: recorder.found)
+    }
+
+    private struct Outcome: Sendable {
+        var recorder = LatencyRecorder()
+        var end: UInt64 = 0
+        var error: (any Error)?
+
+        mutating func add(_ other: LatencyRecorder, end: UInt64) {
+            recorder.merge(other)
+            self.end = max(self.end, end)
+        }
+    }
+
+    private func operate(_ workload: BenchmarkWorkload, seed: UInt64) throws -> LatencyRecorder {
+        switch workload {
+        case .fillseq: return try write(seed: seed, isSequential: true)
+        case .fillrandom, .overwrite: return try write(seed: seed, isSequential: false)
+        case .compact:
+            var recorder = LatencyRecorder()
+            let start = monotonicNanoseconds()
+            try database.compact()
+            recorder.record(monotonicNanoseconds() - start)
+            return recorder
+        case .readrandom, .readwhilewriting:
+            return try read(seed: seed, keyBytes: options.keyBytes)
+        // One byte longer than any key that was written: the same places, never found.
+        case .readmissing: return try read(seed: seed, keyBytes: options.keyBytes + 1)
+        case .seekrandom: return try seek(seed: seed)
+        case .readseq: return try readInOrder()
+        }
+    }
+
+    private func write(seed: UInt64, isSequential: Bool) throws -> LatencyRecorder {
+        var recorder = LatencyRecorder()
+        var random = BenchmarkRandom(seed: seed)
+        var values = BenchmarkValues(valueBytes: options.valueBytes, seed: seed)
+        var key = BenchmarkKey(count: options.keyBytes)
+        let count = UInt64(options.count)
+        var last = monotonicNanoseconds()
+        for number in 0..<count {
+            key.set(isSequential ? number : random.next(below: count))
+            try values.withNext { value in
+                try key.bytes.withUnsafeBytes { try database.put($0, value) }
+            }
+            recorder.lap(&last)
+        }
+        return recorder
+    }
+
+    private func writeUntilDone(seed: UInt64, readersLeft: borrowing Atomic<Int>) throws {
+        var random = BenchmarkRandom(seed: seed)
+        var values = BenchmarkValues(valueBytes: options.valueBytes, seed: seed)
+        var key = BenchmarkKey(count: options.keyBytes)
+        while readersLeft.load(ordering: .acquiring) > 0 {
+            key.set(random.next(below: UInt64(options.count)))
+            try values.withNext { value in
+                try key.bytes.withUnsafeBytes { try database.put($0, value) }
+            }
+        }
+    }
+
+    private func read(seed: UInt64, keyBytes: Int) throws -> LatencyRecorder {
+        var recorder = LatencyRecorder()
+        var random = BenchmarkRandom(seed: seed)
+        var key = BenchmarkKey(count: keyBytes)
+        var value: [UInt8] = []
+        value.reserveCapacity(options.valueBytes)
+        var last = monotonicNanoseconds()
+        for _ in 0..<options.count {
+            key.set(random.next(below: UInt64(options.count)))
+            let isFound = try key.bytes.withUnsafeBytes { try database.get($0, into: &value) }
+            if isFound { recorder.found += 1 }
+            recorder.lap(&last)
+        }
+        return recorder
+    }
+
+    private func seek(seed: UInt64) throws -> LatencyRecorder {
+        var recorder = LatencyRecorder()
+        var random = BenchmarkRandom(seed: seed)
+        var key = BenchmarkKey(count: options.keyBytes)
+        var last = monotonicNanoseconds()
+        for _ in 0..<options.count {
+            key.set(random.next(below: UInt64(options.count)))
+            let iterator = try database.makeIterator()
+            let isFound = try key.bytes.withUnsafeBytes { wanted in
+                try iterator.seek(wanted)
+                return iterator.isValid && iterator.key.elementsEqual(wanted)
+            }
+            if isFound { recorder.found += 1 }
+            recorder.lap(&last)
+        }
+        return recorder
+    }
+
+    private func readInOrder() throws -> LatencyRecorder {
+        var recorder = LatencyRecorder()
+        var last = monotonicNanoseconds()
+        let iterator = try database.makeIterator()
+        try iterator.seekToFirst()
+        var left = options.count
+        while left > 0, iterator.isValid {
+            // db_bench counts the bytes, so both are looked at.
+            if iterator.key.count + iterator.value.count > 0 { recorder.found += 1 }
+            try iterator.next()
+            left -= 1
+            recorder.lap(&last)
+        }
+        return recorder
+    }
+}
+
+extension LatencyRecorder {
+    @inline(__always)
+    fileprivate mutating func lap(_ last: inout UInt64) {
+        let now = monotonicNanoseconds()
+        record(now - last)
+        last = now
+    }
+}
+
+@inline(__always)
+package func monotonicNanoseconds() -> UInt64 {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return UInt64(time.tv_sec) &* 1_000_000_000 &+ UInt64(time.tv_nsec)
+}

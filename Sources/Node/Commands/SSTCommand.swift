@@ -1,0 +1,57 @@
+// `martlet sst dump|verify`: a table file by itself, without its node. Nothing is asked of a
+// manifest: the file's own footer names the digest that everything in it must prove.
+import ArgumentParser
+
+struct SSTCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "sst", abstract: "Look into a table file.",
+        subcommands: [SSTDumpCommand.self, SSTVerifyCommand.self])
+}
+
+struct SSTDumpCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "dump", abstract: "Print what a table file holds.")
+
+    @Argument(help: "The .sst file.")
+    var file: String
+
+    @Flag(help: "Print every version, and every range tombstone, too.")
+    var entries = false
+
+    @Option(help: ArgumentHelp("Stop after this many versions.", valueName: "n"))
+    var limit: Int?
+
+    func validate() throws {
+        if let limit, limit < 1 { throw ValidationError("--limit: must be above 0") }
+    }
+
+    func run() throws {
+        let table = try TableInspection(file)
+        ProcessExit.printLine(table.summary)
+        if entries || limit != nil {
+            try table.forEachEntry(limit: limit ?? .max) { ProcessExit.printLine($0) }
+        }
+    }
+}
+
+struct SSTVerifyCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "verify", abstract: "Read every byte of a table file and check it.",
+        discussion: "Exits with 0 if all is well and with 65 if something is damaged.")
+
+    @Argument(help: "The .sst file.")
+    var file: String
+
+    @Flag(help: "Read the medium, past the page cache.")
+    var fromMedium = false
+
+    func run() throws {
+        let table = try TableInspection(file)
+        let damage = table.verify(fromMedium: fromMedium)
+        for line in damage { ProcessExit.printLine(line) }
+        guard damage.isEmpty else {
+            throw NodeFailure(.damage, "\(file): \(damage.count) damaged parts")
+        }
+        ProcessExit.printLine("\(file): ok, \(table.blockCount) blocks, digest \(table.digest)")
+    }
+}

@@ -1,0 +1,54 @@
+// `martlet serve`: one node as one process, until it is told to stop.
+import ArgumentParser
+import Foundation
+import Logging
+
+struct ServeCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "serve", abstract: "Run one node.",
+        discussion: """
+            Settings come from the file, then from MARTLET_* variables \
+            (MARTLET_LOG_SEGMENT_BYTES=16MiB), then from flags; the last one counts.
+            """)
+
+    @Option(help: ArgumentHelp("YAML file with the node's settings.", valueName: "file"))
+    var config: String?
+
+    @Option(help: ArgumentHelp("Override data.directory.", valueName: "dir"))
+    var dataDirectory: String?
+
+    @OptionGroup var settings: SettingOptions
+
+    @Flag(help: ArgumentHelp("Stop when standard input ends.", visibility: .hidden))
+    var stopWithInput = false
+
+    func run() throws {
+        let loaded = try ConfigurationLoader.load(
+            ConfigurationSources(
+                file: config, environment: ProcessInfo.processInfo.environment,
+                overrides: settings.all + (dataDirectory.map { ["data.directory=\($0)"] } ?? [])))
+        for warning in loaded.warnings { ProcessExit.report(warning) }
+        let configuration = loaded.configuration
+        NodeLogging.bootstrap(level: configuration.logging.level)
+        let stop = StopRequest()
+        if stopWithInput { stop.requestAtEndOfInput() }
+        try runBlocking {
+            let logger = Logger(label: "martlet")
+            let fatal = FatalReport()
+            let components = try NodeAssembly.components(
+                configuration, fatal: fatal, logger: logger)
+            let runtime = NodeRuntime(
+                components: components, fatal: fatal, logger: logger,
+                onReady: {
+                    logger.info(
+                        "serving",
+                        metadata: [
+                            "node": "\(configuration.nodeID)",
+                            "resp": "\(configuration.listen.host):\(configuration.listen.respPort)",
+                            "http": "\(configuration.listen.host):\(configuration.listen.httpPort)",
+                        ])
+                }, onStopping: ProcessExit.limitStop)
+            try await runtime.runProcess(stop: stop)
+        }
+    }
+}

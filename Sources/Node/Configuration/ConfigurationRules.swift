@@ -1,0 +1,139 @@
+// Rules between settings, checked once all are known. Each names the keys that contradict.
+import Engine
+
+enum ConfigurationRules {
+    static func problems(of configuration: NodeConfiguration) -> [ConfigurationProblem] {
+        var problems: [ConfigurationProblem] = []
+        if configuration.dataDirectory.isEmpty {
+            problems.append(
+                .init(key: "data.directory", "is not set; say where this node keeps its data"))
+        }
+        problems += listenProblems(configuration)
+        problems += memberProblems(configuration)
+        problems += clusterProblems(configuration)
+        problems += storageProblems(configuration)
+        return problems
+    }
+
+    private static func listenProblems(_ configuration: NodeConfiguration)
+        -> [ConfigurationProblem]
+    {
+        let listen = configuration.listen
+        let ports = [
+            ("listen.resp-port", listen.respPort), ("listen.peer-port", listen.peerPort),
+            ("listen.http-port", listen.httpPort),
+        ].filter { $0.1 != 0 }
+        var problems: [ConfigurationProblem] = []
+        for (place, port) in ports.enumerated() {
+            for other in ports[..<place] where other.1 == port.1 {
+                problems.append(.init(key: port.0, "is \(port.1), and so is \(other.0)"))
+            }
+        }
+        return problems
+    }
+
+    private static func memberProblems(_ configuration: NodeConfiguration)
+        -> [ConfigurationProblem]
+    {
+        let members = configuration.members
+        guard !members.isEmpty else { return [] }
+        var problems: [ConfigurationProblem] = []
+        if members.count > Limits.members {
+            problems.append(
+                .init(key: "members", "names \(members.count) members, above \(Limits.members)"))
+        }
+        var ids: Set<MemberID> = []
+        var addresses: Set<String> = []
+        for member in members {
+            if !ids.insert(member.id).inserted {
+                problems.append(.init(key: "members", "names id \(member.id) twice"))
+            }
+            for address in [member.peer, member.client]
+            where !addresses.insert(address).inserted {
+                problems.append(.init(key: "members", "names address \(address) twice"))
+            }
+        }
+        if !ids.contains(configuration.nodeID) {
+            problems.append(
+                .init(
+                    key: "members",
+                    "does not name node.id \(configuration.nodeID); list every member, this node"
+                        + " among them"))
+        }
+        return problems
+    }
+
+    private static func clusterProblems(_ configuration: NodeConfiguration)
+        -> [ConfigurationProblem]
+    {
+        var problems: [ConfigurationProblem] = []
+        if configuration.isCluster {
+            for (key, path) in [
+                ("tls.ca", configuration.tls.ca),
+                ("tls.certificate", configuration.tls.certificate),
+                ("tls.key", configuration.tls.key),
+            ] where path.isEmpty {
+                problems.append(
+                    .init(key: key, "is not set; members talk over mutual TLS only"))
+            }
+            if configuration.log.sync != .always {
+                problems.append(
+                    .init(
+                        key: "log.sync",
+                        "\(configuration.log.sync.rawValue) is for a cluster of one; a member"
+                            + " acknowledges only what is durable"))
+            }
+        }
+        let raft = configuration.raft
+        let (heartbeat, election) = (raft.heartbeatMilliseconds, raft.electionTimeoutMilliseconds)
+        if heartbeat * 3 > election {
+            problems.append(
+                .init(
+                    key: "raft.heartbeat-interval",
+                    "\(SettingParsing.format(milliseconds: heartbeat)) is more than a third of"
+                        + " raft.election-timeout"
+                        + " (\(SettingParsing.format(milliseconds: election)))"
+                ))
+        }
+        return problems
+    }
+
+    private static func storageProblems(_ configuration: NodeConfiguration)
+        -> [ConfigurationProblem]
+    {
+        var problems: [ConfigurationProblem] = []
+        let log = configuration.log
+        if log.retainBytes < 2 * log.segmentBytes {
+            problems.append(
+                .init(
+                    key: "log.retain-bytes",
+                    "\(SettingParsing.format(size: log.retainBytes)) is less than two segments of"
+                        + " log.segment-bytes (\(SettingParsing.format(size: log.segmentBytes)))"))
+        }
+        let compaction = configuration.compaction
+        let (trigger, slowdown) = (compaction.level0Trigger, compaction.level0Slowdown)
+        if slowdown <= trigger {
+            problems.append(
+                .init(
+                    key: "compaction.level0-slowdown",
+                    "\(slowdown) is not above compaction.level0-trigger (\(trigger))"))
+        }
+        if compaction.level0Stop <= slowdown {
+            problems.append(
+                .init(
+                    key: "compaction.level0-stop",
+                    "\(compaction.level0Stop) is not above compaction.level0-slowdown"
+                        + " (\(slowdown))"))
+        }
+        let client = configuration.client
+        if client.inputBytesMax < client.valueBytesMax + UInt64(Limits.keyBytes) {
+            problems.append(
+                .init(
+                    key: "client.input-bytes-max",
+                    "\(SettingParsing.format(size: client.inputBytesMax)) does not hold one value"
+                        + " of client.value-bytes-max"
+                        + " (\(SettingParsing.format(size: client.valueBytesMax))) and its key"))
+        }
+        return problems
+    }
+}

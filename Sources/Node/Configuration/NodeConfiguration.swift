@@ -1,0 +1,190 @@
+// Everything a node can be told. A plain value: the loader fills it, the runtime reads it, nobody
+// changes it afterwards. Defaults hold for a node that says nothing but where its data is; ranges
+// are in `SettingCatalog`, rules between settings in `ConfigurationRules`.
+// Settings that shape bytes (segment, block, filter) only seed the log's first `settings` entry.
+import Engine
+
+package struct NodeConfiguration: Sendable, Equatable {
+    /// Name of the cluster: part of every certificate and of the log's first hash.
+    package var clusterID = "martlet"
+    package var nodeID = MemberID(1)
+    /// Absolute, or relative to the working directory. Empty means "not set".
+    package var dataDirectory = ""
+    package var listen = Listen()
+    /// The cluster's first members; empty means a cluster of this node alone.
+    package var members: [ConfiguredMember] = []
+    package var tls = TLSFiles()
+    package var log = LogSettings()
+    package var table = TableSettings()
+    package var memtable = MemtableSettings()
+    package var cache = CacheSettings()
+    package var compaction = CompactionSettings()
+    package var heal = HealSettings()
+    package var raft = RaftSettings()
+    package var clock = ClockSettings()
+    package var client = ClientSettings()
+    package var logging = LoggingSettings()
+
+    package init() {}
+}
+
+extension NodeConfiguration {
+    package struct Listen: Sendable, Equatable {
+        package var host = "127.0.0.1"
+        /// 0 lets the system choose.
+        package var respPort = 7379
+        package var peerPort = 7380
+        package var httpPort = 7381
+    }
+
+    package struct ConfiguredMember: Sendable, Equatable {
+        package var id: MemberID
+        /// host:port of its peer listener.
+        package var peer: String
+        /// host:port of its RESP listener, as `ROLE` and `INFO` name it.
+        package var client: String
+
+        package init(id: MemberID, peer: String, client: String) {
+            self.id = id
+            self.peer = peer
+            self.client = client
+        }
+    }
+
+    /// Paths of PEM files. Needed as soon as there is a second member.
+    package struct TLSFiles: Sendable, Equatable {
+        package var ca = ""
+        package var certificate = ""
+        package var key = ""
+    }
+
+    package enum LogSync: String, Sendable, CaseIterable {
+        /// Every commit is on the medium first.
+        case always
+        /// The system writes when it likes; a power cut loses the tail. Only without replicas.
+        case never
+    }
+
+    package struct LogSettings: Sendable, Equatable {
+        package var sync = LogSync.always
+        package var segmentBytes: UInt64 = 64 << 20
+        package var retainBytes: UInt64 = 8 << 30
+    }
+
+    package enum Compression: String, Sendable, CaseIterable {
+        case none
+        case lz4
+    }
+
+    package struct TableSettings: Sendable, Equatable {
+        package var blockBytes: UInt64 = 4096
+        package var filterBits = 10
+        package var compression = Compression.lz4
+    }
+
+    package struct MemtableSettings: Sendable, Equatable {
+        /// Segments whose entries may be in memory at once, the active one among them. At the bound
+        /// writes wait for a flush.
+        package var segmentsMax = 4
+    }
+
+    package struct CacheSettings: Sendable, Equatable {
+        package var bytes: UInt64 = 128 << 20
+    }
+
+    package struct CompactionSettings: Sendable, Equatable {
+        /// Level-0 tables that make a job worth while.
+        package var level0Trigger = 4
+        /// Level-0 tables, stand-ins among them, at which writers are slowed.
+        package var level0Slowdown = 20
+        /// Level-0 tables, stand-ins among them, at which writers wait.
+        package var level0Stop = 36
+        /// Target size of level 1.
+        package var baseBytes: UInt64 = 256 << 20
+        /// Each level's target size is this many times the one above it.
+        package var multiplier = 10
+        /// Canonical bytes at which a job starts its next table.
+        package var tableBytes: UInt64 = 64 << 20
+        package var threads = 2
+    }
+
+    package enum HealSource: String, Sendable, CaseIterable {
+        case auto
+        case local
+        case replica
+    }
+
+    package struct HealSettings: Sendable, Equatable {
+        package var isAutomatic = true
+        package var source = HealSource.auto
+        package var keepsEvidence = false
+    }
+
+    package struct RaftSettings: Sendable, Equatable {
+        package var electionTimeoutMilliseconds: UInt64 = 500
+        package var heartbeatMilliseconds: UInt64 = 75
+    }
+
+    package struct ClockSettings: Sendable, Equatable {
+        package var offsetMaxMilliseconds: UInt64 = 500
+    }
+
+    package struct ClientSettings: Sendable, Equatable {
+        package var connectionsMax = 10_000
+        package var valueBytesMax = UInt64(Limits.valueBytes)
+        /// Commands and bytes of one connection that are read ahead of the one in execution.
+        package var pipelineCommandsMax = 16_384
+        package var pipelineBytesMax: UInt64 = 16 << 20
+        /// Unexecuted input of all connections of one event loop.
+        package var inputBytesMax: UInt64 = 512 << 20
+        /// Replies that one connection may leave unread.
+        package var outputBytesMax: UInt64 = 64 << 20
+        /// Age that a read under `READONLY` may have.
+        package var stalenessMilliseconds: UInt64 = 5000
+        package var threads = 2
+    }
+
+    package enum LogLevel: String, Sendable, CaseIterable {
+        case trace
+        case debug
+        case info
+        case notice
+        case warning
+        case error
+        case critical
+    }
+
+    package struct LoggingSettings: Sendable, Equatable {
+        package var level = LogLevel.info
+    }
+}
+
+extension NodeConfiguration {
+    package var isCluster: Bool { members.count > 1 }
+
+    /// The first membership, as the log records it.
+    package var membership: Membership {
+        guard !members.isEmpty else {
+            return Membership([
+                Member(
+                    id: nodeID, peerAddress: address(listen.peerPort),
+                    clientAddress: address(listen.respPort))
+            ])
+        }
+        return Membership(
+            members.map { Member(id: $0.id, peerAddress: $0.peer, clientAddress: $0.client) })
+    }
+
+    /// The settings that the log's first `settings` entry takes from here.
+    package var loggedSettings: LoggedSettings {
+        var settings = LoggedSettings()
+        settings.segmentBytes = log.segmentBytes
+        settings.blockBytes = UInt32(table.blockBytes)
+        settings.filterBitsPerKey = UInt32(table.filterBits)
+        return settings
+    }
+
+    private func address(_ port: Int) -> String {
+        listen.host.contains(":") ? "[\(listen.host)]:\(port)" : "\(listen.host):\(port)"
+    }
+}

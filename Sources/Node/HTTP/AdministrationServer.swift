@@ -1,0 +1,167 @@
+// The HTTP surface: health, readiness, metrics, the read-only API. Data comes from an
+// `AdminSource`; this file knows paths, status codes and nothing else.
+import Engine
+import Hummingbird
+import Logging
+import NIOCore
+import ServiceLifecycle
+import Synchronization
+
+package final class AdministrationServer: NodeComponent {
+    package let name = "http"
+    private let host: String
+    private let port: Int
+    private let source: any AdminSource
+    private let eventLoops: any EventLoopGroup
+    private let logger: Logger
+    private let state = Mutex(State())
+
+    private struct State {
+        var group: ServiceGroup?
+        var task: Task<Void, any Error>?
+        var port: Int?
+    }
+
+    package init(
+        host: String, port: Int, source: any AdminSource, eventLoops: any EventLoopGroup,
+        logger: Logger
+    ) {
+        self.host = host
+        self.port = port
+        self.source = source
+        self.eventLoops = eventLoops
+        self.logger = logger
+    }
+
+    /// The port in use, once started; of interest when the configured one is 0.
+    package var boundPort: Int? { state.withLock { $0.port } }
+
+    package func start() async throws {
+        let outcome = FirstResult<Int>()
+        let application = Application(
+            router: AdministrationServer.router(source),
+            configuration: .init(address: .hostname(host, port: port), serverName: "martlet"),
+            onServerRunning: { channel in
+                outcome.settle(.success(channel.localAddress?.port ?? 0))
+            },
+            eventLoopGroupProvider: .shared(eventLoops), logger: quietLogger)
+        var configuration = ServiceGroupConfiguration(
+            services: [.init(service: application)], logger: quietLogger)
+        configuration.maximumGracefulShutdownDuration = .seconds(2)
+        let group = ServiceGroup(configuration: configuration)
+        // Detached: the group must stop when the runtime says so, not with the process's signal.
+        let task = Task.detached {
+            do {
+                try await group.run()
+                outcome.settle(.failure(CancellationError()))
+            } catch {
+                outcome.settle(.failure(error))
+                throw error
+            }
+        }
+        do {
+            let port = try await outcome.value()
+            state.withLock { $0 = State(group: group, task: task, port: port) }
+        } catch {
+            throw NodeFailure(binding: "listen.http-port", host: host, port: port, error)
+        }
+    }
+
+    package func stop() async {
+        let (group, task) = state.withLock { state in
+            defer { state = State() }
+            return (state.group, state.task)
+        }
+        await group?.triggerGracefulShutdown()
+        _ = await task?.result
+    }
+
+    /// The services inside log every start and stop at info; a node's operator needs none of that.
+    private var quietLogger: Logger {
+        var logger = logger
+        logger.logLevel = max(logger.logLevel, .warning)
+        return logger
+    }
+
+    package static func router(_ source: any AdminSource) -> Router<BasicRequestContext> {
+        let router = Router()
+        router.get("healthz") { _, _ in text("ok\n") }
+        router.get("readyz") { _, _ in
+            switch source.readiness() {
+            case .ready: return text("ready\n")
+            case .notReady(let reason):
+                return text("not ready: \(reason)\n", status: .serviceUnavailable)
+            }
+        }
+        router.get("metrics") { _, _ in
+            response(
+                PrometheusText.render(source.metrics()), type: PrometheusText.contentType)
+        }
+        let api = router.group("api/v1")
+        api.get("status") { _, _ in json(AdminJSON.status(source.status())) }
+        api.get("tables") { _, _ in json(AdminJSON.tables(source.tables())) }
+        api.get("ledger") { request, _ in
+            guard let limit = limit(of: request) else {
+                return text(
+                    "limit: a whole number from 1 to \(AdminJSON.ledgerLimitMax)\n",
+                    status: .badRequest)
+            }
+            return json(AdminJSON.ledger(source.ledger(limit: limit)))
+        }
+        return router
+    }
+
+    private static func limit(of request: Request) -> Int? {
+        guard let text = request.uri.queryParameters["limit"] else { return AdminJSON.ledgerLimit }
+        guard let limit = Int(text), (1...AdminJSON.ledgerLimitMax).contains(limit) else {
+            return nil
+        }
+        return limit
+    }
+
+    private static func json(_ bytes: [UInt8]) -> Response {
+        response(bytes + [UInt8(ascii: "\n")], type: "application/json")
+    }
+
+    private static func text(_ text: String, status: HTTPResponse.Status = .ok) -> Response {
+        response([UInt8](text.utf8), type: "text/plain; charset=utf-8", status: status)
+    }
+
+    private static func response(
+        _ bytes: [UInt8], type: String, status: HTTPResponse.Status = .ok
+    ) -> Response {
+        Response(
+            status: status, headers: [.contentType: type, .cacheControl: "no-store"],
+            body: .init(byteBuffer: ByteBuffer(bytes: bytes)))
+    }
+}
+
+/// The first of several outcomes; the others are ignored.
+private final class FirstResult<Value: Sendable>: Sendable {
+    private struct State {
+        var result: Result<Value, any Error>?
+        var waiter: CheckedContinuation<Value, any Error>?
+    }
+
+    private let state = Mutex(State())
+
+    func settle(_ result: Result<Value, any Error>) {
+        let waiter = state.withLock { state -> CheckedContinuation<Value, any Error>? in
+            guard state.result == nil else { return nil }
+            state.result = result
+            defer { state.waiter = nil }
+            return state.waiter
+        }
+        waiter?.resume(with: result)
+    }
+
+    func value() async throws -> Value {
+        try await withCheckedThrowingContinuation { continuation in
+            let known = state.withLock { state -> Result<Value, any Error>? in
+                if state.result == nil { state.waiter = continuation }
+                return state.result
+            }
+            if let known { continuation.resume(with: known) }
+        }
+    }
+}

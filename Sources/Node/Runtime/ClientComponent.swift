@@ -1,0 +1,89 @@
+// The client edge of this node: the evaluator, the pool for reads that need the disk, the RESP
+// listener.
+import Engine
+import Logging
+import NIOCore
+import Replication
+import Synchronization
+
+package final class ClientComponent: NodeComponent {
+    package let name = "clients"
+    private let configuration: NodeConfiguration
+    private let replica: ReplicaComponent
+    private let surface: NodeSurface
+    private let eventLoops: any EventLoopGroup
+    private let logger: Logger
+    private let running = Mutex<Running?>(nil)
+
+    private struct Running: Sendable {
+        var listener: RESPListener
+        var readPool: ThreadPool
+        var evaluatorPool: ThreadPool
+    }
+
+    package init(
+        _ configuration: NodeConfiguration, replica: ReplicaComponent, surface: NodeSurface,
+        eventLoops: any EventLoopGroup, logger: Logger
+    ) {
+        self.configuration = configuration
+        self.replica = replica
+        self.surface = surface
+        self.eventLoops = eventLoops
+        self.logger = logger
+    }
+
+    package func start() async throws {
+        guard let service = replica.replica else {
+            throw NodeFailure(.software, "clients cannot be served before the replica runs")
+        }
+        let readPool = ThreadPool(name: "martlet-read", threads: 4)
+        let evaluatorPool = ThreadPool(name: "martlet-eval", threads: 1)
+        let evaluator = Evaluator(service: service, settings: settings) { work in
+            evaluatorPool.submit(.flush, work)
+        }
+        let environment = SessionEnvironment(
+            service: service, evaluator: evaluator, settings: settings, admin: surface
+        ) { work in
+            readPool.submit(.flush, work)
+        }
+        do {
+            let listener = try await RESPListener.start(
+                host: configuration.listen.host, port: configuration.listen.respPort,
+                group: eventLoops, environment: environment
+            ).get()
+            logger.notice("serving clients", metadata: ["address": "\(listener.address)"])
+            running.withLock {
+                $0 = Running(
+                    listener: listener, readPool: readPool, evaluatorPool: evaluatorPool)
+            }
+        } catch {
+            readPool.stop()
+            evaluatorPool.stop()
+            throw error
+        }
+    }
+
+    package func stop() async {
+        let stopped = running.withLock { running in
+            defer { running = nil }
+            return running
+        }
+        guard let stopped else { return }
+        try? await stopped.listener.stop(grace: .seconds(2)).get()
+        stopped.evaluatorPool.stop()
+        stopped.readPool.stop()
+    }
+
+    private var settings: RESPSettings {
+        var settings = RESPSettings()
+        let client = configuration.client
+        settings.valueBytes = Int(clamping: client.valueBytesMax)
+        settings.clientsMax = client.connectionsMax
+        settings.pipelineCommands = client.pipelineCommandsMax
+        settings.pipelineBytes = Int(clamping: client.pipelineBytesMax)
+        settings.inputBytes = Int(clamping: client.inputBytesMax)
+        settings.outputBytes = Int(clamping: client.outputBytesMax)
+        settings.stalenessMilliseconds = client.stalenessMilliseconds
+        return settings
+    }
+}

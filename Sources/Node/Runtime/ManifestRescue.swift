@@ -1,0 +1,74 @@
+// A node whose manifest is lost in both copies cannot open its store. Before anything else it asks
+// its peers for their manifest record: with it the tables on its disk are usable again, and what it
+// lacks is healed from replicas.
+import Engine
+import Logging
+import NIOCore
+import Replication
+import Synchronization
+
+final class ManifestRescue: PeerTransportDelegate {
+    private let configuration: PeerTransportConfiguration
+    private let eventLoops: any EventLoopGroup
+    private let logger: Logger
+    private let answer = Mutex<ManifestState?>(nil)
+    private let connected = Mutex<Set<MemberID>>([])
+
+    /// Longest the node waits for a peer before it gives up.
+    private static let patienceMilliseconds: UInt64 = 60_000
+
+    init(
+        configuration: PeerTransportConfiguration, eventLoops: any EventLoopGroup, logger: Logger
+    ) {
+        self.configuration = configuration
+        self.eventLoops = eventLoops
+        self.logger = logger
+    }
+
+    func fetch() async throws -> ManifestState {
+        let transport = PeerTransport(
+            configuration, eventLoopGroup: eventLoops, logger: logger, delegate: self)
+        try await transport.start()
+        let deadline = monotonicMilliseconds() + ManifestRescue.patienceMilliseconds
+        var request: RequestID = 1
+        while monotonicMilliseconds() < deadline {
+            if let found = answer.withLock({ $0 }) {
+                await transport.stop()
+                return found
+            }
+            for member in connected.withLock({ $0 }) {
+                transport.send(.fetch(request, .manifest), to: member)
+                request += 1
+            }
+            try await Task.sleep(for: .milliseconds(200))
+        }
+        await transport.stop()
+        throw NodeFailure(
+            .damage,
+            "the manifest is lost in both copies and no peer gave its record; start a peer, or "
+                + "restore the directory from a backup")
+    }
+
+    func peerMessagesReceived(_ messages: [PeerMessage], from member: MemberID) {
+        for case .fetchReply(_, .bytes(let bytes)) in messages {
+            do throws(DecodingError) {
+                let state = try ManifestState(decoding: bytes)
+                answer.withLock { $0 = state }
+            } catch {
+                logger.error(
+                    "a peer's manifest record is malformed",
+                    metadata: ["peer": "\(member)", "reason": "\(error)"])
+            }
+        }
+    }
+
+    func peerConnected(_ member: MemberID, lane: PeerLane, direction: PeerDirection) {
+        guard lane == .bulk, direction == .outgoing else { return }
+        connected.withLock { _ = $0.insert(member) }
+    }
+
+    func peerDisconnected(_ member: MemberID, lane: PeerLane, direction: PeerDirection) {
+        guard lane == .bulk, direction == .outgoing else { return }
+        connected.withLock { _ = $0.remove(member) }
+    }
+}

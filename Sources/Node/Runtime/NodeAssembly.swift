@@ -1,0 +1,27 @@
+// Builds the parts of a node from its configuration, in the order in which they start: the replica
+// with its files and peers, the client listener, the administrative listener.
+import Engine
+import Logging
+import NIOCore
+import NIOPosix
+import Replication
+
+enum NodeAssembly {
+    static func components(
+        _ configuration: NodeConfiguration, fatal: FatalReport, logger: Logger
+    ) throws -> [any NodeComponent] {
+        let eventLoops = MultiThreadedEventLoopGroup.singleton
+        let replica = ReplicaComponent(
+            configuration, eventLoops: eventLoops, fatal: fatal, logger: logger)
+        let surface = NodeSurface(configuration, replica: replica)
+        return [
+            AdministrationServer(
+                host: configuration.listen.host, port: configuration.listen.httpPort,
+                source: surface, eventLoops: eventLoops, logger: logger),
+            replica,
+            ClientComponent(
+                configuration, replica: replica, surface: surface, eventLoops: eventLoops,
+                logger: logger),
+        ]
+    }
+}

@@ -1,0 +1,156 @@
+// What the administrative surfaces show: HTTP and the `MT.*` reports render the same values, so
+// that they carry the same bytes.
+import Engine
+import Replication
+
+package final class NodeSurface: AdminSource, AdminInformation {
+    private let configuration: NodeConfiguration
+    private let replica: ReplicaComponent
+
+    package init(_ configuration: NodeConfiguration, replica: ReplicaComponent) {
+        self.configuration = configuration
+        self.replica = replica
+    }
+
+    private var store: Store? { replica.replica?.store }
+
+    // MARK: AdminSource
+
+    package func status() -> ReplicaStatus {
+        replica.replica?.status()
+            ?? ReplicaStatus(
+                node: configuration.nodeID, role: "follower", term: .zero, leader: .none,
+                commit: .zero, durable: .zero, applied: .zero, frontier: .zero, stateRoot: .zero,
+                members: [])
+    }
+
+    package func tables() -> [TableRow] {
+        guard let manifest = store?.manifest else { return [] }
+        let records =
+            (0..<TableRecord.levelCount).flatMap { manifest.manifest.tables.tables(at: $0) }
+        return records.map { record in
+            let local = manifest.local[record.id]
+            let generation = local?.generation ?? 0
+            let name = TableHandle.fileName(record.id, generation: UInt64(generation))
+            return TableRow(
+                id: record.id, level: record.level, generation: UInt64(generation),
+                digest: record.digest, bytes: local?.fileBytes ?? 0,
+                file: "group-0/sst/\(name)",
+                smallest: record.points?.smallest ?? record.span.start,
+                largest: record.points?.largest ?? record.span.end ?? [])
+        }
+    }
+
+    package func ledger(limit: Int) -> [LedgerRow] {
+        store?.healer.ledger.rows(limit: limit) ?? []
+    }
+
+    package func readiness() -> Readiness {
+        guard let replica = replica.replica else {
+            return .notReady(reason: "the replica is opening")
+        }
+        let status = replica.status()
+        guard status.leader != .none else { return .notReady(reason: "no leader is known") }
+        guard status.role != "leader" || replica.evaluatingTerm != nil else {
+            return .notReady(reason: "the leader has not applied its first entry yet")
+        }
+        return .ready
+    }
+
+    package func metrics() -> [MetricFamily] {
+        var families = PrometheusText.families(of: status())
+        guard let store else { return families }
+        let counters = store.healer.counters
+        let manifest = store.manifest
+        families.append(
+            MetricFamily(
+                "martlet_tables", .gauge, help: "Tables of the installed manifest.",
+                samples: (0..<TableRecord.levelCount).map { level in
+                    MetricFamily.Sample(
+                        Double(manifest.manifest.tables.tables(at: level).count),
+                        [MetricFamily.Label("level", String(level))])
+                }))
+        let rows: [(String, String, UInt64)] = [
+            ("martlet_heals_total", "Tables healed.", counters.healed),
+            (
+                "martlet_heals_failed_total", "Heals that failed and are tried again.",
+                counters.failed
+            ),
+            ("martlet_blocks_fetched_total", "Blocks fetched for reads.", counters.blocksFetched),
+            ("martlet_blocks_lost_total", "Reads that no replica could mend.", counters.blocksLost),
+            (
+                "martlet_transient_errors_total", "Damage that a second read did not find.",
+                counters.transient
+            ),
+            ("martlet_divergences_total", "Differences between replicas.", counters.divergences),
+        ]
+        for (name, help, value) in rows {
+            families.append(
+                MetricFamily(
+                    name, .counter, help: help,
+                    samples: [MetricFamily.Sample(Double(value))]))
+        }
+        return families
+    }
+
+    // MARK: AdminInformation
+
+    package func statusJSON() -> String { text(AdminJSON.status(status())) }
+    package func tablesJSON() -> String { text(AdminJSON.tables(tables())) }
+    package func ledgerJSON(limit: Int) -> String { text(AdminJSON.ledger(ledger(limit: limit))) }
+
+    private func text(_ bytes: [UInt8]) -> String { String(decoding: bytes, as: UTF8.self) }
+
+    package func startScrub() throws(EngineError) {
+        guard let store else { throw .busy(reason: "the replica is opening") }
+        guard store.scrubber.start() else { throw .busy(reason: "a scrub is running") }
+    }
+
+    package func scrubJSON() -> String {
+        let status = store?.scrubber.status ?? ScrubStatus()
+        let numbers: [(String, UInt64)] = [
+            ("startedAt", status.startedAt), ("finishedAt", status.finishedAt),
+            ("tablesTotal", UInt64(status.tablesTotal)),
+            ("tablesDone", UInt64(status.tablesDone)), ("blocksRead", status.blocksRead),
+            ("bytesRead", status.bytesRead), ("damagedBlocks", status.damagedBlocks),
+            ("damagedTables", UInt64(status.damagedTables)),
+        ]
+        let fields = numbers.map { "\"\($0.0)\":\($0.1)" }.joined(separator: ",")
+        return "{\"state\":\"\(status.isRunning ? "running" : "idle")\",\(fields)}"
+    }
+
+    package func infoRows(_ section: String) -> [InfoRow] {
+        guard section == "martlet", let store else { return [] }
+        let counters = store.healer.counters
+        return [
+            InfoRow("tables", String(store.manifest.manifest.tables.count)),
+            InfoRow("healed", String(counters.healed)),
+            InfoRow("blocks_fetched", String(counters.blocksFetched)),
+        ]
+    }
+
+    package func settings() -> [InfoRow] {
+        [
+            InfoRow("cluster-id", configuration.clusterID),
+            InfoRow("node-id", configuration.nodeID.description),
+            InfoRow("data-directory", configuration.dataDirectory),
+            InfoRow("log-segment-bytes", String(configuration.log.segmentBytes)),
+            InfoRow("log-retain-bytes", String(configuration.log.retainBytes)),
+            InfoRow("cache-bytes", String(configuration.cache.bytes)),
+            InfoRow("heal-source", configuration.heal.source.rawValue),
+        ]
+    }
+
+    package func clientAddress(of member: MemberID) -> (host: String, port: Int)? {
+        let membership =
+            store.map {
+                $0.manifest.membership.members.isEmpty
+                    ? configuration.membership : $0.manifest.membership
+            }
+            ?? configuration.membership
+        guard let address = membership.member(member)?.clientAddress,
+            let parsed = HostAndPort(address)
+        else { return nil }
+        return (parsed.host, parsed.port)
+    }
+}

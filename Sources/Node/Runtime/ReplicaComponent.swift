@@ -1,0 +1,185 @@
+// The replica of this node: its data directory, its log and store, its peers.
+import Engine
+import Logging
+import NIOCore
+import Replication
+import Synchronization
+
+package final class ReplicaComponent: NodeComponent {
+    package let name = "replica"
+    private let configuration: NodeConfiguration
+    private let eventLoops: any EventLoopGroup
+    private let fatal: FatalReport
+    private let logger: Logger
+    private let running = Mutex<Running?>(nil)
+
+    private struct Running: Sendable {
+        var runtime: ReplicaRuntime
+        var lock: any FileLock
+    }
+
+    package init(
+        _ configuration: NodeConfiguration, eventLoops: any EventLoopGroup, fatal: FatalReport,
+        logger: Logger
+    ) {
+        self.configuration = configuration
+        self.eventLoops = eventLoops
+        self.fatal = fatal
+        self.logger = logger
+    }
+
+    /// Nil before the start and after the stop.
+    package var replica: Replica? { running.withLock { $0?.runtime.replica } }
+    package var runtime: ReplicaRuntime? { running.withLock { $0?.runtime } }
+
+    package func start() async throws {
+        let directory = try DataDirectory.open(
+            POSIXFileSystem(), path: configuration.dataDirectory,
+            wanted: NodeIdentity(
+                cluster: configuration.clusterID, node: configuration.nodeID),
+            fallback: NodeIdentity(
+                cluster: configuration.clusterID, node: configuration.nodeID))
+        let fatal = self.fatal
+        let runtime = ReplicaRuntime(
+            logger: logger, backgroundThreads: configuration.compaction.threads
+        ) { reason in
+            fatal.report(NodeFailure(.storage, reason))
+        }
+        let opened = try await open(directory, runtime)
+        try await runtime.start(
+            opened, options: options(), transport: try transport(opened.hardState),
+            eventLoops: eventLoops)
+        running.withLock { $0 = Running(runtime: runtime, lock: directory.lock) }
+    }
+
+    package func stop() async {
+        let stopped = running.withLock { running in
+            defer { running = nil }
+            return running
+        }
+        await stopped?.runtime.stop()
+    }
+
+    // MARK: opening
+
+    private func open(_ directory: DataDirectory, _ runtime: ReplicaRuntime) async throws
+        -> OpenedReplica
+    {
+        let nonce = UInt64.random(in: 1...UInt64.max)
+        var store = storeConfiguration(directory, runtime)
+        do throws(EngineError) {
+            return try OpenedReplica.open(store, log: logOptions, nonce: nonce)
+        } catch {
+            guard case .corrupt(let file, _) = error, file.hasPrefix("MANIFEST"),
+                configuration.isCluster
+            else { throw error }
+            logger.error(
+                "the manifest is lost in both copies; asking the peers for theirs",
+                metadata: ["reason": "\(error)"])
+            store.replacement = try await ManifestRescue(
+                configuration: try transportConfiguration(bootCounter: 0, nonce: nonce),
+                eventLoops: eventLoops, logger: logger
+            ).fetch()
+            return try OpenedReplica.open(store, log: logOptions, nonce: nonce)
+        }
+    }
+
+    private var logOptions: LogOptions {
+        LogOptions(sync: configuration.log.sync == .always ? .always : .never)
+    }
+
+    private func storeConfiguration(_ directory: DataDirectory, _ runtime: ReplicaRuntime)
+        -> StoreConfiguration
+    {
+        let logger = self.logger
+        let fatal = self.fatal
+        let genesis = logGenesis(cluster: configuration.clusterID, group: 0)
+        return StoreConfiguration(
+            files: directory.group,
+            identity: ManifestIdentity(
+                genesis: genesis, group: 0, node: configuration.nodeID),
+            options: storeOptions, jobs: runtime.jobs,
+            healEnvironment: HealEnvironment(
+                clock: { wallMilliseconds() },
+                wake: { [weak runtime] in runtime?.wakeReplica() },
+                note: { logger.warning("\($0)") },
+                halt: { fatal.report(NodeFailure(.storage, $0)) }))
+    }
+
+    private var storeOptions: StoreOptions {
+        var options = StoreOptions()
+        options.cacheBytes = Int(clamping: configuration.cache.bytes)
+        options.memtablesMax = max(1, configuration.memtable.segmentsMax - 1)
+        options.level0StopTables = configuration.compaction.level0Stop
+        options.compression = configuration.table.compression == .lz4 ? .lz4 : .none
+        options.recordsBounds = configuration.log.sync == .never
+        options.compaction.level0Trigger = configuration.compaction.level0Trigger
+        options.compaction.level0SlowdownTrigger = configuration.compaction.level0Slowdown
+        options.compaction.baseLevelBytes = configuration.compaction.baseBytes
+        options.compaction.multiplier = UInt64(configuration.compaction.multiplier)
+        options.compaction.targetBytes = configuration.compaction.tableBytes
+        options.compaction.clockMaxOffsetMilliseconds = configuration.clock.offsetMaxMilliseconds
+        options.concurrentJobs = max(1, configuration.compaction.threads - 1)
+        options.heal.isAutomatic = configuration.heal.isAutomatic
+        options.heal.source =
+            HealOptions.Source(rawValue: configuration.heal.source.rawValue) ?? .auto
+        options.heal.keepEvidence = configuration.heal.keepsEvidence
+        return options
+    }
+
+    private func options() -> ReplicaOptions {
+        var options = ReplicaOptions(
+            cluster: configuration.clusterID, node: configuration.nodeID,
+            seedMembers: configuration.membership, seedSettings: configuration.loggedSettings,
+            store: storeOptions)
+        options.electionTimeoutMilliseconds = configuration.raft.electionTimeoutMilliseconds
+        options.heartbeatMilliseconds = configuration.raft.heartbeatMilliseconds
+        options.retainBytes = configuration.log.retainBytes
+        options.seed = UInt64.random(in: 1...UInt64.max)
+        return options
+    }
+
+    private func transport(_ hardState: HardState) throws -> PeerTransportConfiguration? {
+        guard configuration.isCluster else { return nil }
+        return try transportConfiguration(
+            bootCounter: hardState.current.bootCounter, nonce: hardState.current.nonce)
+    }
+
+    private func transportConfiguration(bootCounter: UInt64, nonce: UInt64) throws
+        -> PeerTransportConfiguration
+    {
+        let peers = try configuration.members.filter { $0.id != configuration.nodeID }.map {
+            member in
+            guard let address = HostAndPort(member.peer) else {
+                throw NodeFailure(
+                    .configuration,
+                    "members: \"\(member.peer)\" of member \(member.id) is not host:port")
+            }
+            return PeerAddress(member: member.id, host: address.host, port: address.port)
+        }
+        return PeerTransportConfiguration(
+            cluster: configuration.clusterID, node: configuration.nodeID, group: 0,
+            listenHost: configuration.listen.host, listenPort: configuration.listen.peerPort,
+            peers: peers, certificatePath: configuration.tls.certificate,
+            keyPath: configuration.tls.key, authorityPath: configuration.tls.ca,
+            bootCounter: bootCounter, nonce: nonce)
+    }
+}
+
+/// `host:port`, the host in brackets if it is an IPv6 address.
+package struct HostAndPort: Hashable, Sendable {
+    package var host: String
+    package var port: Int
+
+    package init?(_ text: String) {
+        guard let colon = text.lastIndex(of: ":"),
+            let port = Int(text[text.index(after: colon)...]),
+            (1...65_535).contains(port)
+        else { return nil }
+        var host = String(text[..<colon])
+        if host.hasPrefix("["), host.hasSuffix("]") { host = String(host.dropFirst().dropLast()) }
+        guard !host.isEmpty else { return nil }
+        self.host = host
+        self.port = port
+    }
+}

@@ -1,0 +1,43 @@
+import ArgumentParser
+import Node
+import Testing
+
+@Suite struct BenchOptionsTests {
+    @Test func everyFlagArrives() throws {
+        let command = try EngineBenchCommand.parse([
+            "--dir", "/d", "--workloads",
+            "fillseq,fillrandom,overwrite,compact,readrandom,readmissing,seekrandom,readseq,"
+                + "readwhilewriting", "--num", "10", "--key-size", "24", "--value-size", "0",
+            "--threads", "4", "--cache-mb", "64", "--compression", "lz4", "--wal", "on",
+            "--sync", "on", "--seed", "42", "--json",
+        ])
+        let options = try command.options()
+        #expect(options.directory == "/d")
+        #expect(options.workloads == BenchmarkWorkload.allCases)
+        #expect(options.count == 10 && options.keyBytes == 24 && options.valueBytes == 0)
+        #expect(options.threads == 4 && options.cacheBytes == 64 << 20)
+        #expect(options.compression == .lz4 && options.usesLog && options.syncsLog)
+        #expect(options.seed == 42)
+    }
+
+    @Test func defaultsAreThoseOfTheComparison() throws {
+        let options = try EngineBenchCommand.parse(["--dir", "/d"]).options()
+        #expect(options.workloads == [.fillrandom, .readrandom])
+        #expect(options.count == 1_000_000 && options.keyBytes == 16 && options.valueBytes == 100)
+        #expect(options.threads == 1 && options.compression == .none)
+        #expect(options.usesLog && !options.syncsLog)
+    }
+
+    @Test(arguments: [
+        ["--workloads", ""], ["--workloads", "fillrnd"], ["--num", "0"], ["--key-size", "7"],
+        ["--key-size", "65536"], ["--value-size", "-1"], ["--value-size", "8388609"],
+        ["--threads", "0"], ["--threads", "257"], ["--cache-mb", "0"],
+        ["--compression", "zip"], ["--wal", "maybe"], ["--sync", "1"],
+        ["--wal", "off", "--sync", "on"], ["--seed", "-1"],
+    ])
+    func wrongFlagsAreRefused(arguments: [String]) {
+        #expect(throws: (any Error).self) {
+            try EngineBenchCommand.parse(["--dir", "/d"] + arguments)
+        }
+    }
+}

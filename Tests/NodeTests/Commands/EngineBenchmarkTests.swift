@@ -1,0 +1,164 @@
+import Foundation
+import Node
+import Synchronization
+import Testing
+
+@Suite struct EngineBenchmarkTests {
+    private func options(
+        _ workloads: [BenchmarkWorkload], count: Int = 200, threads: Int = 1, seed: UInt64 = 1
+    ) -> BenchmarkOptions {
+        var options = BenchmarkOptions()
+        options.workloads = workloads
+        options.count = count
+        options.threads = threads
+        options.seed = seed
+        return options
+    }
+
+    private func run(_ database: FakeBenchmarkDatabase, _ options: BenchmarkOptions) throws
+        -> [BenchmarkReport]
+    {
+        var reports: [BenchmarkReport] = []
+        try EngineBenchmark(database, options).run { reports.append($0) }
+        return reports
+    }
+
+    private func key(_ number: UInt64) -> [UInt8] {
+        var key = BenchmarkKey(count: 16)
+        key.set(number)
+        return key.bytes
+    }
+
+    @Test func keysAreBigEndianAndFilledUp() {
+        #expect(key(0x0102_0304) == [0, 0, 0, 0, 1, 2, 3, 4] + [UInt8](repeating: 0x30, count: 8))
+        var short = BenchmarkKey(count: 4)
+        short.set(0x0102_0304)
+        #expect(short.bytes == [1, 2, 3, 4])
+        #expect(key(255).lexicographicallyPrecedes(key(256)))
+    }
+
+    @Test func valuesAreHalfCompressible() {
+        var values = BenchmarkValues(valueBytes: 100, seed: 9)
+        var distinct: Set<[UInt8]> = []
+        for _ in 0..<50 {
+            values.withNext { value in
+                #expect(value.count == 100)
+                #expect(value.prefix(50).elementsEqual(value.suffix(50)))
+                distinct.insert(Array(value))
+            }
+        }
+        #expect(distinct.count == 50)
+        var large = BenchmarkValues(valueBytes: 3 << 20, seed: 9)
+        large.withNext { #expect($0.count == 3 << 20) }
+        var empty = BenchmarkValues(valueBytes: 0, seed: 9)
+        empty.withNext { #expect($0.isEmpty) }
+    }
+
+    @Test func fillseqWritesEveryKeyInOrder() throws {
+        let database = FakeBenchmarkDatabase()
+        let reports = try run(database, options([.fillseq]))
+        #expect(reports.map(\.operations) == [200])
+        #expect(reports[0].bytesWritten == 3200)
+        #expect(database.contents.withLock { $0.putKeys } == (0..<200).map { key($0) })
+    }
+
+    @Test func fillrandomStaysInTheKeySpaceAndRepeatsWithItsSeed() throws {
+        let first = FakeBenchmarkDatabase()
+        let second = FakeBenchmarkDatabase()
+        let other = FakeBenchmarkDatabase()
+        _ = try run(first, options([.fillrandom]))
+        _ = try run(second, options([.fillrandom]))
+        _ = try run(other, options([.fillrandom], seed: 2))
+        let keys = first.contents.withLock { $0.putKeys }
+        #expect(keys == second.contents.withLock { $0.putKeys })
+        #expect(keys != other.contents.withLock { $0.putKeys })
+        #expect(keys.count == 200)
+        let space = Set((0..<200).map { key($0) })
+        #expect(keys.allSatisfy { space.contains($0) })
+        // Drawn with repetition: about 63 % of the space.
+        #expect((100..<160).contains(Set(keys).count))
+    }
+
+    @Test func theWorkloadsShareOneDatabaseInTheOrderGiven() throws {
+        let database = FakeBenchmarkDatabase()
+        let reports = try run(
+            database,
+            options([.fillseq, .overwrite, .compact, .readrandom, .readmissing, .readseq]))
+        #expect(
+            reports.map(\.workload) == [
+                .fillseq, .overwrite, .compact, .readrandom, .readmissing, .readseq,
+            ])
+        #expect(reports.map(\.operations) == [200, 200, 1, 200, 200, 200])
+        #expect(reports[3].found == 200)
+        #expect(reports[3].bytesRead == 1400 && reports[3].bytesWritten == 0)
+        #expect(reports[4].found == 0)
+        #expect(reports[5].found == 200)
+        #expect(database.contents.withLock { $0.compactions } == 1)
+        #expect(database.contents.withLock { $0.pairs.count } == 200)
+    }
+
+    @Test func missingKeysAreLongerThanWrittenOnes() throws {
+        let database = FakeBenchmarkDatabase()
+        _ = try run(database, options([.fillseq, .readmissing]))
+        #expect(database.contents.withLock { $0.getKeys.allSatisfy { $0.count == 17 } })
+    }
+
+    @Test func seekrandomFindsWhatIsThere() throws {
+        let database = FakeBenchmarkDatabase()
+        let reports = try run(database, options([.fillseq, .seekrandom], count: 50))
+        #expect(reports[1].operations == 50 && reports[1].found == 50)
+        #expect(database.contents.withLock { $0.seekKeys.count } == 50)
+    }
+
+    @Test func everyThreadDoesItsShareWithItsOwnKeys() throws {
+        let database = FakeBenchmarkDatabase()
+        let reports = try run(database, options([.fillrandom, .readrandom], threads: 3))
+        #expect(reports.map(\.operations) == [600, 600])
+        let keys = database.contents.withLock { $0.putKeys }
+        #expect(keys.count == 600)
+    }
+
+    @Test func readwhilewritingCountsReadersOnlyAndStopsTheWriter() throws {
+        let database = FakeBenchmarkDatabase()
+        let reports = try run(
+            database, options([.fillseq, .readwhilewriting], count: 2000, threads: 2))
+        #expect(reports[1].operations == 4000)
+        #expect(reports[1].found == 4000)
+        let (puts, gets) = database.contents.withLock { ($0.putKeys.count, $0.getKeys.count) }
+        #expect(gets == 4000)
+        #expect(puts >= 2000)
+    }
+
+    @Test func anErrorEndsTheRun() {
+        let database = FakeBenchmarkDatabase()
+        database.contents.withLock { $0.failsPuts = true }
+        #expect(throws: FakeBenchmarkDatabase.Refused.self) {
+            try run(database, options([.fillrandom, .readrandom], threads: 2))
+        }
+        #expect(database.contents.withLock { $0.getKeys.isEmpty })
+    }
+
+    @Test func reportsHaveTheFixedFields() throws {
+        let database = FakeBenchmarkDatabase()
+        let report = try #require(try run(database, options([.fillseq])).first)
+        let read = try JSONSerialization.jsonObject(with: Data(report.json.utf8))
+        let object = try #require(read as? [String: Any])
+        #expect(
+            Set(object.keys) == [
+                "workload", "ops", "seconds", "ops_per_sec", "p50_us", "p99_us", "p999_us",
+                "bytes_written", "bytes_read",
+            ])
+        #expect(object["workload"] as? String == "fillseq")
+        #expect(object["ops"] as? Int == 200)
+    }
+
+    @Test func percentilesComeFromAllThreads() {
+        var first = LatencyRecorder()
+        var second = LatencyRecorder()
+        for _ in 0..<99 { first.record(1000) }
+        second.record(5_000_000)
+        first.merge(second)
+        #expect(abs(first.microseconds(50) - 1) < 0.01)
+        #expect(abs(first.microseconds(99.9) - 5000) < 10)
+    }
+}

@@ -1,0 +1,95 @@
+import Engine
+import Node
+import Testing
+
+@Suite struct SegmentInspectionTests {
+    private let files = MemoryFileSystem(seed: 5)
+    private let genesis = logGenesis(cluster: "test", group: 0)
+
+    /// A log of `count` writes in one segment; returns the segment's path.
+    private func makeLog(_ count: Int) throws -> String {
+        try files.createDirectory("log")
+        let state = try HardState.open(files, "state", nonce: 1)
+        let (log, _) = try Log.open(
+            files, "log", hardState: state, genesis: genesis, group: 0, options: LogOptions(),
+            base: LogBase())
+        var previous = genesis
+        for number in 1...UInt64(count) {
+            var batch = WriteBatch()
+            batch.put([0x6b, UInt8(number)], [0x76])
+            batch.delete([0x64])
+            batch.put([0x65], [0x76], expiry: 77)
+            batch.deleteRange([0x72], nil)
+            let entry = Entry(
+                kind: .write, payload: batch.payload(horizonDistance: 0), previous: previous,
+                group: 0, term: Term(1), index: LogIndex(number),
+                firstSequence: SequenceNumber(4 * number), clock: 1000 + number,
+                commit: LogIndex(number - 1))
+            previous = entry.header.checksum
+            try log.append([entry], sync: true)
+        }
+        return "log/0000000000000001.seg"
+    }
+
+    @Test func everyEntryIsShownWithItsEffects() throws {
+        let path = try makeLog(5)
+        var items: [SegmentInspection.Item] = []
+        let found = try SegmentInspection.inspect(files.open(path, .read)) { item in
+            items.append(item)
+            return true
+        }
+        #expect(found.isWhole && found.count == 5)
+        #expect(found.first == LogIndex(1) && found.last?.index == LogIndex(5))
+        #expect(found.last?.checksum == items.last?.header.checksum)
+        #expect(items.map(\.header.index.rawValue) == [1, 2, 3, 4, 5])
+        #expect(items.last?.durable == LogIndex(4))
+        #expect(
+            SegmentText.effects(try #require(items.last)) == [
+                "  20 put \"k\\x05\" = \"v\"", "  21 delete \"d\"",
+                "  22 put \"e\" until 77 = \"v\"", "  23 delete range \"r\" up to the last key",
+            ])
+        #expect(SegmentText.line(items[0]).hasPrefix("1 term 1 write at 512 epoch "))
+        #expect(SegmentText.summary(found).contains("entries 5, from 1 to 5 (term 1)"))
+    }
+
+    @Test func theReaderMayStopEarly() throws {
+        let path = try makeLog(5)
+        var seen = 0
+        let found = try SegmentInspection.inspect(files.open(path, .read)) { _ in
+            seen += 1
+            return seen < 2
+        }
+        #expect(seen == 2 && found.count == 5)
+    }
+
+    @Test func aDamagedEntryIsMissing() throws {
+        let path = try makeLog(5)
+        var offsets: [UInt64] = []
+        _ = try SegmentInspection.inspect(files.open(path, .read)) { item in
+            offsets.append(item.offset)
+            return true
+        }
+        files.flip(path, offsets[2] + 60)
+        let found = try SegmentInspection.inspect(files.open(path, .read)) { _ in true }
+        #expect(!found.isWhole && found.count == 4)
+        #expect(found.holes.map(\.lower) == [LogIndex(3)])
+        #expect(found.holes.map(\.upper) == [LogIndex(3)])
+        #expect(SegmentText.summary(found).contains("missing: 3 to 3"))
+    }
+
+    @Test func aDamagedHeaderIsSaidAndTheEntriesStillShown() throws {
+        let path = try makeLog(3)
+        files.flip(path, 20)
+        let found = try SegmentInspection.inspect(files.open(path, .read)) { _ in true }
+        #expect(found.headerDamage != nil && !found.isWhole)
+        #expect(found.count == 3)
+    }
+
+    @Test func whatIsNoSegmentIsRefused() throws {
+        let file = try files.open("other", .create)
+        try file.writeAll([UInt8](repeating: 7, count: 4096), at: 0)
+        #expect(throws: EngineError.self) {
+            try SegmentInspection.inspect(file) { _ in true }
+        }
+    }
+}

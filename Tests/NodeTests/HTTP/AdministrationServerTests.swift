@@ -1,0 +1,97 @@
+// The real server over a loopback socket, asked by the command line's own client.
+import Foundation
+import Logging
+import NIOCore
+import NIOPosix
+import Node
+import Synchronization
+import Testing
+
+@Suite struct AdministrationServerTests {
+    private func withServer(
+        _ body: (HTTPAddress, FakeAdminSource) async throws -> Void
+    ) async throws {
+        let admin = FakeAdminSource()
+        let server = AdministrationServer(
+            host: "127.0.0.1", port: 0, source: admin,
+            eventLoops: MultiThreadedEventLoopGroup.singleton, logger: Logger(label: "test"))
+        try await server.start()
+        let port = try #require(server.boundPort)
+        do {
+            try await body(HTTPAddress(host: "127.0.0.1", port: port), admin)
+        } catch {
+            await server.stop()
+            throw error
+        }
+        await server.stop()
+    }
+
+    /// The blocking client on a thread of its own: the server shares the tests' thread pool.
+    private func fetch(_ address: HTTPAddress, _ path: String) async throws -> HTTPAnswer {
+        try await withCheckedThrowingContinuation { continuation in
+            Thread {
+                continuation.resume(with: Result { try HTTPGet.fetch(address, path) })
+            }.start()
+        }
+    }
+
+    @Test func documentsHealthAndMetrics() async throws {
+        try await withServer { address, _ in
+            #expect(try await fetch(address, "/healthz").status == 200)
+            #expect(try await fetch(address, "/readyz").text == "ready\n")
+            let status = try await fetch(address, "/api/v1/status")
+            #expect(status.body == AdminJSON.status(FakeAdminSource.status) + [10])
+            let tables = try await fetch(address, "/api/v1/tables")
+            #expect(tables.body == AdminJSON.tables([FakeAdminSource.table]) + [10])
+            let metrics = try await fetch(address, "/metrics")
+            #expect(metrics.text.contains("\nmartlet_commit_index 100\n"))
+            #expect(try await fetch(address, "/nothing").status == 404)
+        }
+    }
+
+    @Test func notReadySaysWhy() async throws {
+        try await withServer { address, admin in
+            admin.readinessBox.withLock { $0 = .notReady(reason: "no leader is known") }
+            let answer = try await fetch(address, "/readyz")
+            #expect(answer.status == 503)
+            #expect(answer.text == "not ready: no leader is known\n")
+            #expect(try await fetch(address, "/healthz").status == 200)
+        }
+    }
+
+    @Test func ledgerHonoursItsLimit() async throws {
+        try await withServer { address, admin in
+            let few = try await fetch(address, "/api/v1/ledger?limit=2")
+            #expect(few.body == AdminJSON.ledger(admin.ledger(limit: 2)) + [10])
+            let usual = try await fetch(address, "/api/v1/ledger")
+            #expect(usual.body == AdminJSON.ledger(admin.ledger(limit: 1000)) + [10])
+            for wrong in ["0", "-1", "many", "100001"] {
+                #expect(try await fetch(address, "/api/v1/ledger?limit=\(wrong)").status == 400)
+            }
+        }
+    }
+
+    @Test func aTakenPortNamesTheSetting() async throws {
+        try await withServer { address, admin in
+            let second = AdministrationServer(
+                host: "127.0.0.1", port: address.port, source: admin,
+                eventLoops: MultiThreadedEventLoopGroup.singleton, logger: Logger(label: "test"))
+            do {
+                try await second.start()
+                Issue.record("two servers on one port")
+            } catch let failure as NodeFailure {
+                #expect(failure.kind == .unavailable)
+                #expect(
+                    failure.message.hasPrefix(
+                        "listen.http-port: 127.0.0.1:\(address.port) is in use"))
+            }
+        }
+    }
+
+    @Test func nobodyListensAfterTheStop() async throws {
+        var used: HTTPAddress?
+        try await withServer { address, _ in used = address }
+        let address = try #require(used)
+        await #expect(throws: HTTPGetError.self) { try await fetch(address, "/healthz") }
+    }
+}
