@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""Rules of the house that the formatter and the compiler do not check.
+
+Prints one line per breach, `file:line: rule`, and exits with 1 if there is any. Without arguments
+it looks at Sources and Tests of the repository it stands in.
+"""
+
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+LINE_MAX = 100
+SOURCE_LINES_MAX = 600
+TEST_LINES_MAX = 900
+
+# (rule, pattern, which paths it holds for, which files are exempt)
+BANNED = [
+    ("no Foundation below Node", r"^\s*(@\w+ )?import (Foundation|Dispatch)\b",
+     ("Sources/Engine/", "Sources/Replication/"), ()),
+    ("no sockets in Engine", r"^\s*import NIO", ("Sources/Engine/",), ()),
+    ("imports go down only", r"^\s*import (Replication|Cluster|Node)\b", ("Sources/Engine/",), ()),
+    ("imports go down only", r"^\s*import (Cluster|Node)\b", ("Sources/Replication/",), ()),
+    ("imports go down only", r"^\s*import Node\b", ("Sources/Cluster/",), ()),
+    ("try! hides an error", r"\btry!", ("Sources/", "Tests/"), ()),
+    ("as! hides an error", r"\bas!", ("Sources/", "Tests/"), ()),
+    ("fatalError belongs to Invariant.swift", r"\bfatalError\(", ("Sources/",),
+     ("Sources/Engine/Base/Invariant.swift",)),
+    ("open ends belong into an issue", r"\b(TODO|FIXME|XXX|HACK)\b", ("Sources/", "Tests/"), ()),
+    ("tests do not sleep", r"\b(sleep|usleep|nanosleep)\(|Task\.sleep|Thread\.sleep",
+     ("Tests/",), ()),
+    ("output goes through a logger", r"(?<![\w.])print\(",
+     ("Sources/Engine/", "Sources/Replication/", "Sources/Cluster/", "Sources/Node/"), ()),
+    ("randomness comes from a seed", r"\.random\((?!.*(?:using:|&))|\.shuffled\(\)|\.randomElement\(\)",
+     ("Sources/Engine/", "Tests/"), ("Sources/Engine/Database/DatabaseEnvironment.swift",)),
+]
+
+
+def main(arguments):
+    roots = [pathlib.Path(a).resolve() for a in arguments] or [ROOT / "Sources", ROOT / "Tests"]
+    breaches = []
+    for root in roots:
+        files = [root] if root.is_file() else sorted(root.rglob("*.swift"))
+        for path in files:
+            breaches += check(path)
+    for breach in breaches:
+        print(breach)
+    if breaches:
+        print(f"{len(breaches)} breaches", file=sys.stderr)
+    return 1 if breaches else 0
+
+
+def check(path):
+    try:
+        name = str(path.relative_to(ROOT))
+    except ValueError:
+        name = str(path)
+    text = path.read_text(encoding="utf-8")
+    lines = text.split("\n")
+    found = []
+    if text and not text.endswith("\n"):
+        found.append(f"{name}:{len(lines)}: no line end at the end")
+    limit = TEST_LINES_MAX if name.startswith("Tests/") else SOURCE_LINES_MAX
+    if len(lines) > limit:
+        found.append(f"{name}:{limit}: {len(lines)} lines, above {limit}; split the subject")
+    if name.startswith("Sources/") and not lines[0].startswith("//"):
+        found.append(f"{name}:1: no header comment saying what the file is")
+    rules = [(rule, re.compile(pattern)) for rule, pattern, places, exempt in BANNED
+             if name.startswith(places) and name not in exempt]
+    in_text = False
+    for number, line in enumerate(lines, 1):
+        # Vectors and scripts inside tests may be wide; swift-format minds the code around them.
+        if len(line) > LINE_MAX and not name.startswith("Tests/"):
+            found.append(f"{name}:{number}: {len(line)} columns, above {LINE_MAX}")
+        if line != line.rstrip():
+            found.append(f"{name}:{number}: blanks at the end")
+        if "\t" in line:
+            found.append(f"{name}:{number}: a tab")
+        code = "" if in_text else line.split("//")[0]
+        if line.count('"""') % 2 == 1:
+            in_text = not in_text
+        for rule, pattern in rules:
+            # Open ends count in comments too.
+            if pattern.search(line if "open ends" in rule else code):
+                found.append(f"{name}:{number}: {rule}")
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
