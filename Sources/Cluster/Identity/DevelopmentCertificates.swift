@@ -50,15 +50,9 @@ package struct DevelopmentCertificates: Sendable {
     private let openssl: OpenSSLCommand
 
     /// Makes what is missing in `directory`, which is created if need be.
-    package static func make(directory: String, cluster: String, nodes: [MemberID])
-        throws(DevelopmentCertificateError) -> DevelopmentCertificates
-    {
-        try make(
-            directory: directory, cluster: cluster, nodes: nodes, openssl: OpenSSLCommand())
-    }
-
-    static func make(
-        directory: String, cluster: String, nodes: [MemberID], openssl: OpenSSLCommand
+    package static func make(
+        directory: String, cluster: String, nodes: [MemberID],
+        openssl: OpenSSLCommand = OpenSSLCommand()
     ) throws(DevelopmentCertificateError) -> DevelopmentCertificates {
         guard PeerIdentity.isValid(cluster: cluster) else {
             throw .invalid("\"\(cluster)\" cannot be a cluster's name")

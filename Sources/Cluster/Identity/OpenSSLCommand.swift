@@ -7,15 +7,19 @@ import Engine
     import Musl
 #endif
 
-struct OpenSSLCommand: Sendable {
+package struct OpenSSLCommand: Sendable {
     /// A name to look up in PATH, or a path.
-    var name = "openssl"
+    package var name: String
 
     private static let outputBytes = 64 << 10
 
+    package init(name: String = "openssl") { self.name = name }
+
     /// Returns what the command wrote, on either stream; an exit other than 0 is an error with it.
     @discardableResult
-    func run(_ step: String, _ arguments: [String]) throws(DevelopmentCertificateError) -> String {
+    package func run(_ step: String, _ arguments: [String]) throws(DevelopmentCertificateError)
+        -> String
+    {
         var pipes: [Int32] = [0, 0]
         guard pipe(&pipes) == 0 else {
             throw .file(FileError(operation: "pipe", path: name, code: errno))

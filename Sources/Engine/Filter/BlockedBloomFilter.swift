@@ -16,7 +16,7 @@ package enum BlockedBloomFilter {
     static func probes(bitsPerKey: Int) -> Int { min(max(bitsPerKey * 69 / 100, 1), 8) }
 
     /// Canonical bytes over `hashes` (one for each distinct user key).
-    static func encode(_ hashes: [UInt64], bitsPerKey: Int) -> [UInt8] {
+    package static func encode(_ hashes: [UInt64], bitsPerKey: Int) -> [UInt8] {
         let bits = max(hashes.count, 1).multipliedReportingOverflow(by: bitsPerKey)
         let wanted = bits.overflow ? blocksMax : (bits.partialValue + 511) / 512
         let blocks = min(max(wanted, 1), blocksMax)

@@ -9,10 +9,10 @@
     import Musl
 #endif
 
-struct Arena: ~Copyable {
+package struct Arena: ~Copyable {
     /// The first chunk is small, so that an idle memtable costs little; the largest chunks are
     /// aligned to what the processor maps as one huge page.
-    static let firstChunkBytes = 64 << 10
+    package static let firstChunkBytes = 64 << 10
     static let largestChunkBytes = 2 << 20
     static let alignment = 8
 
@@ -22,9 +22,11 @@ struct Arena: ~Copyable {
     private var place: UnsafeMutableRawPointer?
     private var freeBytes = 0
     /// Bytes of all chunks.
-    private(set) var reservedBytes = 0
+    package private(set) var reservedBytes = 0
     /// Bytes handed out, rounding included.
-    private(set) var usedBytes = 0
+    package private(set) var usedBytes = 0
+
+    package init() {}
 
     deinit {
         for chunk in chunks { free(chunk) }
@@ -32,7 +34,7 @@ struct Arena: ~Copyable {
 
     /// `size` bytes, aligned to 8. Contents are undefined.
     @inline(__always)
-    mutating func allocate(_ size: Int) -> UnsafeMutableRawPointer {
+    package mutating func allocate(_ size: Int) -> UnsafeMutableRawPointer {
         let rounded = (size + Arena.alignment - 1) & ~(Arena.alignment - 1)
         usedBytes += rounded
         if rounded <= freeBytes, let result = place {

@@ -13,7 +13,7 @@
 
 import CEngineShims
 
-enum DataBlockFormat {
+package enum DataBlockFormat {
     static let headerBytes = 12
     static let wideFlag: UInt8 = 1
 
@@ -29,7 +29,7 @@ enum DataBlockFormat {
     }
 
     /// Checks that every entry of `bytes` decodes within bounds.
-    static func validate(_ bytes: UnsafeRawBufferPointer) throws(DecodingError) {
+    package static func validate(_ bytes: UnsafeRawBufferPointer) throws(DecodingError) {
         var reader = ByteReader(bytes)
         let word = try reader.read(UInt32.self)
         let base = try reader.read(UInt64.self)
@@ -158,12 +158,12 @@ func commonPrefixLength(_ left: UnsafeRawBufferPointer, _ right: UnsafeRawBuffer
 }
 
 /// A validated data block, borrowed.
-struct DataBlock {
-    struct Entry {
-        var shared: Int
+package struct DataBlock {
+    package struct Entry {
+        package var shared: Int
         var suffix: UnsafeRawBufferPointer
         var trailer: Trailer
-        var value: UnsafeRawBufferPointer
+        package var value: UnsafeRawBufferPointer
 
         /// Holds the place before a cursor has a position.
         static var none: Entry {
@@ -174,12 +174,12 @@ struct DataBlock {
     }
 
     private let base: UnsafeRawPointer
-    let count: Int
+    package let count: Int
     private let isWide: Bool
     private let baseSequence: Int64
 
     @inline(__always)
-    init(_ validated: UnsafeRawPointer) {
+    package init(_ validated: UnsafeRawPointer) {
         base = validated
         let word = UInt32(littleEndian: validated.loadUnaligned(as: UInt32.self))
         count = Int(word & 0xff_ffff)
@@ -212,7 +212,7 @@ struct DataBlock {
     }
 
     @inline(__always)
-    func entry(_ index: Int) -> Entry {
+    package func entry(_ index: Int) -> Entry {
         var reader = UncheckedReader(base + offset(index))
         let shared = Int(truncatingIfNeeded: reader.varint())
         let suffix = Int(truncatingIfNeeded: reader.varint())
@@ -225,7 +225,7 @@ struct DataBlock {
             value: UnsafeRawBufferPointer(start: reader.at + suffix, count: value))
     }
 
-    @inline(__always) var firstKey: UnsafeRawBufferPointer { entry(0).suffix }
+    @inline(__always) package var firstKey: UnsafeRawBufferPointer { entry(0).suffix }
 
     /// The newest version of `key` at or below `seek`, by hash bytes.
     @inline(__always)
@@ -248,7 +248,7 @@ struct DataBlock {
     }
 
     /// Index of the first entry at or after (key, trailer); `count` if there is none.
-    func lowerBound(_ key: UnsafeRawBufferPointer, _ trailer: Trailer) -> Int {
+    package func lowerBound(_ key: UnsafeRawBufferPointer, _ trailer: Trailer) -> Int {
         let first = firstKey
         let common = commonPrefixLength(first, key)
         var low = 0

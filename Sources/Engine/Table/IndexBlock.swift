@@ -64,7 +64,7 @@ struct IndexBuilder: ~Copyable {
 }
 
 /// An index in memory. Immutable after init.
-final class DecodedIndex: @unchecked Sendable {
+package final class DecodedIndex: @unchecked Sendable {
     // @unchecked: immutable after init.
     private static let sampleEvery = 32
 
@@ -79,7 +79,9 @@ final class DecodedIndex: @unchecked Sendable {
     private let suffixOffsets: UnsafeMutablePointer<UInt32>
     let residentBytes: Int
 
-    init(decoding canonical: UnsafeRawBufferPointer, count expected: Int) throws(DecodingError) {
+    package init(decoding canonical: UnsafeRawBufferPointer, count expected: Int)
+        throws(DecodingError)
+    {
         try DecodedIndex.validate(canonical, count: expected)
         bytes = .allocate(byteCount: max(canonical.count, 1), alignment: 16)
         bytes.copyMemory(from: canonical)

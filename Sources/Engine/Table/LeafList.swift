@@ -8,7 +8,7 @@
 // Order of blocks: data…, index, filter, range tombstones, properties, leaf list; what is empty is
 // left out.
 
-final class LeafList: @unchecked Sendable {
+package final class LeafList: @unchecked Sendable {
     // @unchecked: immutable after init.
     static let headerBytes = 8
     static let entryBytes = 24
@@ -22,9 +22,9 @@ final class LeafList: @unchecked Sendable {
     private let bytes: [UInt8]
     let count: Int
     /// Ordinals 0..<dataCount are data blocks.
-    let dataCount: Int
+    package let dataCount: Int
     let index: BlockOrdinal?
-    let filter: BlockOrdinal?
+    package let filter: BlockOrdinal?
     let rangeTombstones: BlockOrdinal?
     let properties: BlockOrdinal
     /// Sum of all canonical lengths, the leaf list's own included.
@@ -34,7 +34,7 @@ final class LeafList: @unchecked Sendable {
     var canonical: [UInt8] { bytes }
     var residentBytes: Int { bytes.count }
 
-    init(decoding bytes: [UInt8]) throws(DecodingError) {
+    package init(decoding bytes: [UInt8]) throws(DecodingError) {
         let count = try LeafList.countOf(bytes)
         var dataCount = 0
         var special: [BlockType: BlockOrdinal] = [:]

@@ -1,7 +1,7 @@
 // Two small canonical blocks: the range tombstones of a table, and its properties, which let a file
 // describe itself where no manifest is at hand.
 
-enum RangeTombstoneBlock {
+package enum RangeTombstoneBlock {
     /// count u32, then per tombstone: varint length and bytes of the start, flag u8, with 1 varint
     /// length and bytes of the end, sequence u64. Sorted by start, then sequence descending, then
     /// end ("no end" last), so that equal sets have equal bytes.
@@ -27,7 +27,9 @@ enum RangeTombstoneBlock {
         return leftEnd.isKeyBefore(rightEnd)
     }
 
-    static func decode(_ bytes: UnsafeRawBufferPointer) throws(DecodingError) -> [RangeTombstone] {
+    package static func decode(_ bytes: UnsafeRawBufferPointer) throws(DecodingError)
+        -> [RangeTombstone]
+    {
         var reader = ByteReader(bytes)
         let count = Int(try reader.read(UInt32.self))
         // The shortest tombstone takes ten bytes.
@@ -51,7 +53,7 @@ enum RangeTombstoneBlock {
 /// version u16, flags u16 (1 is kept for a two-level index), block bytes u32, filter bits per key
 /// u32, then the table's record as the log carries it, with level, canonical bytes and digest zero:
 /// a level is no part of a table, and the others cannot contain themselves.
-struct TableProperties {
+package struct TableProperties {
     var shape: TableShape
     var record: TableRecord
 
@@ -74,7 +76,7 @@ struct TableProperties {
         self.record = record
     }
 
-    init(decoding bytes: UnsafeRawBufferPointer) throws(DecodingError) {
+    package init(decoding bytes: UnsafeRawBufferPointer) throws(DecodingError) {
         var reader = ByteReader(bytes)
         guard try reader.read(UInt16.self) == TableFormat.version,
             try reader.read(UInt16.self) == 0

@@ -112,7 +112,7 @@ package struct TableLocalHeader: Hashable, Sendable {
 }
 
 /// In front of each block's stored bytes.
-struct BlockHeader {
+package struct BlockHeader {
     var type: BlockType
     var codec: BlockCodec
     var ordinal: BlockOrdinal
@@ -159,7 +159,7 @@ struct BlockHeader {
     }
 
     /// Nil if the bytes are not a block header of this format with a good checksum.
-    init?(decoding bytes: UnsafeRawBufferPointer) {
+    package init?(decoding bytes: UnsafeRawBufferPointer) {
         guard bytes.count >= TableFormat.blockHeaderBytes else { return nil }
         func word(_ offset: Int) -> UInt32 {
             UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
@@ -186,7 +186,7 @@ struct BlockHeader {
 }
 
 /// The last bytes of the file: where the block map is, and the root, for tools without a manifest.
-struct TableFooter {
+package struct TableFooter {
     var blockCount: UInt32
     var mapOffset: UInt64
     var mapChecksum: UInt32
@@ -219,7 +219,7 @@ struct TableFooter {
         self.root = root
     }
 
-    init(decoding bytes: UnsafeRawBufferPointer) throws(DecodingError) {
+    package init(decoding bytes: UnsafeRawBufferPointer) throws(DecodingError) {
         let checked = TableFormat.footerBytes - 4
         guard bytes.count == TableFormat.footerBytes else { throw DecodingError("no footer") }
         let sum = bytes.loadUnaligned(fromByteOffset: checked, as: UInt32.self)

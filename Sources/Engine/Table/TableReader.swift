@@ -19,7 +19,7 @@ package final class TableReader: @unchecked Sendable {
     // lock (`loadedTombstones`).
     package let record: TableRecord
     let table: TableFile
-    let leafList: LeafList
+    package let leafList: LeafList
     private let cache: BlockCache
     private let mender: (any BlockMender)?
     private let filter: ResidentFilter?

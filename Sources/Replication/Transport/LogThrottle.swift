@@ -1,7 +1,7 @@
 // Keeps a peer that is refused once a second from filling the log: a line goes out at once when its
 // text is new for its key, and again once a minute with the number of times it was held back. Pure.
 
-struct LogThrottle: Sendable {
+package struct LogThrottle: Sendable {
     private struct Seen: Sendable {
         var text: String
         var at: UInt64
@@ -14,8 +14,10 @@ struct LogThrottle: Sendable {
 
     private var seen: [String: Seen] = [:]
 
+    package init() {}
+
     /// How many equal lines were held back since the last one that went out; nil to stay silent.
-    mutating func admit(_ text: String, key: String, now: UInt64) -> Int? {
+    package mutating func admit(_ text: String, key: String, now: UInt64) -> Int? {
         guard var entry = seen[key], entry.text == text else {
             if seen.count >= LogThrottle.keysMax { seen.removeAll() }
             seen[key] = Seen(text: text, at: now, heldBack: 0)
@@ -31,5 +33,5 @@ struct LogThrottle: Sendable {
     }
 
     /// What is logged next for `key` is news again.
-    mutating func forget(_ key: String) { seen[key] = nil }
+    package mutating func forget(_ key: String) { seen[key] = nil }
 }

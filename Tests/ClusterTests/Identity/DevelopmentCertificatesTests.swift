@@ -1,9 +1,8 @@
 // The certificates of `martlet dev`: made once, kept, added to, and never silently wrong.
+import Cluster
 import Engine
 import Glibc
 import Testing
-
-@testable import Cluster
 
 @Suite struct DevelopmentCertificatesTests {
     private let openssl = OpenSSLCommand()

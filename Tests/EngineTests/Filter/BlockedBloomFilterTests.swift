@@ -3,8 +3,6 @@
 import Engine
 import Testing
 
-@testable import Engine
-
 @Suite struct BlockedBloomFilterTests {
     private func hash(_ number: UInt64) -> UInt64 {
         withUnsafeBytes(of: number) { Checksum.hash64($0) }

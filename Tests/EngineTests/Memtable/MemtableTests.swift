@@ -4,8 +4,6 @@ import Engine
 import Synchronization
 import Testing
 
-@testable import Engine
-
 @Suite struct MemtableTests {
     private func insert(_ entry: TestEntry, into memtable: Memtable) {
         withBytes(entry.key) { key in

@@ -4,8 +4,6 @@
 import Engine
 import Testing
 
-@testable import Engine
-
 @Suite struct TableDamageTests {
     private static func smallModel() -> TestModel {
         var random = TableTestRandom(seed: 21)

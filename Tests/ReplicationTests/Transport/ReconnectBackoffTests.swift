@@ -1,7 +1,6 @@
 // Delays grow, stay under the cap, differ between seeds and not within one.
+import Replication
 import Testing
-
-@testable import Replication
 
 @Suite struct ReconnectBackoffTests {
     @Test func delaysGrowToTheCap() {
