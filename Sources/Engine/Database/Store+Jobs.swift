@@ -165,7 +165,7 @@ extension Store {
             } catch {
                 result = .failure(error)
             }
-            if attempt > 0 { Store.endAttempt(job, attempts) }
+            if attempt > 0 { self?.endAttempt(job) }
             self?.post(.computed(job: index, attempt: attempt, result))
         }
     }
@@ -185,9 +185,11 @@ extension Store {
         }
     }
 
-    /// Best effort: an attempt whose end is not recorded counts as one that did not end.
-    private static func endAttempt(_ job: JobID, _ attempts: SharedAttempts) {
-        do throws(EngineError) { try attempts.end(job) } catch {}
+    /// An attempt whose end is not recorded counts as one that did not end. On the job's thread.
+    private func endAttempt(_ job: JobID) {
+        do throws(EngineError) { try attempts.end(job) } catch {
+            healer.noteTrouble("the end of an attempt at job \(job.index) is not recorded: \(error)")
+        }
     }
 
     func computed(

