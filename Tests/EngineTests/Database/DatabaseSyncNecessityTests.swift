@@ -134,7 +134,7 @@ private final class DatabaseSyncScript {
             TableHandle.fileName(id, generation: UInt64(local.generation))
         }
         steps.append(Step(kind: kind, lastSync: rig.memory.syncCount, tables: Set(names)))
-        if let skipped, rig.memory.syncCount < skipped { return }
+        if let skipped, skipped != .max, rig.memory.syncCount < skipped { return }
         for cut in 0..<cuts { try check(rig.memory.snapshotAfterPowerCut(), cut) }
     }
 
@@ -189,13 +189,14 @@ private final class DatabaseSyncScript {
     private func watchAttempts(_ path: String) {
         guard path.contains("/staged/") else { return }
         let name = String(path.split(separator: "/").last ?? "")
-        guard let id = TableHandle.parse(fileName: name)?.id else { return }
+        // A flush is repeated until it succeeds: only jobs count their attempts.
+        guard let id = TableHandle.parse(fileName: name)?.id, id.kind == .compaction else { return }
         let job = JobID(index: id.index, kind: id.kind)
         guard begun.insert(job).inserted, skipped != nil else { return }
         for _ in 0..<4 * cuts {
             let copy = rig.memory.snapshotAfterPowerCut()
             let attempts = try? JobAttempts.open(copy, path: DatabaseRig.group + "/jobs")
-            guard attempts?.unfinished(job) == 1 else {
+            guard let count = attempts?.unfinished(job), count > 0 else {
                 attemptLoss = "an attempt"
                 return
             }
@@ -212,6 +213,8 @@ private final class DatabaseSyncScript {
             #expect(wanted.contains { $0.path.contains(kind) }, "no sync of \(kind)")
         }
         #expect(full.rig.store.manifest.manifest.tables.deepestLevel ?? 0 >= 1)
+        // Looked at as closely, a run that leaves out none loses nothing.
+        _ = try DatabaseSyncScript.run(skipping: .max, cuts: 12)
         // All of them in full, else every third.
         let step = scaled("MARTLET_SYNC_STEP", full: 1, usual: 3)
         let looked = wanted.enumerated().filter { $0.offset % step == 0 }.map(\.element)
@@ -222,8 +225,7 @@ private final class DatabaseSyncScript {
                 missed.append("\(sync.number) of \(sync.path)")
             } catch {}
         }
-        // Twelve cuts do not hit every moment that a sync protects; the full run allows no miss.
-        #expect(missed.count <= (step == 1 ? 0 : looked.count / 8), "not needed: \(missed)")
+        #expect(missed.isEmpty, "not needed: \(missed)")
     }
 
     /// Without a synced log nothing but the vote says that a term was used.
