@@ -5,9 +5,8 @@ extension Store: KeyValueReader {
         -> LiveValue?
     {
         let index = applied
-        let (view, sequence) = pin()
         do throws(EngineError) {
-            return try view.get(key, at: sequence, now: now, io: io)
+            return try getHere(key, now: now, io: io)
         } catch {
             switch error {
             case .blockLost, .tableLost: break
@@ -17,6 +16,15 @@ extension Store: KeyValueReader {
             else { throw error }
             return answer.value
         }
+    }
+
+    /// Without asking a peer to answer in this node's place: what a node answers for another that
+    /// does not have the block either. Asking on would go round in circles.
+    package func getHere(_ key: [UInt8], now: ClockMilliseconds, io: ReadIO) throws(EngineError)
+        -> LiveValue?
+    {
+        let (view, sequence) = pin()
+        return try view.get(key, at: sequence, now: now, io: io)
     }
 
     package func scan(

@@ -120,13 +120,14 @@ package final class Healer: BlockMender, Sendable {
         _ address: BlockAddress, _ record: TableRecord, _ expected: Digest128?, deadline: UInt64
     ) -> RepairedBlock? {
         let block = repair?.block(
-            address.table, digest: record.digest, ordinal: address.ordinal, deadline: deadline)
-        guard let block else { return nil }
-        guard BlockProof.holds(block.bytes, address, record, expected) else {
+            address.table, digest: record.digest, ordinal: address.ordinal, deadline: deadline
+        ) { block in
+            if BlockProof.holds(block.bytes, address, record, expected) { return true }
             state.withLock { $0.counters.refused += 1 }
             environment.note("member \(block.donor) gave wrong bytes for \(address)")
-            return nil
+            return false
         }
+        guard let block else { return nil }
         state.withLock {
             $0.counters.blocksFetched += 1
             $0.counters.bytesFetched += UInt64(block.bytes.count)

@@ -5,9 +5,10 @@
 package protocol RepairSource: AnyObject, Sendable {
     /// Canonical bytes of one block of the table with this digest (`.leaves`: its leaf list), from
     /// any replica that has it clean. Blocks the calling thread until `deadline` (milliseconds from
-    /// now) at most. The caller verifies what comes.
+    /// now) at most. What `isProven` refuses is not returned: the next replica is asked.
     func block(
-        _ table: TableID, digest: Digest128, ordinal: BlockOrdinal, deadline: UInt64
+        _ table: TableID, digest: Digest128, ordinal: BlockOrdinal, deadline: UInt64,
+        isProven: (RepairedBlock) -> Bool
     ) -> RepairedBlock?
 
     /// What a replica answers for `key` from a state that has applied `index` at least; nil if none

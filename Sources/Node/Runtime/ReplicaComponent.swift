@@ -135,6 +135,7 @@ package final class ReplicaComponent: NodeComponent {
         options.electionTimeoutMilliseconds = configuration.raft.electionTimeoutMilliseconds
         options.heartbeatMilliseconds = configuration.raft.heartbeatMilliseconds
         options.retainBytes = configuration.log.retainBytes
+        options.maxClockOffsetMilliseconds = configuration.clock.offsetMaxMilliseconds
         options.seed = UInt64.random(in: 1...UInt64.max)
         return options
     }

@@ -68,7 +68,7 @@ extension RaftCore {
 
     private mutating func markShipped(_ place: Int, through last: LogIndex, bytes: Int) {
         switch members[place].mode {
-        case .probe, .tables: members[place].probeSent(now: now)
+        case .probe, .tables: members[place].probeSent(bytes: bytes, now: now)
         case .replicate: members[place].sent(through: last, bytes: bytes, now: now)
         }
     }
@@ -94,12 +94,13 @@ extension RaftCore {
         guard let previousTerm = log.term(at: next - 1) else {
             return askForTables(place, &out)
         }
-        members[place].probeSent(now: now)
         if next > log.last {
+            members[place].probeSent(bytes: 0, now: now)
             sendEmptyAppend(place, &out)
         } else {
-            let last = sizes.pack(from: next, limit: configuration.maxMessageBytes)?.last
-            sendEntries(place, previousTerm: previousTerm, last: last ?? log.last, &out)
+            let chunk = sizes.pack(from: next, limit: configuration.maxMessageBytes)
+            members[place].probeSent(bytes: chunk?.bytes ?? 0, now: now)
+            sendEntries(place, previousTerm: previousTerm, last: chunk?.last ?? log.last, &out)
         }
     }
 

@@ -32,6 +32,8 @@ package struct Progress: Sendable {
     private var inflight: [Inflight] = []
     private var inflightStart = 0
     private(set) var inflightBytes = 0
+    /// Of an unanswered probe.
+    private var probeBytes = 0
     /// Last send into an idle pipeline, or last answer: what the retry delay counts from.
     private var lastMoved: UInt64 = 0
     private var retryDelay: UInt64 = 0
@@ -65,13 +67,19 @@ package struct Progress: Sendable {
     /// Whether another message of `bytes` may leave. One is always allowed, however large.
     func hasRoom(for bytes: Int, _ configuration: RaftConfiguration) -> Bool {
         if inflightCount == 0 { return true }
-        return inflightCount < configuration.maxInflightMessages
+        return bytes <= configuration.aloneBytes && !isAloneInFlight(configuration)
+            && inflightCount < configuration.maxInflightMessages
             && inflightBytes + bytes <= configuration.maxInflightBytes
     }
 
-    /// A probe left; further ones wait for its answer.
-    mutating func probeSent(now: UInt64) {
+    private func isAloneInFlight(_ configuration: RaftConfiguration) -> Bool {
+        inflightCount == 1 && inflightBytes > configuration.aloneBytes
+    }
+
+    /// A probe with entries of `bytes` left; further ones wait for its answer.
+    mutating func probeSent(bytes: Int, now: UInt64) {
         isPaused = true
+        probeBytes = bytes
         lastMoved = now
     }
 
@@ -132,10 +140,17 @@ package struct Progress: Sendable {
     /// double while nothing comes back: a member whose disk is slow is not buried.
     mutating func shouldRetry(now: UInt64, _ configuration: RaftConfiguration) -> Bool {
         if retryDelay == 0 { retryDelay = configuration.heartbeatInterval }
-        guard now >= lastMoved &+ retryDelay else { return false }
+        guard now >= lastMoved &+ retryDelay &+ travelTime(configuration) else { return false }
         retryDelay = min(retryDelay * 2, configuration.electionTimeout.upperBound)
         lastMoved = now
         return true
+    }
+
+    /// Milliseconds that what travels alone may take.
+    private func travelTime(_ configuration: RaftConfiguration) -> UInt64 {
+        let bytes = mode == .probe ? probeBytes : isAloneInFlight(configuration) ? inflightBytes : 0
+        guard bytes > configuration.aloneBytes else { return 0 }
+        return UInt64(bytes / RaftConfiguration.slowestBytesPerMillisecond)
     }
 
     mutating func resumeProbe() { isPaused = false }

@@ -15,8 +15,11 @@ package struct RaftConfiguration: Sendable {
     /// Appends to one member that were sent and not answered yet.
     package var maxInflightMessages = 64
     package var maxInflightBytes = 16 << 20
-    /// Encoded bytes of the entries of one append. A larger entry travels alone.
+    /// Encoded bytes of the entries of one append. A larger entry has an append of its own.
     package var maxMessageBytes = 1 << 20
+    /// An append above this travels alone: nothing is in flight to the member before it, nothing is
+    /// sent until it is answered. So it may take another way, where it delays no heartbeat.
+    package var aloneBytes = PeerMessage.bulkBytes
     /// Encoded bytes of this term's entries that a leader takes before the first of them commits.
     package var maxUncommittedBytes = 64 << 20
     /// Members should differ in it (the id is mixed in as well).
@@ -37,4 +40,7 @@ extension RaftConfiguration {
     static let maxUncommittedEntries = 16_384
     /// Terms and indexes above this are taken for garbage, so that adding to one never overflows.
     static let counterLimit: UInt64 = 1 << 62
+    /// What the slowest way to a member is believed to carry: an append that travels alone is not
+    /// asked about before it can have arrived.
+    static let slowestBytesPerMillisecond = 8 << 10
 }

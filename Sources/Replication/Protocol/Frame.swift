@@ -21,6 +21,8 @@ package enum FrameType: UInt8, Sendable, CaseIterable {
     case readIndexReply = 49
     case forward = 50
     case forwardReply = 51
+    case wait = 52
+    case waitReply = 53
     case fetch = 64
     case fetchReply = 65
 }
@@ -35,6 +37,7 @@ package struct FrameLimits: Sendable, Hashable {
 
     package static let handshakeBytes = 4096
     package static let fixedBytes = 128
+    package static let progressBytes = fixedBytes + 16 * Limits.members
 
     package init(
         ordinaryBytes: Int = 16 << 20, valueBytes: Int = Limits.entryPayloadBytes + 8192
@@ -46,9 +49,10 @@ package struct FrameLimits: Sendable, Hashable {
     package func payloadBytes(of type: FrameType) -> Int {
         switch type {
         case .hello, .refusal: return FrameLimits.handshakeBytes
-        case .vote, .voteReply, .appendReply, .heartbeat, .heartbeatReply, .timeoutNow, .progress,
-            .recompute, .readIndex, .readIndexReply:
+        case .vote, .voteReply, .appendReply, .heartbeat, .heartbeatReply, .timeoutNow,
+            .recompute, .readIndex, .readIndexReply, .wait, .waitReply:
             return FrameLimits.fixedBytes
+        case .progress: return FrameLimits.progressBytes
         case .report: return ordinaryBytes
         case .fetch: return Limits.keyBytes + FrameLimits.fixedBytes
         case .append, .forward, .forwardReply, .fetchReply: return valueBytes

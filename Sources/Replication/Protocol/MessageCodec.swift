@@ -28,10 +28,9 @@ package enum MessageCodec {
         case .report(let group, let report):
             writer.write(group)
             try write(report, into: &writer)
-        case .progress(let group, let minimumFrontier, let logFloor):
+        case .progress(let group, let progress):
             writer.write(group)
-            try writer.writeNumber(minimumFrontier.rawValue)
-            try writer.writeNumber(logFloor.rawValue)
+            try write(progress, into: &writer)
         case .recompute(let group, let job, let attempt):
             writer.write(group)
             try writer.writeNumber(job.index.rawValue)
@@ -48,6 +47,15 @@ package enum MessageCodec {
         case .forwardReply(let id, let reply):
             writer.write(id)
             write(reply, into: &writer)
+        case .wait(let id, let question):
+            writer.write(id)
+            try writer.writeNumber(question.index.rawValue)
+            writer.write(question.count)
+            try writer.writeNumber(question.timeout)
+        case .waitReply(let id, let reached):
+            writer.write(id)
+            writer.write(UInt8(reached == nil ? 0 : 1))
+            writer.write(UInt32(clamping: reached ?? 0))
         case .fetch(let id, let request):
             writer.write(id)
             try FetchCodec.write(request, into: &writer)
@@ -81,10 +89,7 @@ package enum MessageCodec {
             return .report(group: group, try readReport(&reader))
         case .progress:
             let group = try reader.read(UInt32.self)
-            let minimumFrontier = LogIndex(try reader.readNumber())
-            return .progress(
-                group: group, minimumFrontier: minimumFrontier,
-                logFloor: LogIndex(try reader.readNumber()))
+            return .progress(group: group, try readProgress(&reader))
         case .recompute:
             let group = try reader.read(UInt32.self)
             let index = LogIndex(try reader.readNumber())
@@ -104,6 +109,15 @@ package enum MessageCodec {
         case .forwardReply:
             let id = try reader.read(UInt64.self)
             return .forwardReply(id, try readForwardReply(&reader))
+        case .wait:
+            let id = try reader.read(UInt64.self)
+            let index = LogIndex(try reader.readNumber())
+            let count = try reader.read(UInt32.self)
+            let timeout = try reader.readNumber()
+            return .wait(id, DurabilityQuestion(index: index, count: count, timeout: timeout))
+        case .waitReply:
+            let id = try reader.read(UInt64.self)
+            return .waitReply(id, try readReached(&reader))
         case .fetch:
             let id = try reader.read(UInt64.self)
             return .fetch(id, try FetchCodec.readRequest(&reader))
@@ -129,8 +143,9 @@ package enum MessageCodec {
             return fixed + bytes.count
         case .fetchReply(_, .value(let value?)): return fixed + value.value.count
         case .fetchReply(_, .unavailable(let reason)): return fixed + reason.utf8.count
-        case .raft, .progress, .recompute, .readIndex, .readIndexReply, .forwardReply, .fetch,
-            .fetchReply:
+        case .progress(_, let progress): return fixed + 16 * progress.matches.count
+        case .raft, .recompute, .readIndex, .readIndexReply, .forwardReply, .wait, .waitReply,
+            .fetch, .fetchReply:
             return fixed
         }
     }
@@ -179,7 +194,45 @@ package enum MessageCodec {
         }
     }
 
-    // MARK: Replies of the leader
+    // MARK: Words of the leader
+
+    private static func write(_ progress: ClusterProgress, into writer: inout ByteWriter)
+        throws(UnsendableMessage)
+    {
+        try writer.writeNumber(progress.minimumFrontier.rawValue)
+        try writer.writeNumber(progress.logFloor.rawValue)
+        writer.write(UInt32(progress.matches.count))
+        for match in progress.matches {
+            writer.write(match.member.rawValue)
+            try writer.writeNumber(match.index.rawValue)
+        }
+    }
+
+    private static func readProgress(_ reader: inout ByteReader) throws(DecodingError)
+        -> ClusterProgress
+    {
+        let minimumFrontier = LogIndex(try reader.readNumber())
+        let logFloor = LogIndex(try reader.readNumber())
+        let count = try reader.readCount(itemBytes: 16, "members")
+        var matches: [ClusterProgress.Match] = []
+        for _ in 0..<count {
+            let member = MemberID(try reader.read(UInt64.self))
+            matches.append(
+                ClusterProgress.Match(member: member, index: LogIndex(try reader.readNumber())))
+        }
+        return ClusterProgress(
+            minimumFrontier: minimumFrontier, logFloor: logFloor, matches: matches)
+    }
+
+    private static func readReached(_ reader: inout ByteReader) throws(DecodingError) -> Int? {
+        let isLeaders = try reader.read(UInt8.self)
+        let count = try reader.read(UInt32.self)
+        switch isLeaders {
+        case 0 where count == 0: return nil
+        case 1: return Int(count)
+        default: throw DecodingError("wait reply \(isLeaders) is unknown")
+        }
+    }
 
     private static func write(_ reply: ReadIndexReply, into writer: inout ByteWriter)
         throws(UnsendableMessage)
@@ -246,6 +299,8 @@ extension PeerMessage {
         case .readIndexReply: return .readIndexReply
         case .forward: return .forward
         case .forwardReply: return .forwardReply
+        case .wait: return .wait
+        case .waitReply: return .waitReply
         case .fetch: return .fetch
         case .fetchReply: return .fetchReply
         }

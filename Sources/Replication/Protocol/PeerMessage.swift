@@ -5,7 +5,7 @@ import Engine
 package enum PeerLane: UInt8, Sendable {
     /// Small and urgent: consensus, reads, forwarded commands.
     case control = 1
-    /// Large and patient: blocks, tables, old entries.
+    /// Large and patient: blocks, tables, and whatever is above `PeerMessage.bulkBytes`.
     case bulk = 2
 }
 
@@ -18,7 +18,7 @@ package enum PeerMessage: Sendable {
     case report(group: UInt32, MemberReport)
     /// Leader to all: what every member has reached. Bounds the deletion of inputs (by the lowest
     /// frontier) and of log entries (by the lowest index that is flushed and durable).
-    case progress(group: UInt32, minimumFrontier: LogIndex, logFloor: LogIndex)
+    case progress(group: UInt32, ClusterProgress)
     /// Leader to a member whose result differs from another's: compute once more.
     case recompute(group: UInt32, JobID, attempt: UInt32)
     /// Linearizable read at a follower: asks the leader for an index.
@@ -27,16 +27,71 @@ package enum PeerMessage: Sendable {
     /// A client's write, sent on to the leader. Bytes are the node layer's.
     case forward(RequestID, [UInt8])
     case forwardReply(RequestID, ForwardReply)
+    /// A client's wait for the durability of its writes, sent on to the leader, who counts.
+    case wait(RequestID, DurabilityQuestion)
+    /// Nil: the asked member does not lead (any more).
+    case waitReply(RequestID, Int?)
     case fetch(RequestID, FetchRequest)
     case fetchReply(RequestID, FetchReply)
 
+    /// A larger message leaves the control lane: a heartbeat must not wait behind it. What its
+    /// sender has in order, it keeps so by itself: one forwarded batch of a client at a time, and
+    /// one append of this size at a time (`RaftConfiguration.aloneBytes`).
+    package static let bulkBytes = 4 << 20
+
     package var lane: PeerLane {
         switch self {
-        case .raft, .report, .progress, .recompute, .readIndex, .readIndexReply, .forward,
-            .forwardReply:
+        case .raft(_, .append(let request)):
+            let bytes = request.entries.reduce(0) { $0 + $1.encoded.count }
+            return bytes > PeerMessage.bulkBytes ? .bulk : .control
+        case .forward(_, let bytes), .forwardReply(_, .answered(let bytes)):
+            return bytes.count > PeerMessage.bulkBytes ? .bulk : .control
+        case .raft, .report, .progress, .recompute, .readIndex, .readIndexReply, .forwardReply,
+            .wait, .waitReply:
             return .control
         case .fetch, .fetchReply: return .bulk
         }
+    }
+}
+
+/// What a leader knows of all members.
+package struct ClusterProgress: Sendable, Equatable {
+    package struct Match: Sendable, Equatable {
+        package var member: MemberID
+        package var index: LogIndex
+
+        package init(member: MemberID, index: LogIndex) {
+            self.member = member
+            self.index = index
+        }
+    }
+
+    /// Inputs of jobs at or below it are not needed by anybody.
+    package var minimumFrontier: LogIndex
+    /// Log entries at or below it are flushed and durable everywhere.
+    package var logFloor: LogIndex
+    /// Through where each member holds the log durably.
+    package var matches: [Match]
+
+    package init(minimumFrontier: LogIndex, logFloor: LogIndex, matches: [Match]) {
+        self.minimumFrontier = minimumFrontier
+        self.logFloor = logFloor
+        self.matches = matches
+    }
+}
+
+package struct DurabilityQuestion: Sendable, Equatable {
+    /// How many members besides the leader hold the log durably through here?
+    package var index: LogIndex
+    /// Answered as soon as it is so many,
+    package var count: UInt32
+    /// or after so many milliseconds; 0 waits for ever.
+    package var timeout: UInt64
+
+    package init(index: LogIndex, count: UInt32, timeout: UInt64) {
+        self.index = index
+        self.count = count
+        self.timeout = timeout
     }
 }
 

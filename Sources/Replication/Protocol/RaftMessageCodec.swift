@@ -65,7 +65,7 @@ enum RaftMessageCodec {
                 HeartbeatReply(term: term, round: round, clock: try reader.readNumber()))
         case .timeoutNow: return .timeoutNow(term: Term(try reader.readNumber()))
         case .hello, .refusal, .report, .progress, .recompute, .readIndex, .readIndexReply,
-            .forward, .forwardReply, .fetch, .fetchReply:
+            .forward, .forwardReply, .wait, .waitReply, .fetch, .fetchReply:
             throw DecodingError("a frame of type \(type) is not a consensus message")
         }
     }

@@ -1,5 +1,6 @@
 // Clean blocks from the other members, over the bulk connections: each is asked in turn until one
-// gives bytes or the deadline passes. The healer verifies what comes.
+// gives what is proven or the time is over. A member that does not answer takes no more than its
+// share of the time.
 import Engine
 
 final class PeerRepairSource: RepairSource {
@@ -12,35 +13,44 @@ final class PeerRepairSource: RepairSource {
     }
 
     func block(
-        _ table: TableID, digest: Digest128, ordinal: BlockOrdinal, deadline: UInt64
+        _ table: TableID, digest: Digest128, ordinal: BlockOrdinal, deadline: UInt64,
+        isProven: (RepairedBlock) -> Bool
     ) -> RepairedBlock? {
-        guard let runtime else { return nil }
-        let until = runtime.monotonicMilliseconds + deadline
-        for member in peers {
-            let now = runtime.monotonicMilliseconds
-            guard now < until else { return nil }
-            let request: FetchRequest =
-                ordinal == .leaves
-                ? .leaves(table: table, digest: digest)
-                : .block(table: table, digest: digest, ordinal: ordinal)
-            if case .bytes(let bytes) = runtime.ask(request, of: member, deadline: until - now) {
-                return RepairedBlock(bytes: bytes, donor: member)
-            }
+        let request: FetchRequest =
+            ordinal == .leaves
+            ? .leaves(table: table, digest: digest)
+            : .block(table: table, digest: digest, ordinal: ordinal)
+        return askEach(request, deadline: deadline) { reply, member in
+            guard case .bytes(let bytes) = reply else { return nil }
+            let block = RepairedBlock(bytes: bytes, donor: member)
+            return isProven(block) ? block : nil
         }
-        return nil
     }
 
     func read(_ key: [UInt8], at index: LogIndex, now: ClockMilliseconds, deadline: UInt64)
         -> RemoteRead?
     {
+        askEach(.read(key: key, index: index, now: now), deadline: deadline) { reply, _ in
+            guard case .value(let value) = reply else { return nil }
+            return RemoteRead(value: value)
+        }
+    }
+
+    /// The first answer that `take` accepts.
+    private func askEach<Answer>(
+        _ request: FetchRequest, deadline: UInt64,
+        take: (FetchReply, MemberID) -> Answer?
+    ) -> Answer? {
         guard let runtime else { return nil }
         let until = runtime.monotonicMilliseconds + deadline
-        for member in peers {
-            let time = runtime.monotonicMilliseconds
-            guard time < until else { return nil }
-            let request = FetchRequest.read(key: key, index: index, now: now)
-            if case .value(let value) = runtime.ask(request, of: member, deadline: until - time) {
-                return RemoteRead(value: value)
+        for (place, member) in peers.enumerated() {
+            let now = runtime.monotonicMilliseconds
+            guard now < until else { return nil }
+            let share = (until - now) / UInt64(peers.count - place)
+            if let reply = runtime.ask(request, of: member, deadline: max(share, 1)),
+                let answer = take(reply, member)
+            {
+                return answer
             }
         }
         return nil

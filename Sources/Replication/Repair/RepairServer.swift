@@ -40,7 +40,7 @@ package enum RepairServer {
     ) -> FetchReply {
         guard store.applied >= index else { return .unavailable("behind that index") }
         do throws(EngineError) {
-            return .value(try store.get(key, now: now, io: .blocking))
+            return .value(try store.getHere(key, now: now, io: .blocking))
         } catch {
             return .unavailable("\(error)")
         }

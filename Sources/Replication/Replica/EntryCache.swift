@@ -1,6 +1,6 @@
 // The newest entries of the log in memory: what followers are sent, and what is applied, without
-// reading the disk. Contiguous; bounded by bytes, but never drops an entry that is not yet both
-// durable and applied here (the caller says up to where dropping is allowed).
+// reading the disk. Contiguous; bounded by bytes, but never drops an entry that is not yet durable
+// here (the caller says up to where dropping is allowed).
 import Engine
 
 package struct EntryCache {

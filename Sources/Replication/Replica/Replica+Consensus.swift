@@ -49,6 +49,8 @@ extension Replica {
         switch message {
         case .heartbeat(var heartbeat):
             heartbeat.clock = leaderClock()
+            clockCheck.sent(
+                round: heartbeat.round, to: member, wall: environment.wallMilliseconds)
             message = .heartbeat(heartbeat)
         case .heartbeatReply(var reply):
             reply.clock = environment.wallMilliseconds
@@ -101,7 +103,10 @@ extension Replica {
         durable = min(durable, index)
         store.noteDurable(durable)
         resetTail(to: index)
-        openProposals.truncate(after: index)
+        openProposals.displace(
+            after: index,
+            deadline: environment.monotonicMilliseconds
+                + ReplicaOptions.unknownAfterMilliseconds)
     }
 
     /// The tail after a truncation: from the cache, else from the log.
@@ -154,7 +159,8 @@ extension Replica {
                 applied(entry)
             }
         }
-        cache.shrink(through: min(store.applied, durable))
+        // What waits to be applied is read from the log again, should it be too much for the cache.
+        cache.shrink(through: durable)
         reads.applied(store.applied, clock: store.clock)
     }
 
@@ -174,6 +180,8 @@ extension Replica {
         environment.note(.becameLeader(term))
         tail.clock = max(tail.clock, leaderClockHeard)
         director.reset(now: environment.monotonicMilliseconds)
+        clockCheck.reset()
+        hasAgreedClock = false
         // Nobody counts as long gone before this leader has waited for them.
         let now = environment.monotonicMilliseconds
         reports.removeAll()

@@ -5,7 +5,6 @@ import Engine
 /// What the leader knows of another member.
 struct MemberState {
     var report: MemberReport?
-    var clock: ClockMilliseconds = 0
     var lastSeen: UInt64 = 0
 }
 
@@ -85,7 +84,8 @@ extension Replica {
     }
 
     private func directAsLeader() {
-        guard core.evaluableTerm(applied: store.applied) != nil else { return }
+        // Without room for an entry nothing is decided: what consensus drops is lost.
+        guard evaluableTerm != nil, core.canPropose(bytes: Limits.groupBytes) else { return }
         let now = environment.monotonicMilliseconds
         director.setLeading(true, now: now)
         director.note(store.outcomes, from: options.node, now: now)
@@ -136,11 +136,14 @@ extension Replica {
             return
         }
         lastProgress = now
+        let progress = ClusterProgress(
+            minimumFrontier: floors.frontier, logFloor: floors.log,
+            matches: core.progress(now: now).map { member in
+                ClusterProgress.Match(
+                    member: member.id, index: member.id == options.node ? durable : member.match)
+            })
         for voter in voters where voter != options.node {
-            environment.send(
-                .progress(
-                    group: options.group, minimumFrontier: floors.frontier, logFloor: floors.log),
-                to: voter)
+            environment.send(.progress(group: options.group, progress), to: voter)
         }
     }
 
@@ -169,7 +172,7 @@ extension Replica {
     private func refreshHoles() {
         let wasWhole = holes.isEmpty
         holes = log.holes
-        if holes.isEmpty != wasWhole { step(.setDamaged(!holes.isEmpty)) }
+        if holes.isEmpty != wasWhole { updateFitness() }
     }
 
     /// Asks for the newest missing entry that its successor names by content; it names the one

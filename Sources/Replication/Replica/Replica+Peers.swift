@@ -14,9 +14,11 @@ extension Replica {
         case .report(let group, let report):
             guard group == options.group else { return }
             noteReport(report, from: member)
-        case .progress(let group, let frontier, let logFloor):
+        case .progress(let group, let progress):
             guard group == options.group, member == core.leader else { return }
-            floors.raise(frontier: frontier, log: logFloor)
+            floors.raise(frontier: progress.minimumFrontier, log: progress.logFloor)
+            toldMatches = Dictionary(
+                progress.matches.map { ($0.member, $0.index) }, uniquingKeysWith: max)
         case .recompute(let group, let job, let attempt):
             guard group == options.group, member == core.leader else { return }
             store.recompute(job, attempt: attempt)
@@ -35,6 +37,9 @@ extension Replica {
                 forwards.answered(request, by: member)?(
                     .notSent(reason: "that member does not lead"))
             }
+        case .wait(let request, let question): serveWait(request, question, from: member)
+        case .waitReply(let request, let reached):
+            if let wait = remoteWaits.answered(request, by: member) { answered(wait, reached) }
         case .fetch, .fetchReply: break  // The runtime serves these on its own threads.
         }
     }
@@ -43,16 +48,17 @@ extension Replica {
         if case .append(let request) = message, !isAcceptable(request) { return }
         if case .voteReply(let reply) = message {
             // Before the vote counts: it may make this member the leader.
-            leaderClockHeard = max(leaderClockHeard, reply.clock)
+            hearClock(reply.clock)
         }
         step(.message(from: member, message))
         switch message {
         case .heartbeat(let heartbeat) where heartbeat.term == core.term && core.leader == member:
-            leaderClockHeard = max(leaderClockHeard, heartbeat.clock)
-        case .heartbeatReply(let reply):
-            var state = reports[member] ?? MemberState()
-            state.clock = reply.clock
-            reports[member] = state
+            hearClock(heartbeat.clock)
+            compareClock(heartbeat.clock)
+        case .heartbeatReply(let reply) where reply.term == core.term:
+            clockCheck.answered(
+                round: reply.round, by: member, clock: reply.clock,
+                wall: environment.wallMilliseconds)
         default: break
         }
     }
@@ -67,7 +73,8 @@ extension Replica {
                     .warning("entry \(entry.index) carries a clock too far ahead; refused"))
                 return false
             }
-            guard entry.index > tail.position.index || cache[entry.index] == nil else { continue }
+            // Known already, byte for byte.
+            if cache[entry.index]?.header.checksum == entry.header.checksum { continue }
             do throws(DecodingError) {
                 try EntryValidation.validate(entry)
             } catch {
@@ -94,7 +101,7 @@ extension Replica {
 
     private func serveForward(_ request: RequestID, _ bytes: [UInt8], from member: MemberID) {
         let handler = forwardHandler.withLock { $0 }
-        guard core.evaluableTerm(applied: store.applied) != nil, let handler else {
+        guard evaluableTerm != nil, let handler else {
             environment.send(
                 .forwardReply(request, .notLeader(leader: core.leader)), to: member)
             return
@@ -106,6 +113,7 @@ extension Replica {
 
     func failForwards(to member: MemberID) {
         for completion in forwards.failAll(of: member) { completion(.unknown) }
+        waits += remoteWaits.failAll(of: member)
         if member == core.leader { reads.leaderChanged() }
     }
 }

@@ -86,13 +86,6 @@ struct ReadTable {
     }
 }
 
-/// A client's `WAIT`.
-struct DurabilityWait {
-    var index: LogIndex
-    var count: Int
-    var deadline: UInt64
-    var completion: @Sendable (Int) -> Void
-}
 
 extension Replica {
     /// Asks for one confirmation for all reads that came since the last turn.
@@ -106,6 +99,10 @@ extension Replica {
         let now = environment.monotonicMilliseconds
         let deadline = now + ReplicaOptions.readTimeoutMilliseconds
         if core.role == .leader {
+            guard hasAgreedClock else {
+                for completion in completions { completion(.failure(.noLeader)) }
+                return
+            }
             reads.add(
                 context, completions, deadline: deadline, clock: leaderClock(), isRemote: false)
             step(.read(context: context))
@@ -121,7 +118,7 @@ extension Replica {
 
     /// A follower asks for an index: the answer goes back when the round it starts has a quorum.
     func serveReadIndex(_ request: RequestID, from member: MemberID) {
-        guard core.role == .leader else {
+        guard core.role == .leader, hasAgreedClock else {
             environment.send(
                 .readIndexReply(request, .notLeader(leader: core.leader)), to: member)
             return
@@ -159,17 +156,6 @@ extension Replica {
         reads.expire(now: now)
         for completion in forwards.expire(now: now) { completion(.unknown) }
         answerWaits(now: now)
-    }
-
-    private func answerWaits(now: UInt64) {
-        guard !waits.isEmpty else { return }
-        let progress = core.progress(now: now)
-        waits.removeAll { wait in
-            let reached = progress.count { $0.id != options.node && $0.match >= wait.index }
-            guard reached >= wait.count || wait.deadline <= now else { return false }
-            wait.completion(reached)
-            return true
-        }
     }
 
     /// Remembers when the applied state was last known to be the newest there is.

@@ -80,9 +80,11 @@ extension Replica: ReplicaService {
         }
     }
 
-    /// What a follower knows of another member: of the leader, its commit index.
+    /// What a follower knows of another member: the leader's word, and of the leader at least its
+    /// commit index.
     private func knownMatch(_ member: MemberID) -> LogIndex {
-        member == core.leader ? core.freshIndex : reports[member]?.report?.durable ?? .zero
+        let told = toldMatches[member] ?? .zero
+        return member == core.leader ? max(told, core.freshIndex) : told
     }
 
     private func roleName(of member: Member) -> String {

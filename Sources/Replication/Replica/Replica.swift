@@ -37,15 +37,23 @@ package final class Replica: @unchecked Sendable {
     var nextRequest: RequestID
     /// Highest clock of a leader: heard in heartbeats and votes, or told as one.
     var leaderClockHeard: ClockMilliseconds = 0
+    var clockCheck: ClockCheck
+    /// As a leader: judged in this turn.
+    var hasAgreedClock = false
+    /// Until when this member, whose clock was found wrong, does not lead; monotonic milliseconds.
+    var clockSuspectUntil: UInt64?
     /// When the applied state was last known to be the newest, monotonic milliseconds.
     var freshSince: UInt64?
     var waits: [DurabilityWait] = []
+    var remoteWaits: RequestTable<DurabilityWait>
 
     // What other members reported (Replica+Jobs).
     var director: JobDirector
     var reports: [MemberID: MemberState] = [:]
     var connected: Set<MemberID> = []
     var floors = ClusterFloors()
+    /// What the leader last told of all members.
+    var toldMatches: [MemberID: LogIndex] = [:]
     var lastProgress: UInt64 = 0
     var lastReport = SentReport()
     var isMending = false
@@ -94,6 +102,8 @@ package final class Replica: @unchecked Sendable {
         let firstRequest = state.nonce | 1
         nextRequest = firstRequest
         forwards = RequestTable(firstID: firstRequest)
+        remoteWaits = RequestTable(firstID: firstRequest)
+        clockCheck = ClockCheck(maxOffsetMilliseconds: options.maxClockOffsetMilliseconds)
         director = JobDirector(own: options.node, options: options.store.compaction)
         logWriter = LogWriter(
             log: opened.log, wake: { [weak environment] in environment?.wakeLogWriter() },
@@ -102,7 +112,7 @@ package final class Replica: @unchecked Sendable {
                 environment?.wakeReplica()
             })
         opened.store.setEventHandler { [weak self] in self?.post(.store($0)) }
-        if !holes.isEmpty { step(.setDamaged(true)) }
+        if !holes.isEmpty { updateFitness() }
         store.noteDurable(durable)
         publish()
     }
@@ -123,6 +133,7 @@ package final class Replica: @unchecked Sendable {
         events.removeAll(keepingCapacity: true)
         spareEvents = events
         step(.tick)
+        checkClock()
         beginReads()
         propose()
         applyCommitted()
@@ -148,6 +159,9 @@ package final class Replica: @unchecked Sendable {
             reports[member]?.lastSeen = environment.monotonicMilliseconds
             step(.unreachable(member))
             failForwards(to: member)
+        case .answersLost(let member):
+            step(.unreachable(member))
+            failForwards(to: member)
         case .log(let report): handle(report)
         case .store(let event): store.handle(event)
         case .propose(let batch, let term, let completion):
@@ -160,10 +174,8 @@ package final class Replica: @unchecked Sendable {
         case .wait(let index, let count, let timeout, let completion):
             waits.append(
                 DurabilityWait(
-                    index: index, count: count,
-                    deadline: timeout == 0
-                        ? .max : environment.monotonicMilliseconds + timeout,
-                    completion: completion))
+                    index: index, count: count, deadline: waitDeadline(timeout),
+                    isAnothers: false) { completion($0 ?? 0) })
         case .transfer(let member): step(.transfer(to: member))
         case .mended(let index, let entry): mended(index, entry)
         }
@@ -222,17 +234,26 @@ package final class Replica: @unchecked Sendable {
         failProposals()
         reads.failAll(.stopped)
         for completion in forwards.failAll() { completion(.unknown) }
+        for wait in waits + remoteWaits.failAll() { wait.completion(nil) }
+        waits.removeAll()
     }
 
     /// What other threads may read without asking.
     func publish() {
         updateFreshness()
         published.update(status: makeStatus(), freshSince: freshSince)
-        let term = hasFailed ? nil : core.evaluableTerm(applied: store.applied)
+        let term = hasFailed ? nil : evaluableTerm
         published.setEvaluatingTerm(term)
         published.setRefusal(store.writeRefusal)
         if core.role == .leader { leaderClockHeard = max(leaderClockHeard, leaderClock()) }
         published.advanceClock(to: leaderClockHeard)
+    }
+
+    /// The term in which this member may evaluate commands and serve reads as the leader: it leads,
+    /// sees all that was committed before, and knows that its clock agrees with the others'.
+    var evaluableTerm: Term? {
+        guard hasAgreedClock else { return nil }
+        return core.evaluableTerm(applied: store.applied)
     }
 
     func leaderClock() -> ClockMilliseconds {

@@ -6,6 +6,8 @@ package enum ReplicaEvent: Sendable {
     case messages([PeerMessage], from: MemberID)
     case connected(MemberID)
     case disconnected(MemberID)
+    /// What the member had to say may be lost; this node can still reach it.
+    case answersLost(MemberID)
     case log(LogWriterReport)
     case store(StoreEvent)
     case propose(WriteBatch, Term, @Sendable (ProposalOutcome) -> Void)

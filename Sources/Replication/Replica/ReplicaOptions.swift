@@ -11,6 +11,8 @@ package struct ReplicaOptions: Sendable {
     package var seedSettings: LoggedSettings
     package var electionTimeoutMilliseconds: UInt64 = 600
     package var heartbeatMilliseconds: UInt64 = 50
+    /// A leader whose clock differs by more from those of most members steps down.
+    package var maxClockOffsetMilliseconds: UInt64 = 500
     /// Recent entries kept in memory for followers.
     package var cacheBytes = 32 << 20
     /// Log bytes held back for members that are behind.

@@ -209,17 +209,19 @@ extension ReplicaRuntime: PeerTransportDelegate {
     package func peerConnected(
         _ member: MemberID, lane: PeerLane, direction: PeerDirection
     ) {
-        guard lane == .control, direction == .outgoing else { return }
+        // Of both lanes: appends may have been lost with either.
+        guard direction == .outgoing else { return }
         replica.post(.connected(member))
     }
 
     package func peerDisconnected(
         _ member: MemberID, lane: PeerLane, direction: PeerDirection
     ) {
-        if lane == .bulk {
-            fetches.lost(member)
-        } else {
+        if lane == .bulk { fetches.lost(member) }
+        if lane == .control, direction == .outgoing {
             replica.post(.disconnected(member))
+        } else {
+            replica.post(.answersLost(member))
         }
     }
 }

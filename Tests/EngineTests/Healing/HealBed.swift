@@ -37,7 +37,8 @@ final class FakeRepair: RepairSource {
     let state = Mutex(State())
 
     func block(
-        _ table: TableID, digest: Digest128, ordinal: BlockOrdinal, deadline: UInt64
+        _ table: TableID, digest: Digest128, ordinal: BlockOrdinal, deadline: UInt64,
+        isProven: (RepairedBlock) -> Bool
     ) -> RepairedBlock? {
         let (donors, isLying) = state.withLock { state in
             state.calls += 1
@@ -48,7 +49,8 @@ final class FakeRepair: RepairSource {
                 var bytes = donor.store.donateBlock(table, digest: digest, ordinal: ordinal)
             else { continue }
             if isLying { bytes[bytes.count / 2] ^= 4 }
-            return RepairedBlock(bytes: bytes, donor: donor.id)
+            let block = RepairedBlock(bytes: bytes, donor: donor.id)
+            if isProven(block) { return block }
         }
         return nil
     }

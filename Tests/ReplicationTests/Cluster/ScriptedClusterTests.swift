@@ -72,6 +72,28 @@ import Testing
         }
     }
 
+    // MARK: Clocks
+
+    /// A leader's clock jumps years ahead: it stops leading, nobody learns its time, and when it is
+    /// gone writes go on.
+    @Test(arguments: [2_000, 60_000, 300_000_000_000] as [UInt64])
+    func aLeaderWithItsClockAheadStepsDown(offset: UInt64) throws {
+        let cluster = makeCluster(seed: 17)
+        let old = try #require(cluster.running.first { $0.replica.status().role == "leader" })
+        cluster.setClock(of: old.place, ahead: offset)
+        cluster.run(milliseconds: 4_000)
+        let leaders = cluster.running.filter { $0.replica.status().role == "leader" }
+        #expect(leaders.count == 1 && leaders.first?.place != old.place)
+        let term = try #require(leaders.first).replica.status().term
+        let latest = cluster.running.filter { $0.place != old.place }.map { $0.replica.clock }.max()
+        #expect(try #require(latest) <= cluster.wall(of: (old.place + 1) % 3) + 11_000)
+        cluster.clients.start(writers: 2, readers: 2, pauseMilliseconds: 20)
+        cluster.run(milliseconds: 3_000)
+        #expect(cluster.running.allSatisfy { $0.replica.status().term == term })
+        cluster.setClock(of: old.place, ahead: 0)
+        finish(cluster)
+    }
+
     /// Flushes finish in any order on all nodes; seals are logged in the order of segments.
     @Test func flushesFinishInTheWrongOrder() {
         let cluster = makeCluster(seed: 11)

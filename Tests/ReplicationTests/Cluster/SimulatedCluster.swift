@@ -65,6 +65,9 @@ final class SimulatedCluster: @unchecked Sendable {
     var nodeCount: Int { settings.nodeCount }
     func process(_ place: Int) -> SimulatedProcess? { processes[place] }
     var running: [SimulatedProcess] { processes.compactMap { $0 } }
+    func setClock(of place: Int, ahead milliseconds: UInt64) {
+        clockOffsets[place] = milliseconds
+    }
     func wall(of place: Int) -> ClockMilliseconds {
         1_700_000_000_000 + now + clockOffsets[place]
     }

@@ -155,7 +155,8 @@ extension SimulatedProcess: JobRunner {
 
 extension SimulatedProcess: RepairSource {
     func block(
-        _ table: TableID, digest: Digest128, ordinal: BlockOrdinal, deadline: UInt64
+        _ table: TableID, digest: Digest128, ordinal: BlockOrdinal, deadline: UInt64,
+        isProven: (RepairedBlock) -> Bool
     ) -> RepairedBlock? {
         let request: FetchRequest =
             ordinal == .leaves
@@ -163,7 +164,8 @@ extension SimulatedProcess: RepairSource {
             : .block(table: table, digest: digest, ordinal: ordinal)
         for peer in cluster.reachablePeers(of: place) {
             if case .bytes(let bytes) = RepairServer.answer(request, replica: peer.replica) {
-                return RepairedBlock(bytes: bytes, donor: peer.id)
+                let block = RepairedBlock(bytes: bytes, donor: peer.id)
+                if isProven(block) { return block }
             }
         }
         return nil

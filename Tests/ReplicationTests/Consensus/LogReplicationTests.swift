@@ -159,6 +159,37 @@ struct LogReplicationTests {
             """)
     }
 
+    @Test("an append above a bound travels alone, and is not asked about too early")
+    func alone() {
+        RaftScript(
+            """
+            option message-bytes 500
+            option alone-bytes 100000
+            nodes 2
+            campaign 1
+            deliver
+            propose 1
+            # Not while anything is on its way,
+            propose 1 bytes 900000
+            expect 1->2 append
+            expect 1 inflight.2=1
+            deliver 1->2
+            deliver 2->1
+            expect 1->2 append
+            # and nothing behind it.
+            propose 1
+            expect 1->2 append
+            expect 1 inflight.2=1 last=4
+            # 900,000 bytes may take 109 ms: heartbeats are answered meanwhile.
+            drop 1->2
+            tick 100 1
+            deliver
+            expect 1 commit=2 mode.2=replicate inflight.2=1
+            run 600
+            expect 1 commit=4
+            """)
+    }
+
     @Test("messages are packed to their limit")
     func messageLimit() {
         let script = RaftScript(

@@ -4,7 +4,8 @@
 //
 //   nodes 3 [learners 4,5]        fresh members, voters first
 //   log 2 1,1,4 [term 5]          member 2 starts over with a durable log of these terms
-//   option inflight 2             inflight, inflight-bytes, message-bytes, uncommitted-bytes;
+//   option inflight 2             inflight, inflight-bytes, message-bytes, alone-bytes,
+//                                 uncommitted-bytes;
 //                                 before `nodes`
 //   campaign 1                    its clock runs until it asks for votes
 //   tick 100 [1 2]                clocks run in steps of 10 ms, nothing is delivered
@@ -158,6 +159,7 @@ final class RaftScript {
         case "inflight": template.maxInflightMessages = value
         case "inflight-bytes": template.maxInflightBytes = value
         case "message-bytes": template.maxMessageBytes = value
+        case "alone-bytes": template.aloneBytes = value
         case "uncommitted-bytes": template.maxUncommittedBytes = value
         default: fail("unknown option")
         }

@@ -91,7 +91,17 @@ enum SampleMessages {
                             result: .failed("no space")),
                     ]))
         ),
-        ("progress", .progress(group: 7, minimumFrontier: LogIndex(5), logFloor: LogIndex(3))),
+        (
+            "progress",
+            .progress(
+                group: 7,
+                ClusterProgress(
+                    minimumFrontier: LogIndex(5), logFloor: LogIndex(3),
+                    matches: [
+                        ClusterProgress.Match(member: MemberID(1), index: LogIndex(9)),
+                        ClusterProgress.Match(member: MemberID(2), index: LogIndex(8)),
+                    ]))
+        ),
         (
             "recompute",
             .recompute(
@@ -106,6 +116,12 @@ enum SampleMessages {
         ("forward", .forward(22, Array("SET a 1".utf8))),
         ("forwardAnswered", .forwardReply(22, .answered(Array("+OK".utf8)))),
         ("forwardNotLeader", .forwardReply(22, .notLeader(leader: .none))),
+        (
+            "wait",
+            .wait(24, DurabilityQuestion(index: LogIndex(8), count: 2, timeout: 100))
+        ),
+        ("waited", .waitReply(24, 2)),
+        ("waitNotLeader", .waitReply(24, nil)),
         (
             "fetchBlock",
             .fetch(23, .block(table: table, digest: digest, ordinal: BlockOrdinal(9)))
