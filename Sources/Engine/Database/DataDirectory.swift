@@ -60,32 +60,38 @@ package struct DataDirectory {
     package let identity: NodeIdentity
     /// Released with the process, or with this value.
     package let lock: any FileLock
+    /// What was found wrong and mended.
+    package let notes: [String]
 
     /// Makes the directory if it is missing, locks it, and checks or records whose it is. With a
-    /// nil `wanted` the directory's own identity counts; a new one gets `fallback`.
+    /// nil `wanted` the directory's own identity counts; a new one gets `fallback`. With `isAlone`
+    /// there is no replica to have its data back from: if that is gone, an error says so.
     package static func open(
-        _ fileSystem: any FileSystem, path: String, wanted: NodeIdentity?, fallback: NodeIdentity
+        _ fileSystem: any FileSystem, path: String, wanted: NodeIdentity?, fallback: NodeIdentity,
+        isAlone: Bool
     ) throws(EngineError) -> DataDirectory {
         let lock = try engineError { () throws(FileError) in
             try fileSystem.createDirectory(path)
             return try fileSystem.lock(path + "/LOCK")
         }
         guard let lock else { throw .locked(path: path) }
-        let identity = try identity(fileSystem, path, wanted, fallback)
+        let (identity, notes) = try identity(fileSystem, path, wanted, fallback)
         if let wanted, identity != wanted {
             throw .identity(
                 reason: "\(path) belongs to node \(identity.node) of cluster "
                     + "\"\(identity.cluster)\", not to node \(wanted.node) of cluster "
                     + "\"\(wanted.cluster)\"; choose another directory or correct the ids")
         }
-        return DataDirectory(
-            fileSystem: fileSystem, path: path, identity: identity, lock: lock)
+        let directory = DataDirectory(
+            fileSystem: fileSystem, path: path, identity: identity, lock: lock, notes: notes)
+        if isAlone { try directory.expectData() }
+        return directory
     }
 
     private static func identity(
         _ fileSystem: any FileSystem, _ path: String, _ wanted: NodeIdentity?,
         _ fallback: NodeIdentity
-    ) throws(EngineError) -> NodeIdentity {
+    ) throws(EngineError) -> (NodeIdentity, notes: [String]) {
         let file = path + "/node"
         guard fileSystem.exists(file) else {
             // With `wanted`, what it names is compared with the manifest; an invented one never is.
@@ -93,18 +99,55 @@ package struct DataDirectory {
                 throw .corrupt(
                     file: "node", reason: "it is missing beside data; restore it from a backup")
             }
-            let new = wanted ?? fallback
-            try engineError { () throws(FileError) in
-                try fileSystem.replace(file, with: new.encoded())
-            }
-            return new
+            return (try write(wanted ?? fallback, fileSystem, path), [])
         }
         let bytes = try engineError { () throws(FileError) in
             try fileSystem.readAll(file, limit: 4096)
         }
-        do throws(DecodingError) { return try NodeIdentity(decoding: bytes) } catch {
-            throw .corrupt(file: "node", reason: "\(error); restore it from a backup")
+        do throws(DecodingError) { return (try NodeIdentity(decoding: bytes), []) } catch {
+            guard let wanted else {
+                throw .corrupt(file: "node", reason: "\(error); restore it from a backup")
+            }
+            return (
+                try write(wanted, fileSystem, path),
+                ["node was damaged (\(error)); it is written anew"]
+            )
         }
+    }
+
+    /// A new directory gets its hard state first: beside `node` it is missing only if it was lost.
+    private static func write(
+        _ new: NodeIdentity, _ fileSystem: any FileSystem, _ path: String
+    ) throws(EngineError) -> NodeIdentity {
+        let files = StoreFiles(fileSystem: fileSystem, directory: path + "/group-0")
+        let isNew = try engineError { () throws(FileError) in
+            guard fileSystem.exists(files.directory) else { return true }
+            // A crash may have left a file that never got its name.
+            return try fileSystem.list(files.directory).allSatisfy { $0.hasSuffix(".new") }
+        }
+        if isNew {
+            try engineError { () throws(FileError) in
+                try fileSystem.createDirectory(files.directory)
+            }
+            try HardState.create(fileSystem, files.hardState)
+        }
+        try engineError { () throws(FileError) in
+            try fileSystem.replace(path + "/node", with: new.encoded())
+        }
+        return new
+    }
+
+    /// Whoever has no replica must not find an empty store where data was.
+    private func expectData() throws(EngineError) {
+        guard !fileSystem.exists(group.hardState) else { return }
+        let names = try engineError { () throws(FileError) in
+            fileSystem.exists(group.log) ? try fileSystem.list(group.log) : []
+        }
+        guard !names.contains(where: { $0.hasSuffix(".seg") }) else { return }
+        throw .corrupt(
+            file: group.directory,
+            reason: "its log and hard state are gone, although the directory was in use: restore "
+                + "it from a backup, or choose an empty directory to start anew")
     }
 
     /// Files of the one replication group.

@@ -26,7 +26,9 @@ extension Database {
         let directory = try DataDirectory.open(
             fileSystem, path: path, wanted: nil,
             fallback: NodeIdentity(
-                cluster: "embedded-\(hex16(environment.seed))", node: EmbeddedOrder.member))
+                cluster: "embedded-\(hex16(environment.seed))", node: EmbeddedOrder.member),
+            isAlone: true)
+        for note in directory.notes { options.report?(note) }
         let files = directory.group
         try engineError { () throws(FileError) in try files.create() }
         let hardState = try HardState.open(

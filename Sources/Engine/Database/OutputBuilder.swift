@@ -7,6 +7,9 @@ struct OutputBuilder: Sendable {
     let index: LogIndex
     let kind: TableKind
     let options: StoreOptions
+    /// Differs from that of an earlier output: a reader may still hold that file, and unlinks it
+    /// when done.
+    var generation: UInt32 = 0
 
     private var codec: BlockCodec { options.compression == .lz4 ? .lz4 : .none }
 
@@ -50,7 +53,8 @@ struct OutputBuilder: Sendable {
     private func path(_ ordinal: UInt32) -> String {
         files.staged + "/"
             + TableHandle.fileName(
-                TableID(index: index, kind: kind, ordinal: ordinal), generation: 0)
+                TableID(index: index, kind: kind, ordinal: ordinal),
+                generation: UInt64(generation))
     }
 
     private func makeFile(_ ordinal: UInt32) throws(EngineError) -> any File {
@@ -64,7 +68,8 @@ struct OutputBuilder: Sendable {
     private func publish(_ merged: MergeResult) throws(EngineError) -> JobResult {
         var built: [BuiltTable] = []
         for output in merged.outputs {
-            let name = TableHandle.fileName(output.record.id, generation: 0)
+            let name = TableHandle.fileName(
+                output.record.id, generation: UInt64(generation))
             try engineError { () throws(FileError) in
                 try files.fileSystem.rename(
                     files.staged + "/" + name, to: files.tables + "/" + name)
@@ -73,7 +78,8 @@ struct OutputBuilder: Sendable {
                 BuiltTable(
                     record: output.record,
                     local: LocalTable(
-                        generation: 0, codec: codec.rawValue, fileBytes: output.fileBytes)))
+                        generation: generation, codec: codec.rawValue, fileBytes: output.fileBytes))
+            )
         }
         return JobResult(tables: built, isBalanced: merged.isBalanced)
     }

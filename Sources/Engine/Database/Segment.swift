@@ -43,6 +43,8 @@ package struct FrozenSegment {
     package var membership: Membership
     package var state = State.waiting
     package var output: [BuiltTable] = []
+    /// Of the next output's files.
+    package var generation: UInt32 = 0
 
     package var last: LogIndex { bounds.last }
     /// A segment without effects has no tables and needs no seal.

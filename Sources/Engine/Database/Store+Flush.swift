@@ -24,7 +24,8 @@ extension Store {
 
     private func submitFlush(_ segment: FrozenSegment) {
         let builder = OutputBuilder(
-            files: files, index: segment.last, kind: .flush, options: options)
+            files: files, index: segment.last, kind: .flush, options: options,
+            generation: segment.generation)
         jobs.submit(.flush) { [weak self] in
             let result: Result<FlushResult, EngineError>
             do throws(EngineError) {
@@ -46,6 +47,7 @@ extension Store {
             for table in flush.tables { adopt(table) }
             for table in flush.tables { discard(table.record.id) }
             guard let at = frozen.firstIndex(where: { $0.last == last }) else { return }
+            frozen[at].generation += 1
             frozen[at].state = .retry(at: now + Store.retryMilliseconds)
         case .success(let flush):
             // Others may have proved it meanwhile.

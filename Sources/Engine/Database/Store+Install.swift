@@ -89,7 +89,12 @@ extension Store {
         case .cancelled(let record): return .jobCancelled(at: pending.index, record)
         case .sealed(let record): return sealEdit(pending.index, record)
         case .compacted(let record):
-            if let state = jobStates[record.job], state.isUndecided { return nil }
+            if let state = jobStates[record.job], state.isUndecided {
+                guard case .retry = state.phase else { return nil }
+                // Its attempt failed here, maybe since inputs are lost that nobody has any more;
+                // the outputs are proved, and others have them.
+                jobStates[record.job]?.phase = .failed
+            }
             guard let local = outputs(record.tables) else { return nil }
             return .jobInstalled(at: pending.index, record, local: local)
         }

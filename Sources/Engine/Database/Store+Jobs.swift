@@ -16,6 +16,8 @@ struct JobState {
     var spec: CompactionSpec
     var phase = Phase.waiting
     var output: [BuiltTable] = []
+    /// Of the next output's files.
+    var generation: UInt32 = 0
     var cancellation = CancellationFlag()
 
     /// Its own result may still come.
@@ -152,7 +154,8 @@ extension Store {
         runningJobs += 1
         jobStates[index]?.phase = .running
         let builder = OutputBuilder(
-            files: files, index: index, kind: .compaction, options: options)
+            files: files, index: index, kind: .compaction, options: options,
+            generation: state.generation)
         let attempts = self.attempts
         jobs.submit(.compaction) { [weak self] in
             let job = JobID(index: index, kind: .compaction)
@@ -188,7 +191,8 @@ extension Store {
     /// An attempt whose end is not recorded counts as one that did not end. On the job's thread.
     private func endAttempt(_ job: JobID) {
         do throws(EngineError) { try attempts.end(job) } catch {
-            healer.noteTrouble("the end of an attempt at job \(job.index) is not recorded: \(error)")
+            healer.noteTrouble(
+                "the end of an attempt at job \(job.index) is not recorded: \(error)")
         }
     }
 
@@ -247,6 +251,7 @@ extension Store {
             guard let state = jobStates[job.index], state.phase == .computed else { return }
             for table in state.output { discard(table.record.id) }
             jobStates[job.index]?.output = []
+            jobStates[job.index]?.generation += 1
             jobStates[job.index]?.phase = .waiting
         case .flush:
             guard let at = frozen.firstIndex(where: { $0.last == job.index }) else {
@@ -257,6 +262,7 @@ extension Store {
             guard frozen[at].state == .flushed else { return }
             for table in frozen[at].output { discard(table.record.id) }
             frozen[at].output = []
+            frozen[at].generation += 1
             frozen[at].state = .waiting
         }
         startFlushes()

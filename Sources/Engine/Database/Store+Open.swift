@@ -72,12 +72,27 @@ extension Store {
         {
             return (recovered.file, recovered.notes)
         }
+        // An empty manifest beside data would make orphans of all tables.
+        if try holdsData(files) {
+            throw .corrupt(
+                file: "MANIFEST", reason: "no whole copy is left, but tables or a log are here")
+        }
         return (
             try ManifestFile.create(
                 files.fileSystem, directory: files.directory, identity: configuration.identity,
                 state: ManifestState(genesis: configuration.identity.genesis)),
             []
         )
+    }
+
+    /// A complete manifest is there before the first table and the first segment.
+    private static func holdsData(_ files: StoreFiles) throws(EngineError) -> Bool {
+        try engineError { () throws(FileError) in
+            for directory in [files.tables, files.log] where files.fileSystem.exists(directory) {
+                if try !files.fileSystem.list(directory).isEmpty { return true }
+            }
+            return false
+        }
     }
 
     /// A donor's record with this node's own files: the newest generation of each table that is

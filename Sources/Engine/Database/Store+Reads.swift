@@ -8,11 +8,14 @@ extension Store: KeyValueReader {
         do throws(EngineError) {
             return try getHere(key, now: now, io: io)
         } catch {
+            let lost: BlockAddress
             switch error {
-            case .blockLost, .tableLost: break
+            case .blockLost(let address, _): lost = address
+            case .tableLost(let table, _): lost = BlockAddress(table: table, ordinal: .leaves)
             default: throw error
             }
-            guard io == .blocking, let answer = healer.readElsewhere(key, at: index, now: now)
+            guard io == .blocking,
+                let answer = healer.readElsewhere(key, lost: lost, at: index, now: now)
             else { throw error }
             return answer.value
         }

@@ -15,6 +15,7 @@ package struct StoreFiles: Sendable {
     package var quarantine: String { directory + "/quarantine" }
     package var log: String { directory + "/log" }
     package var hardState: String { directory + "/state" }
+    package var peers: String { directory + "/peers" }
     package var jobs: String { directory + "/jobs" }
     package var hints: String { directory + "/hints" }
     package var ledger: String { directory + "/ledger" }

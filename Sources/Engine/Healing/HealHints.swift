@@ -130,7 +130,8 @@ package final class HealHints: Sendable {
     }
 
     /// Opens or creates the file. Records that are damaged are passed over (a scrub finds the
-    /// damage again), and so is a file that cannot be read.
+    /// damage again), and so is a file that cannot be read. Without space for it hints are kept in
+    /// memory until there is some: a full disk must not keep a node from opening.
     package init(_ fileSystem: any FileSystem, path: String) throws(EngineError) {
         self.fileSystem = fileSystem
         self.path = path
@@ -139,7 +140,7 @@ package final class HealHints: Sendable {
         do throws(FileError) {
             try HealHints.rewrite(fileSystem, path, &state)
         } catch {
-            throw .file(error)
+            guard error.isNoSpace else { throw .file(error) }
         }
         self.state = Mutex(state)
     }

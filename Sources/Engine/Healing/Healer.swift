@@ -25,6 +25,7 @@ package final class Healer: BlockMender, Sendable {
         var replaced: [TableID: [TableHandle]] = [:]
         /// Damaged files that go to quarantine once nobody reads them.
         var evidence: Set<String> = []
+        var fruitless = FruitlessQuestions()
     }
 
     private let state = Mutex(State())
@@ -61,15 +62,27 @@ package final class Healer: BlockMender, Sendable {
             return clean
         }
         noteLost(address, reason)
-        guard
-            let block = fetch(
-                address, record, expected, deadline: options.inlineDeadlineMilliseconds)
-        else {
+        let block = ask(.block(address)) {
+            fetch(address, record, expected, deadline: options.inlineDeadlineMilliseconds)
+        }
+        guard let block else {
             state.withLock { $0.counters.blocksLost += 1 }
             throw .blockLost(address, reason: "\(reason); no replica supplied it in time")
         }
         keep(block, for: address)
         return block.bytes
+    }
+
+    /// Asks replicas, unless none of them knew a moment ago.
+    private func ask<Answer>(
+        _ question: FruitlessQuestions.Question, _ body: () -> Answer?
+    ) -> Answer? {
+        let now = environment.clock()
+        guard state.withLock({ $0.fruitless.mayAsk(question, now: now) }) else { return nil }
+        let answer = body()
+        let end = environment.clock()
+        state.withLock { $0.fruitless.note(question, isAnswered: answer != nil, now: end) }
+        return answer
     }
 
     package func noteDamage(_ table: TableID, block: BlockOrdinal?, reason: String) {
@@ -151,10 +164,14 @@ package final class Healer: BlockMender, Sendable {
         state.withLock { $0.repaired.keep(block, for: address) }
     }
 
-    /// A peer answers a read that this node cannot.
-    func readElsewhere(_ key: [UInt8], at index: LogIndex, now: ClockMilliseconds) -> RemoteRead? {
-        repair?.read(
-            key, at: index, now: now, deadline: 4 * options.inlineDeadlineMilliseconds)
+    /// A peer answers a read that this node cannot, for want of `lost`.
+    func readElsewhere(
+        _ key: [UInt8], lost: BlockAddress, at index: LogIndex, now: ClockMilliseconds
+    ) -> RemoteRead? {
+        ask(.read(lost)) {
+            repair?.read(
+                key, at: index, now: now, deadline: 4 * options.inlineDeadlineMilliseconds)
+        }
     }
 
     /// The table is whole again, or not needed any more.
@@ -264,8 +281,20 @@ package final class Healer: BlockMender, Sendable {
         state.withLock { $0.counters.failed += 1 }
         guard failures > 0, failures & (failures - 1) == 0 else { return }
         ledger.append(
-            row(result, state: .fetching, detail: "\(error); will be tried again"), sync: false)
+            row(
+                result, state: isIrreparable(error, failures) ? .irreparable : .fetching,
+                detail: "\(error); will be tried again"), sync: false)
     }
+
+    /// No replica has had it for a while. One that was away may still bring it.
+    private func isIrreparable(_ error: EngineError, _ failures: Int) -> Bool {
+        switch error {
+        case .blockLost, .tableLost: return failures >= Healer.failuresOfIrreparable
+        default: return false
+        }
+    }
+
+    private static let failuresOfIrreparable = 4
 
     /// The new generation is in the manifest: verify it on the medium, then close the case and give
     /// `old` up.

@@ -16,6 +16,8 @@ package final class HardState: @unchecked Sendable {
     private var poison: String?
     /// The file did not exist before this open.
     package let wasCreated: Bool
+    /// Which of the four copies could not be read.
+    package let damagedCopies: [Int]
     /// The volatile page as the last run left it.
     let foundPage: VolatilePage?
 
@@ -42,7 +44,7 @@ package final class HardState: @unchecked Sendable {
 
     /// The file gets its name only when it is whole, so a file without a valid copy is a damaged
     /// one.
-    private static func create(_ fileSystem: any FileSystem, _ path: String) throws(EngineError) {
+    static func create(_ fileSystem: any FileSystem, _ path: String) throws(EngineError) {
         var bytes = [UInt8](repeating: 0, count: Int(HardStateFormat.fileBytes))
         let copy = HardStateFormat.encode(HardStateRecord(), counter: 0)
         for number in 0..<HardStateFormat.copies {
@@ -56,6 +58,7 @@ package final class HardState: @unchecked Sendable {
         self.file = file
         self.wasCreated = wasCreated
         let copies = (0..<HardStateFormat.copies).map { HardState.readCopy(file, $0) }
+        damagedCopies = copies.indices.filter { copies[$0] == nil }
         let newest = copies.compactMap { $0 }.max { $0.counter < $1.counter }
         record = newest?.record ?? HardStateRecord()
         counter = newest?.counter ?? 0
@@ -119,6 +122,14 @@ package final class HardState: @unchecked Sendable {
     /// The hard state was lost together with what this node promised.
     package func distrustVote() throws(EngineError) {
         try update { $0.isVoteTrusted = false }
+    }
+
+    /// As `distrustVote`, with a boot counter that no earlier start can have had.
+    package func beginAnew(bootCounter: UInt64) throws(EngineError) {
+        try update { record in
+            record.isVoteTrusted = false
+            record.bootCounter = max(record.bootCounter, bootCounter)
+        }
     }
 
     /// The cluster has admitted this node again (or it is a cluster of one).

@@ -20,10 +20,7 @@ extension Log {
             events: [])
         try logIO { () throws(FileError) in try fileSystem.createDirectory(directory) }
         var (found, doomed) = try findSegments(&report)
-        if hardState.wasCreated, !found.isEmpty {
-            report.events.append("hard state was missing beside a log: this node's vote is lost")
-            try hardState.distrustVote()
-        }
+        try judgeHardState(hasLog: !found.isEmpty, &report)
         let start = lastPosition.index + 1
         let split = found.lastIndex { $0.segment.first <= start } ?? 0
         var recent = Array(found[split...])
@@ -61,6 +58,21 @@ extension Log {
         report.endedEarly = known.highestIndex > lastPosition.index
         try finish(recent.map(\.segment), doomed, durable: report.durable, scan.epochSeen)
         return report
+    }
+
+    private func judgeHardState(hasLog: Bool, _ report: inout LogRecovery) throws(EngineError) {
+        if hardState.wasCreated, hasLog || options.expectsHardState {
+            report.events.append(
+                "hard state was missing although the directory was in use: this node's vote is "
+                    + "lost, and it takes part without one")
+            try hardState.distrustVote()
+        } else if !hardState.damagedCopies.isEmpty {
+            let copies = hardState.damagedCopies.map(String.init).joined(separator: ", ")
+            let outcome =
+                hardState.isVoteTrusted
+                ? "the others hold" : "this node's vote is lost, and it takes part without one"
+            report.events.append("copies \(copies) of hard state were damaged: \(outcome)")
+        }
     }
 
     private var rules: LogScan.Rules {

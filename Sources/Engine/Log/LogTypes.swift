@@ -15,6 +15,9 @@ package struct LogOptions: Sendable {
     /// Sealed segments whose offset tables stay in memory.
     package var cachedTables = 4
 
+    /// The directory was in use: hard state that is not there was lost.
+    package var expectsHardState = false
+
     package init(sync: LogSyncPolicy = .always) { self.sync = sync }
 }
 

@@ -133,11 +133,14 @@ struct ManifestDirectory {
     {
         var best: Found?
         for number in numbers {
+            // A damaged pair may be the newest: going on with an older one would go back in time.
             let found = try load(number, identity, isNamedByCurrent: false)
             let reach = found.chain.records.last?.ordinal ?? 0
             if reach >= best?.chain.records.last?.ordinal ?? 0 { best = found }
         }
-        guard var best else { throw .corrupt(file: ManifestDirectory.current, reason: why) }
+        guard var best else {
+            throw .corrupt(file: "MANIFEST", reason: why + ", and so is every pair")
+        }
         best.notes.insert(why + "; it is written anew", at: 0)
         return best
     }

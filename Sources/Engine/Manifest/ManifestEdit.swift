@@ -162,7 +162,7 @@ extension JobEntry {
 
 extension [UInt8] {
     /// `withUnsafeBytes` with a typed error.
-    func withBytes<R>(_ body: (UnsafeRawBufferPointer) throws(DecodingError) -> R)
+    package func withBytes<R>(_ body: (UnsafeRawBufferPointer) throws(DecodingError) -> R)
         throws(DecodingError) -> R
     {
         let result = withUnsafeBytes { bytes -> Result<R, DecodingError> in

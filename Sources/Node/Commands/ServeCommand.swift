@@ -17,6 +17,13 @@ struct ServeCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Override data.directory.", valueName: "dir"))
     var dataDirectory: String?
 
+    @Flag(
+        help: """
+            This node's data was lost or replaced: come back without a vote. For one start; \
+            refused by none of the peers that know of earlier data.
+            """)
+    var rejoin = false
+
     @OptionGroup var settings: SettingOptions
 
     @Flag(help: ArgumentHelp("Stop when standard input ends.", visibility: .hidden))
@@ -28,7 +35,7 @@ struct ServeCommand: ParsableCommand {
                 file: config, environment: ProcessInfo.processInfo.environment,
                 overrides: settings.all + (dataDirectory.map { ["data.directory=\($0)"] } ?? [])))
         for warning in loaded.warnings { ProcessExit.report(warning) }
-        let configuration = loaded.configuration
+        let configuration = loaded.configuration.rejoining(rejoin)
         NodeLogging.bootstrap(level: configuration.logging.level)
         let stop = StopRequest()
         if stopWithInput { stop.requestAtEndOfInput() }

@@ -22,6 +22,14 @@ package struct NodeConfiguration: Sendable, Equatable {
     package var heal = HealSettings()
     package var raft = RaftSettings()
     package var clock = ClockSettings()
+    /// The node's data was lost, and it comes back without it: of one start, no setting.
+    package var rejoins = false
+
+    func rejoining(_ rejoins: Bool) -> NodeConfiguration {
+        var configuration = self
+        configuration.rejoins = rejoins
+        return configuration
+    }
     package var client = ClientSettings()
     package var logging = LoggingSettings()
 

@@ -38,7 +38,13 @@ package final class ReplicaComponent: NodeComponent {
             wanted: NodeIdentity(
                 cluster: configuration.clusterID, node: configuration.nodeID),
             fallback: NodeIdentity(
-                cluster: configuration.clusterID, node: configuration.nodeID))
+                cluster: configuration.clusterID, node: configuration.nodeID),
+            isAlone: !configuration.isCluster)
+        for note in directory.notes { logger.warning("\(note)") }
+        if configuration.rejoins { try rejoin(directory) }
+        let boots = try PeerBoots(directory.group.fileSystem, path: directory.group.peers) {
+            logger.warning("\($0)")
+        }
         let fatal = self.fatal
         let runtime = ReplicaRuntime(
             logger: logger, backgroundThreads: configuration.compaction.threads
@@ -47,7 +53,7 @@ package final class ReplicaComponent: NodeComponent {
         }
         let opened = try await open(directory, runtime)
         try await runtime.start(
-            opened, options: options(), transport: try transport(opened.hardState),
+            opened, options: options(), transport: try transport(opened.hardState, boots),
             eventLoops: eventLoops)
         running.withLock { $0 = Running(runtime: runtime, lock: directory.lock) }
     }
@@ -61,6 +67,19 @@ package final class ReplicaComponent: NodeComponent {
     }
 
     // MARK: opening
+
+    /// This node's data was lost, as its operator says: it takes part without a vote, since it may
+    /// have given one that it does not remember, and its peers take this for a new start of it.
+    private func rejoin(_ directory: DataDirectory) throws(EngineError) {
+        try engineError { () throws(FileError) in try directory.group.create() }
+        let state = try HardState.open(
+            directory.group.fileSystem, directory.group.hardState,
+            nonce: UInt64.random(in: 1...UInt64.max))
+        // No node is started once a millisecond: this is above every count.
+        try state.beginAnew(bootCounter: wallMilliseconds())
+        logger.warning(
+            "this node rejoins without a vote: it stores and serves what the others send")
+    }
 
     private func open(_ directory: DataDirectory, _ runtime: ReplicaRuntime) async throws
         -> OpenedReplica
@@ -76,8 +95,12 @@ package final class ReplicaComponent: NodeComponent {
             logger.error(
                 "the manifest is lost in both copies; asking the peers for theirs",
                 metadata: ["reason": "\(error)"])
+            // Peers refuse an older start of this node than they have seen: this one counts.
+            let hardState = try HardState.open(
+                directory.group.fileSystem, directory.group.hardState, nonce: nonce)
             store.replacement = try await ManifestRescue(
-                configuration: try transportConfiguration(bootCounter: 0, nonce: nonce),
+                configuration: try transportConfiguration(
+                    bootCounter: hardState.current.bootCounter, nonce: nonce),
                 eventLoops: eventLoops, logger: logger
             ).fetch()
             return try OpenedReplica.open(store, log: logOptions, nonce: nonce)
@@ -85,7 +108,9 @@ package final class ReplicaComponent: NodeComponent {
     }
 
     private var logOptions: LogOptions {
-        LogOptions(sync: configuration.log.sync == .always ? .always : .never)
+        var options = LogOptions(sync: configuration.log.sync == .always ? .always : .never)
+        options.expectsHardState = configuration.isCluster
+        return options
     }
 
     private func storeConfiguration(_ directory: DataDirectory, _ runtime: ReplicaRuntime)
@@ -140,10 +165,14 @@ package final class ReplicaComponent: NodeComponent {
         return options
     }
 
-    private func transport(_ hardState: HardState) throws -> PeerTransportConfiguration? {
+    private func transport(_ hardState: HardState, _ boots: PeerBoots) throws
+        -> PeerTransportConfiguration?
+    {
         guard configuration.isCluster else { return nil }
-        return try transportConfiguration(
+        var transport = try transportConfiguration(
             bootCounter: hardState.current.bootCounter, nonce: hardState.current.nonce)
+        transport.boots = boots
+        return transport
     }
 
     private func transportConfiguration(bootCounter: UInt64, nonce: UInt64) throws

@@ -19,9 +19,13 @@ package struct HandshakeRules: Sendable {
     private let boot: Boot
     /// The other members.
     package var members: Set<MemberID>
-    private var newest: [MemberID: Boot] = [:]
+    private var newest: [MemberID: Boot]
 
-    package init(identity: PeerIdentity, group: UInt32, boot: Boot, members: Set<MemberID>) {
+    package init(
+        identity: PeerIdentity, group: UInt32, boot: Boot, members: Set<MemberID>,
+        newest: [MemberID: Boot] = [:]
+    ) {
+        self.newest = newest
         self.identity = identity
         self.group = group
         self.boot = boot
@@ -103,11 +107,14 @@ package struct HandshakeRules: Sendable {
                 throw Refusal(
                     .staleBoot,
                     "node \(member) is at start \(boot.counter), but start \(known.counter) of it "
-                        + "was seen: an old copy of its data, or a second process with its id")
+                        + "was seen: an old copy of its data, a new disk, or a second process "
+                        + "with its id; if its data was lost, start it once with --rejoin")
             }
             guard boot.counter > known.counter || boot.nonce == known.nonce else {
                 throw Refusal(
-                    .clone, "another process runs as node \(member) at start \(boot.counter)")
+                    .clone,
+                    "another process runs as node \(member) at start \(boot.counter), or its data "
+                        + "was lost; then start it once with --rejoin")
             }
         }
         newest[member] = boot

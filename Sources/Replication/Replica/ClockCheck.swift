@@ -27,7 +27,9 @@ package struct ClockCheck {
     /// The lead of each member's clock over this one, milliseconds.
     private var leads: [MemberID: ClosedRange<Int64>] = [:]
 
-    package init(maxOffsetMilliseconds: UInt64) { maxOffset = Int64(clamping: maxOffsetMilliseconds) }
+    package init(maxOffsetMilliseconds: UInt64) {
+        maxOffset = Int64(clamping: maxOffsetMilliseconds)
+    }
 
     /// A leadership begins: what was measured in another may be long ago.
     package mutating func reset() {

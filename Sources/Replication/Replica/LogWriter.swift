@@ -50,41 +50,51 @@ package final class LogWriter: Sendable {
 
     package var hasWork: Bool { state.withLock { !$0.queue.isEmpty } }
 
-    /// Performs everything queued. After a failure nothing is written any more: the state of the
-    /// disk is unknown, and only a new open may find out.
+    /// Performs everything queued. What there was no space for stays queued, in order, for a later
+    /// turn. After any other failure nothing is written any more: the state of the disk is unknown,
+    /// and only a new open may find out.
     package func turn() {
         let (work, failure) = state.withLock { state -> ([Operation], EngineError?) in
             defer { state.queue.removeAll(keepingCapacity: true) }
             return (state.queue, state.failure)
         }
         guard failure == nil, !work.isEmpty else { return }
+        var done = 0
         do throws(EngineError) {
-            try perform(work)
+            try perform(work, done: &done)
         } catch {
-            state.withLock { $0.failure = error }
-            report(.failed(error))
+            if case .file(let cause) = error, cause.isNoSpace {
+                state.withLock { $0.queue.insert(contentsOf: work[done...], at: 0) }
+                report(.noSpace(error))
+            } else {
+                state.withLock { $0.failure = error }
+                report(.failed(error))
+            }
         }
     }
 
-    private func perform(_ work: [Operation]) throws(EngineError) {
+    /// `done` counts the operations whose effect is on disk.
+    private func perform(_ work: [Operation], done: inout Int) throws(EngineError) {
         var run: [Entry] = []
-        for operation in work {
-            switch operation {
-            case .append(let entries):
+        for (place, operation) in work.enumerated() {
+            if case .append(let entries) = operation {
                 run.append(contentsOf: entries)
+                continue
+            }
+            try write(&run)
+            done = place
+            switch operation {
+            case .append: break
             case .truncate(let index):
-                try write(&run)
                 try log.truncate(after: index)
                 report(.truncated(after: index))
-            case .trim(let index):
-                try write(&run)
-                removeSegments(through: index)
-            case .mend(let entry):
-                try write(&run)
-                report(.mended(entry, try fill(entry)))
+            case .trim(let index): removeSegments(through: index)
+            case .mend(let entry): report(.mended(entry, try fill(entry)))
             }
+            done = place + 1
         }
         try write(&run)
+        done = work.count
     }
 
     /// What cannot be removed stays until the next time: it only costs space.
@@ -124,6 +134,8 @@ package enum LogWriterReport: Sendable {
     case trimmed(EngineError?)
     /// A missing entry is in its place, or why it was not taken.
     case mended(Entry, EngineError?)
+    /// There was no space: what was queued stays so. The replica lets it be tried again.
+    case noSpace(EngineError)
     /// A write or sync failed: the replica must stop.
     case failed(EngineError)
 }

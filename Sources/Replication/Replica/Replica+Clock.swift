@@ -43,6 +43,25 @@ extension Replica {
         updateFitness()
     }
 
-    /// A member with a damaged log or a wrong clock votes, but neither leads nor campaigns.
-    func updateFitness() { step(.setDamaged(!holes.isEmpty || clockSuspectUntil != nil)) }
+    /// Says what is missing, and who could give it back.
+    func noteHoles() {
+        for hole in holes where hole.upper > store.flushedPosition.index {
+            let way =
+                voters == [options.node]
+                ? "there is no replica: restore the log from a backup"
+                : "a peer that has them is waited for"
+            environment.note(
+                .warning(
+                    "log entries \(hole.lower) to \(hole.upper) are lost here; until they are back "
+                        + "this node does not lead and applies nothing behind them: \(way)"))
+        }
+    }
+
+    /// A member with a damaged log or a wrong clock votes, but neither leads nor campaigns. Damage
+    /// at or below S harms only history.
+    func updateFitness() {
+        let isDamaged = holes.contains { $0.upper > store.flushedPosition.index }
+        let isUnfit = isDamaged || clockSuspectUntil != nil
+        if isUnfit != core.isDamaged { step(.setDamaged(isUnfit)) }
+    }
 }

@@ -95,6 +95,17 @@ extension Replica {
         }
     }
 
+    /// The machine did not take entries that were made for it: leadership ended in between, or there
+    /// was no room.
+    private func dropped(_ entries: [Entry]) {
+        guard let first = entries.first else { return }
+        openProposals.withdraw(after: first.index - 1)
+        // The director believes that they are on their way: it begins anew, with repeated reports.
+        if core.role == .leader, entries.contains(where: { $0.header.kind != .write }) {
+            director.reset(now: environment.monotonicMilliseconds)
+        }
+    }
+
     private func truncate(after index: LogIndex) {
         invariant(index >= store.applied, "an applied entry would be truncated")
         cache.truncate(after: index)

@@ -92,7 +92,8 @@ extension Replica {
         let able = voters.filter { $0 == options.node || connected.contains($0) }
         let wanted = director.decide(
             JobSituation(
-                store: store.jobFacts, able: Set(able), now: now, clock: leaderClock()))
+                store: store.jobFacts, able: Set(able), now: now, clock: leaderClock(),
+                unfinishedBytesMax: freeBytes / 3))
         for proposal in wanted {
             switch proposal {
             case .entry(let kind, let payload):
@@ -154,6 +155,7 @@ extension Replica {
         let now = environment.monotonicMilliseconds
         if now >= nextRetentionCheck {
             nextRetentionCheck = now + Replica.retentionCheckMilliseconds
+            freeBytes = store.freeBytes
             limit = max(limit, log.excess(over: options.retainBytes))
         }
         limit = min(limit, store.flushedPosition.index)
@@ -170,9 +172,8 @@ extension Replica {
     func noteHole() { refreshHoles() }
 
     private func refreshHoles() {
-        let wasWhole = holes.isEmpty
         holes = log.holes
-        if holes.isEmpty != wasWhole { updateFitness() }
+        updateFitness()
     }
 
     /// Asks for the newest missing entry that its successor names by content; it names the one

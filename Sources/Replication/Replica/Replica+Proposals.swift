@@ -88,12 +88,6 @@ extension Replica {
         waitingHead = 0
     }
 
-    /// The machine did not take entries that were made for it: leadership ended in between.
-    func dropped(_ entries: [Entry]) {
-        guard let first = entries.first else { return }
-        openProposals.withdraw(after: first.index - 1)
-    }
-
     func failProposals() {
         refuseWaitingProposals("the node is stopping")
         openProposals.failAll()

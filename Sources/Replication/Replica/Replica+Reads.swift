@@ -86,7 +86,6 @@ struct ReadTable {
     }
 }
 
-
 extension Replica {
     /// Asks for one confirmation for all reads that came since the last turn.
     func beginReads() {

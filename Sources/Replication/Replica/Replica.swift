@@ -60,9 +60,14 @@ package final class Replica: @unchecked Sendable {
     var nextMend: UInt64 = 0
     var trimmedThrough = LogIndex.zero
     var nextRetentionCheck: UInt64 = 0
+    /// On the store's disk, as of the last check of what to keep.
+    var freeBytes: UInt64
     /// Cuts that the log writer has not performed: what it reports meanwhile may be above them.
     var openTruncations: [LogIndex] = []
     var holes: [LogHole]
+    /// Why the log takes no entries at the moment, and when it is asked again.
+    var logRefusal: String?
+    var retryLogAt: UInt64?
 
     let forwardHandler = Mutex<ForwardHandler?>(nil)
     let published = PublishedState()
@@ -104,6 +109,7 @@ package final class Replica: @unchecked Sendable {
         forwards = RequestTable(firstID: firstRequest)
         remoteWaits = RequestTable(firstID: firstRequest)
         clockCheck = ClockCheck(maxOffsetMilliseconds: options.maxClockOffsetMilliseconds)
+        freeBytes = opened.store.freeBytes
         director = JobDirector(own: options.node, options: options.store.compaction)
         logWriter = LogWriter(
             log: opened.log, wake: { [weak environment] in environment?.wakeLogWriter() },
@@ -112,7 +118,8 @@ package final class Replica: @unchecked Sendable {
                 environment?.wakeReplica()
             })
         opened.store.setEventHandler { [weak self] in self?.post(.store($0)) }
-        if !holes.isEmpty { updateFitness() }
+        updateFitness()
+        noteHoles()
         store.noteDurable(durable)
         publish()
     }
@@ -140,6 +147,7 @@ package final class Replica: @unchecked Sendable {
         directJobs()
         mendHoles()
         expire()
+        retryLog()
         publish()
     }
 
@@ -169,13 +177,16 @@ package final class Replica: @unchecked Sendable {
                 WaitingProposal(batch: batch, term: term, completion: completion))
         case .read(let completion): newReads.append(completion)
         case .forward(let bytes, let completion): forward(bytes, completion)
+        case .forwardNotSent(let request):
+            forwards.cancel(request)?(.notSent(reason: "the leader cannot be reached"))
         case .forwardAnswered(let request, let member, let bytes):
             environment.send(.forwardReply(request, .answered(bytes)), to: member)
         case .wait(let index, let count, let timeout, let completion):
             waits.append(
                 DurabilityWait(
                     index: index, count: count, deadline: waitDeadline(timeout),
-                    isAnothers: false) { completion($0 ?? 0) })
+                    isAnothers: false
+                ) { completion($0 ?? 0) })
         case .transfer(let member): step(.transfer(to: member))
         case .mended(let index, let entry): mended(index, entry)
         }
@@ -184,6 +195,7 @@ package final class Replica: @unchecked Sendable {
     private func handle(_ report: LogWriterReport) {
         switch report {
         case .durable(let position):
+            logRefusal = nil
             durable = min(position.index, openTruncations.min() ?? position.index)
             store.noteDurable(durable)
             step(.appendDurable(index: position.index, term: position.term))
@@ -195,9 +207,28 @@ package final class Replica: @unchecked Sendable {
             }
             if log.first > core.log.first { step(.trimmed(first: log.first)) }
         case .mended(let entry, let refusal): mended(entry, refusal)
+        case .noSpace(let error): waitForSpace(error)
         case .failed(let error):
             fail("the log cannot be written: \(error)")
         }
+    }
+
+    /// The log is as it was before; what this node could not append it does not acknowledge.
+    private func waitForSpace(_ error: EngineError) {
+        if logRefusal == nil {
+            environment.note(
+                .warning("the log cannot grow: \(error); free disk space, nothing is lost"))
+        }
+        logRefusal = "no disk space for the log: \(error)"
+        retryLogAt = environment.monotonicMilliseconds + Replica.spaceRetryMilliseconds
+    }
+
+    private static let spaceRetryMilliseconds: UInt64 = 200
+
+    private func retryLog() {
+        guard let at = retryLogAt, environment.monotonicMilliseconds >= at else { return }
+        retryLogAt = nil
+        environment.wakeLogWriter()
     }
 
     /// An orderly stop, after the last turn: everybody who waits gets an answer.
@@ -244,7 +275,7 @@ package final class Replica: @unchecked Sendable {
         published.update(status: makeStatus(), freshSince: freshSince)
         let term = hasFailed ? nil : evaluableTerm
         published.setEvaluatingTerm(term)
-        published.setRefusal(store.writeRefusal)
+        published.setRefusal(store.writeRefusal ?? logRefusal)
         if core.role == .leader { leaderClockHeard = max(leaderClockHeard, leaderClock()) }
         published.advanceClock(to: leaderClockHeard)
     }

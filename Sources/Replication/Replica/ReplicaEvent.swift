@@ -13,6 +13,8 @@ package enum ReplicaEvent: Sendable {
     case propose(WriteBatch, Term, @Sendable (ProposalOutcome) -> Void)
     case read(@Sendable (Result<ReadPermit, ServiceRefusal>) -> Void)
     case forward([UInt8], @Sendable (ForwardOutcome) -> Void)
+    /// No byte of it left this node.
+    case forwardNotSent(RequestID)
     case forwardAnswered(RequestID, MemberID, [UInt8])
     case wait(LogIndex, count: Int, timeout: UInt64, @Sendable (Int) -> Void)
     case transfer(MemberID)

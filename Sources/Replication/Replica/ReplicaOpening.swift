@@ -25,9 +25,24 @@ package struct OpenedReplica {
             genesis: configuration.identity.genesis, group: configuration.identity.group,
             options: options, base: store.logBase)
         for event in recovery.events { configuration.healEnvironment.note(event) }
+        try checkManifestReaches(log, store, configuration)
         return OpenedReplica(
             store: store, log: log, hardState: hardState, recovery: recovery,
             tail: try tail(log, store), raftLog: raftLog(log, store))
+    }
+
+    /// The log is trimmed up to S only: if it starts above, the manifest lost its end in both copies,
+    /// which looks like appends that never became durable.
+    private static func checkManifestReaches(
+        _ log: Log, _ store: Store, _ configuration: StoreConfiguration
+    ) throws(EngineError) {
+        let flushed = store.flushedPosition.index
+        guard log.last.index > flushed, log.first > flushed + 1, configuration.replacement == nil
+        else { return }
+        throw .corrupt(
+            file: "MANIFEST",
+            reason: "it ends at entry \(flushed), and the log begins at \(log.first): the end of "
+                + "one or the beginning of the other is lost")
     }
 
     /// Behind the log's last entry; behind S if the log holds nothing above it. A lost last entry

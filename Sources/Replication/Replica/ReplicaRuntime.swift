@@ -129,7 +129,18 @@ package final class ReplicaRuntime: ReplicaEnvironment, @unchecked Sendable {
 
     @discardableResult
     package func send(_ message: PeerMessage, to member: MemberID) -> Bool {
-        transport?.send(message, to: member) ?? false
+        guard case .forward(let request, _) = message else {
+            return transport?.send(message, to: member) ?? false
+        }
+        // The link may still be made: should that fail, the client need not wait for an answer.
+        let isTaken = transport?.send(message, to: member) { [weak self] failure in
+            switch failure {
+            case nil, .disconnected: break
+            case .unknownMember, .notConnected, .queueFull, .unsendable, .stopped:
+                self?.started?.post(.forwardNotSent(request))
+            }
+        }
+        return isTaken ?? false
     }
 
     package func wakeReplica() { replicaSignal.signal() }

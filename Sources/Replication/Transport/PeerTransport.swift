@@ -56,7 +56,8 @@ package final class PeerTransport: Sendable {
                     identity: configuration.identity, group: configuration.group,
                     boot: HandshakeRules.Boot(
                         counter: configuration.bootCounter, nonce: configuration.nonce),
-                    members: Set(configuration.peers.map(\.member)))))
+                    members: Set(configuration.peers.map(\.member)),
+                    newest: configuration.boots?.all ?? [:])))
     }
 
     // MARK: Start and stop
@@ -224,6 +225,18 @@ package final class PeerTransport: Sendable {
         try state.withLock { state throws(Refusal) in
             try state.rules.judge(hello, certificate: certificate, expected: expected, lane: lane)
         }
+        remember(hello)
+    }
+
+    /// Once per start of a member, so it may wait for the disk.
+    private func remember(_ hello: Hello) {
+        do throws(FileError) {
+            try configuration.boots?.remember(
+                HandshakeRules.Boot(counter: hello.bootCounter, nonce: hello.nonce),
+                of: hello.sender)
+        } catch {
+            logger.error("the start of node \(hello.sender) cannot be remembered: \(error)")
+        }
     }
 
     /// A connection came in; false if there are too many that did not say hello yet.
@@ -246,6 +259,7 @@ package final class PeerTransport: Sendable {
             try state.rules.judge(hello, certificate: certificate, expected: nil, lane: nil)
             return (state.incoming.updateValue(channel, forKey: key), state.links[key])
         }
+        remember(hello)
         if let replaced {
             replaced.close(promise: nil)
             delegate?.peerDisconnected(hello.sender, lane: hello.lane, direction: .incoming)

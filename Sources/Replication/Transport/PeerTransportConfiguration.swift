@@ -33,7 +33,7 @@ package struct PeerTransportConfiguration: Sendable {
     package var nonce: UInt64
     /// A lane to one peer takes messages while it holds less than this, so it holds at most this
     /// and one message.
-    package var maxQueuedControlBytes = 16 << 20
+    package var maxQueuedControlBytes = 32 << 20
     package var maxQueuedBulkBytes = 64 << 20
     package var limits = FrameLimits()
     package var connectTimeoutMilliseconds: Int64 = 2000
@@ -41,6 +41,8 @@ package struct PeerTransportConfiguration: Sendable {
     package var handshakeTimeoutMilliseconds: Int64 = 5000
     /// Accepted connections whose hello is still missing.
     package var maxUnknownConnections = 128
+    /// Where members' starts are remembered; nil forgets them with this process.
+    package var boots: PeerBoots?
 
     package init(
         cluster: String, node: MemberID, group: UInt32, listenHost: String, listenPort: Int,

@@ -10,7 +10,7 @@ import Testing
         _ files: any FileSystem, wanted: NodeIdentity?, fallback: NodeIdentity? = nil
     ) throws -> DataDirectory {
         try DataDirectory.open(
-            files, path: "a/data", wanted: wanted, fallback: fallback ?? one)
+            files, path: "a/data", wanted: wanted, fallback: fallback ?? one, isAlone: false)
     }
 
     private func message(_ body: () throws -> Void) -> String? {
@@ -65,14 +65,33 @@ import Testing
         #expect(try open(files, wanted: nil, fallback: one).identity == two)
     }
 
-    @Test func `A damaged identity is an error that names the file`() throws {
+    @Test func `A damaged identity is written anew if it is known, else an error names it`() throws
+    {
         let files = MemoryFileSystem(seed: 1)
         _ = try open(files, wanted: one)
         files.flip("a/data/node", 12)
-        for wanted in [one, nil] {
-            let refusal = message { _ = try open(files, wanted: wanted) }
-            #expect(refusal?.contains("node is damaged") == true)
+        let refusal = message { _ = try open(files, wanted: nil) }
+        #expect(refusal?.contains("node is damaged") == true)
+        #expect(try open(files, wanted: one).notes.count == 1)
+        #expect(try open(files, wanted: nil).notes.isEmpty)
+        #expect(try open(files, wanted: nil).identity == one)
+    }
+
+    @Test func `Where data was, whoever is alone does not begin with none`() throws {
+        let rig = try DatabaseRig()
+        try rig.database.put([1], [1])
+        try rig.close()
+        let group = DatabaseRig.group
+        for name in try rig.memory.list(group + "/log") {
+            try rig.memory.unlink(group + "/log/" + name)
         }
+        try rig.memory.unlink(group + "/state")
+        let refusal = message { try rig.open() }
+        #expect(refusal?.contains("log and hard state are gone") == true, "\(refusal ?? "")")
+        for name in try rig.memory.list(group) {
+            try? rig.memory.unlink(group + "/" + name)
+        }
+        #expect(message { try rig.open() }?.contains("restore it") == true)
     }
 
     @Test func `No identity is invented beside data`() throws {
@@ -99,20 +118,21 @@ import Testing
         let directory = try TemporaryDirectory()
         let files = POSIXFileSystem()
         var first: DataDirectory? = try DataDirectory.open(
-            files, path: directory.path, wanted: one, fallback: one)
+            files, path: directory.path, wanted: one, fallback: one, isAlone: false)
         #expect(first?.identity == one)
         let refusal = message {
-            _ = try DataDirectory.open(files, path: directory.path, wanted: one, fallback: one)
+            _ = try DataDirectory.open(
+                files, path: directory.path, wanted: one, fallback: one, isAlone: false)
         }
         #expect(refusal?.contains("in use by another process") == true)
         first = nil
         let second = try DataDirectory.open(
-            files, path: directory.path, wanted: one, fallback: one)
+            files, path: directory.path, wanted: one, fallback: one, isAlone: false)
         #expect(second.identity == one)
     }
 
     @Test func `A crash while a directory is made leaves none or a whole one`() throws {
-        for step in 0..<8 {
+        for step in 0..<24 {
             for seed in 1...6 as ClosedRange<UInt64> {
                 let files = MemoryFileSystem(seed: seed)
                 files.stop(after: step)
@@ -120,6 +140,8 @@ import Testing
                 files.powerCut()
                 let after = try open(files, wanted: nil, fallback: two)
                 #expect(after.identity == one || (made == nil && after.identity == two))
+                // A directory with an identity has hard state, so that its loss shows.
+                #expect(files.exists("a/data/group-0/state"))
             }
         }
     }

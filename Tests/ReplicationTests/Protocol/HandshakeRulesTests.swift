@@ -45,6 +45,17 @@ import Testing
         #expect(reason(hello(), expected: 2, lane: .control) == .protocolViolation)
     }
 
+    @Test mutating func whatAnEarlierRunSawCounts() {
+        rules = HandshakeRules(
+            identity: PeerIdentity(cluster: "alpha", node: MemberID(1)), group: 7,
+            boot: HandshakeRules.Boot(counter: 4, nonce: 44), members: [MemberID(2), MemberID(3)],
+            newest: [MemberID(2): HandshakeRules.Boot(counter: 9, nonce: 99)])
+        // An emptied directory counts its starts from 1.
+        #expect(reason(hello { $0.bootCounter = 1 }) == .staleBoot)
+        #expect(reason(hello { $0.nonce = 1 }) == .clone)
+        #expect(reason(hello()) == nil)
+    }
+
     @Test mutating func anOldStartAndACloneAreRefused() {
         #expect(reason(hello()) == nil)
         #expect(reason(hello { $0.bootCounter = 8 }) == .staleBoot)
