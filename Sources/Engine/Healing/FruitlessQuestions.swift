@@ -1,5 +1,5 @@
-// What no replica could answer a moment ago. Reads wait for replicas in a pool that all reads share,
-// so what is lost everywhere is asked for again only after a pause, and then by one read at a time;
+// What no replica could answer a moment ago. Reads wait for replicas in a pool that all share, so
+// what is lost everywhere is asked for again only after a pause, and then by one read at a time;
 // the others fail at once. Pure.
 
 package struct FruitlessQuestions {

@@ -95,8 +95,8 @@ extension Replica {
         }
     }
 
-    /// The machine did not take entries that were made for it: leadership ended in between, or there
-    /// was no room.
+    /// The machine did not take entries that were made for it: leadership ended in between, or
+    /// there was no room.
     private func dropped(_ entries: [Entry]) {
         guard let first = entries.first else { return }
         openProposals.withdraw(after: first.index - 1)

@@ -31,8 +31,8 @@ package struct OpenedReplica {
             tail: try tail(log, store), raftLog: raftLog(log, store))
     }
 
-    /// The log is trimmed up to S only: if it starts above, the manifest lost its end in both copies,
-    /// which looks like appends that never became durable.
+    /// The log is trimmed up to S only: if it starts above, the manifest lost its end in both
+    /// copies, which looks like appends that never became durable.
     private static func checkManifestReaches(
         _ log: Log, _ store: Store, _ configuration: StoreConfiguration
     ) throws(EngineError) {

@@ -1,6 +1,6 @@
-// The newest start of each member that this node has spoken to, kept over its own restarts: a member
-// that comes back with an older one, or with an empty directory, has lost what it promised, and may
-// neither vote nor count before it says so.
+// The newest start of each member that this node has spoken to, kept over its own restarts: a
+// member that comes back with an older one, or with an empty directory, has lost what it promised,
+// and may neither vote nor count before it says so.
 //
 // File `peers`: "PEER" u32, version u16, count u16, then per member: id, counter, nonce u64 each;
 // XXH3-128 of all before. Replaced whole. Layout: docs/formats/node.md.
