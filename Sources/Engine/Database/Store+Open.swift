@@ -10,6 +10,8 @@ package struct StoreConfiguration {
     package var healEnvironment: HealEnvironment
     /// A donor's record, to take the place of a manifest that is lost in both copies.
     package var replacement: ManifestState?
+    /// There was data: a manifest that was never completed is a lost one.
+    package var expectsManifest = false
 
     package init(
         files: StoreFiles, identity: ManifestIdentity, options: StoreOptions, jobs: any JobRunner,
@@ -73,9 +75,9 @@ extension Store {
             return (recovered.file, recovered.notes)
         }
         // An empty manifest beside data would make orphans of all tables.
-        if try holdsData(files) {
-            throw .corrupt(
-                file: "MANIFEST", reason: "no whole copy is left, but tables or a log are here")
+        let hasData = try holdsData(files)
+        if hasData || configuration.expectsManifest {
+            throw .corrupt(file: "MANIFEST", reason: "there was data, and no whole copy is left")
         }
         return (
             try ManifestFile.create(

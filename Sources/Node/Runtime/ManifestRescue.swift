@@ -45,7 +45,7 @@ final class ManifestRescue: PeerTransportDelegate {
         await transport.stop()
         throw NodeFailure(
             .damage,
-            "the manifest is lost in both copies and no peer gave its record; start a peer, or "
+            "the manifest is lost and no peer gave its record; start a peer, or "
                 + "restore the directory from a backup")
     }
 

@@ -41,7 +41,10 @@ package final class ReplicaComponent: NodeComponent {
                 cluster: configuration.clusterID, node: configuration.nodeID),
             isAlone: !configuration.isCluster)
         for note in directory.notes { logger.warning("\(note)") }
-        if configuration.rejoins { try rejoin(directory) }
+        // Beside `node` it is missing only if it was lost.
+        let isLost = !directory.fileSystem.exists(directory.group.hardState)
+        let rejoins = configuration.isCluster && (configuration.rejoins || isLost)
+        if rejoins { try rejoin(directory) }
         let boots = try PeerBoots(directory.group.fileSystem, path: directory.group.peers) {
             logger.warning("\($0)")
         }
@@ -51,7 +54,7 @@ package final class ReplicaComponent: NodeComponent {
         ) { reason in
             fatal.report(NodeFailure(.storage, reason))
         }
-        let opened = try await open(directory, runtime)
+        let opened = try await open(directory, runtime, rejoins: rejoins)
         try await runtime.start(
             opened, options: options(), transport: try transport(opened.hardState, boots),
             eventLoops: eventLoops)
@@ -68,8 +71,9 @@ package final class ReplicaComponent: NodeComponent {
 
     // MARK: opening
 
-    /// This node's data was lost, as its operator says: it takes part without a vote, since it may
-    /// have given one that it does not remember, and its peers take this for a new start of it.
+    /// This node's data was lost, as is seen or as its operator says: it takes part without a vote,
+    /// since it may have given one that it does not remember, and its peers take this for a new
+    /// start of it.
     private func rejoin(_ directory: DataDirectory) throws(EngineError) {
         try engineError { () throws(FileError) in try directory.group.create() }
         let state = try HardState.open(
@@ -78,14 +82,15 @@ package final class ReplicaComponent: NodeComponent {
         // No node is started once a millisecond: this is above every count.
         try state.beginAnew(bootCounter: wallMilliseconds())
         logger.warning(
-            "this node rejoins without a vote: it stores and serves what the others send")
+            "this node's data was lost: it rejoins without a vote and takes what the others have")
     }
 
-    private func open(_ directory: DataDirectory, _ runtime: ReplicaRuntime) async throws
-        -> OpenedReplica
-    {
+    private func open(
+        _ directory: DataDirectory, _ runtime: ReplicaRuntime, rejoins: Bool
+    ) async throws -> OpenedReplica {
         let nonce = UInt64.random(in: 1...UInt64.max)
         var store = storeConfiguration(directory, runtime)
+        store.expectsManifest = rejoins
         do throws(EngineError) {
             return try OpenedReplica.open(store, log: logOptions, nonce: nonce)
         } catch {
@@ -93,7 +98,7 @@ package final class ReplicaComponent: NodeComponent {
                 configuration.isCluster
             else { throw error }
             logger.error(
-                "the manifest is lost in both copies; asking the peers for theirs",
+                "the manifest is lost; asking the peers for theirs",
                 metadata: ["reason": "\(error)"])
             // Peers refuse an older start of this node than they have seen: this one counts.
             let hardState = try HardState.open(
