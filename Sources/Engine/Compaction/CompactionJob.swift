@@ -21,8 +21,7 @@ package struct CompactionJob {
             rules: .compaction(
                 horizon: spec.horizon, clock: spec.clock, isBottommost: spec.isBottommost),
             targetBytes: spec.targetBytes,
-            shape: TableShape(
-                blockBytes: Int(spec.blockBytes), filterBitsPerKey: Int(spec.filterBitsPerKey)))
+            shape: TableShape(blockBytes: Int(spec.blockBytes), filter: spec.filter))
     }
 
     /// Nil if cancelled; see `TableMerge.run`.

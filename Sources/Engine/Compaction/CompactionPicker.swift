@@ -116,6 +116,7 @@ struct Picker {
             inputs: inputs.map { CompactionSpec.Input($0) }, outputLevel: outputLevel,
             targetBytes: options.targetBytes, horizon: facts.horizon, clock: facts.clock,
             blockBytes: facts.settings.blockBytes,
-            filterBitsPerKey: facts.settings.filterBitsPerKey, isBottommost: isBottommost)
+            filter: facts.settings.filter.shape(level: outputLevel, isBottommost: isBottommost),
+            isBottommost: isBottommost)
     }
 }

@@ -111,6 +111,13 @@ public final class Database: @unchecked Sendable {
             span, reverse: reverse, limit: limit, limitBytes: .max, now: environment.wall())
     }
 
+    /// False only if no key begins with `prefix`; then nothing was read but filters. Answers are
+    /// sharp where the settings have a prefix extractor that finds a prefix in `prefix`.
+    public func mayContainPrefix(_ prefix: [UInt8]) throws(EngineError) -> Bool {
+        try gate.check()
+        return try store.pin().view.mayContainPrefix(prefix, io: .blocking)
+    }
+
     /// Pins what is visible now.
     public func snapshot() -> Snapshot { Snapshot(self) }
 

@@ -109,19 +109,51 @@ package final class ReadView: Sendable {
         return pairs
     }
 
+    /// Whether any source may hold a version of a key that begins with `prefix`, a tombstone
+    /// included: false is certain, and costs no data block.
+    package func mayContainPrefix(_ prefix: [UInt8], io: ReadIO) throws(EngineError) -> Bool {
+        let span = KeySpan(prefix: prefix)
+        if memtables.contains(where: { $0.holds(span) }) { return true }
+        var tables = standIns.filter { $0.record.span.overlaps(span) }
+        for level in version.levels.indices { tables += version.overlapping(level, span) }
+        for table in tables where table.record.points != nil {
+            let reader = try table.reader(io: io)
+            if prefix.withUnsafeBytes({ reader.mayContainPrefix($0) }) { return true }
+        }
+        return false
+    }
+
     /// Every source as a cursor that may hold keys of `span`.
     func makeCursor(_ span: KeySpan, io: ReadIO) -> any EntryCursor {
         var cursors: [any EntryCursor] = memtables.map { $0.makeCursor() }
+        let prefix = [UInt8](span.sharedPrefix)
         for table in standIns + version.overlapping(0, span)
-        where table.record.span.overlaps(span) {
+        where table.record.span.overlaps(span) && !ReadView.lacks(prefix, table) {
             // A level of one: opened when it is sought, and its errors are the iterator's.
             cursors.append(LevelCursor([table], io: io))
         }
         for level in 1..<version.levels.count {
-            let tables = version.overlapping(level, span)
+            let tables = version.overlapping(level, span).filter { !ReadView.lacks(prefix, $0) }
             if !tables.isEmpty { cursors.append(LevelCursor(tables, io: io)) }
         }
         return MergingCursor.over(cursors)
+    }
+
+    /// Whether a prefix filter rules the table out. A table that is not open is not opened for it:
+    /// the scan may never come to it.
+    private static func lacks(_ prefix: [UInt8], _ table: TableHandle) -> Bool {
+        guard !prefix.isEmpty, let reader = table.openReader else { return false }
+        return !prefix.withUnsafeBytes { reader.mayContainPrefix($0) }
+    }
+}
+
+extension Memtable {
+    /// Whether any version of a key of `span` is in it.
+    fileprivate func holds(_ span: KeySpan) -> Bool {
+        let cursor = MemtableCursor(self)
+        span.start.withUnsafeBytes { cursor.seek($0, Trailer(rawValue: .max)) }
+        guard cursor.isValid else { return false }
+        return span.end.map { $0.compare(with: cursor.key) > 0 } ?? true
     }
 }
 

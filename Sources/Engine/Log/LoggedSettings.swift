@@ -7,19 +7,30 @@ public struct LoggedSettings: Hashable, Sendable {
     public var segmentBytes: UInt64 = 64 << 20
     /// Canonical bytes at which a data block is cut.
     public var blockBytes: UInt32 = 4096
-    /// Filter bits per key; 0 writes no filter.
-    public var filterBitsPerKey: UInt32 = 10
+    /// Which filters tables get.
+    public var filter = FilterPolicy()
 
     public init() {}
 
-    static let format: UInt16 = 1
+    static let format: UInt16 = 2
+
+    /// The budget of `filter` as bits per key; 0 writes no filter.
+    public var filterBitsPerKey: UInt32 {
+        get {
+            guard case .bitsPerKey(let bits) = filter.budget else {
+                return UInt32(filter.budget.bits(filter.kind))
+            }
+            return bits
+        }
+        set { filter.budget = .bitsPerKey(newValue) }
+    }
 
     package func encoded() -> [UInt8] {
-        var writer = ByteWriter(capacity: 32)
+        var writer = ByteWriter(capacity: 96)
         writer.write(LoggedSettings.format)
         writer.write(segmentBytes)
         writer.write(blockBytes)
-        writer.write(filterBitsPerKey)
+        filter.encode(into: &writer)
         return writer.bytes
     }
 
@@ -30,9 +41,9 @@ public struct LoggedSettings: Hashable, Sendable {
         }
         segmentBytes = try reader.read(UInt64.self)
         blockBytes = try reader.read(UInt32.self)
-        filterBitsPerKey = try reader.read(UInt32.self)
+        filter = try FilterPolicy(&reader)
         guard (4 << 10...4 << 30).contains(segmentBytes),
-            (256...1 << 20).contains(blockBytes), filterBitsPerKey <= 64
+            (256...1 << 20).contains(blockBytes)
         else { throw DecodingError("a setting is out of its range") }
     }
 

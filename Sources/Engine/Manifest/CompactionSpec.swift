@@ -47,7 +47,8 @@ package struct CompactionSpec: Hashable, Sendable {
     /// "Now" for expiry, already less the largest clock offset.
     package var clock: ClockMilliseconds
     package var blockBytes: UInt32
-    package var filterBitsPerKey: UInt32
+    /// Filters of the outputs, as the settings have them for their level.
+    package var filter: FilterShape
     /// Format of the tables to write.
     package var tableFormat: UInt16
     /// Nothing older than the inputs exists in their hull, so tombstones may go.
@@ -56,7 +57,7 @@ package struct CompactionSpec: Hashable, Sendable {
     package init(
         inputs: [Input], outputLevel: UInt8, cutRule: CutRule = .targetBytes, targetBytes: UInt64,
         horizon: SequenceNumber, clock: ClockMilliseconds, blockBytes: UInt32,
-        filterBitsPerKey: UInt32, tableFormat: UInt16 = CompactionSpec.currentTableFormat,
+        filter: FilterShape, tableFormat: UInt16 = CompactionSpec.currentTableFormat,
         isBottommost: Bool
     ) {
         self.inputs = inputs.sorted()
@@ -66,13 +67,13 @@ package struct CompactionSpec: Hashable, Sendable {
         self.horizon = horizon
         self.clock = clock
         self.blockBytes = blockBytes
-        self.filterBitsPerKey = filterBitsPerKey
+        self.filter = filter
         self.tableFormat = tableFormat
         self.isBottommost = isBottommost
     }
 
     /// The table format that this build writes.
-    package static let currentTableFormat: UInt16 = 1
+    package static let currentTableFormat: UInt16 = 2
     /// Bounds of `targetBytes`.
     package static let targetBytesRange: ClosedRange<UInt64> = (1 << 10)...(16 << 30)
 
@@ -90,7 +91,7 @@ package struct CompactionSpec: Hashable, Sendable {
 // MARK: - Bytes
 
 extension CompactionSpec {
-    static let format: UInt16 = 1
+    static let format: UInt16 = 2
 
     package func encoded() -> [UInt8] {
         var writer = ByteWriter(capacity: 64 + inputs.count * 30)
@@ -106,7 +107,7 @@ extension CompactionSpec {
         writer.write(horizon.rawValue)
         writer.write(clock)
         writer.write(blockBytes)
-        writer.write(filterBitsPerKey)
+        filter.encode(into: &writer)
         writer.write(tableFormat)
         writer.write(UInt8(isBottommost ? 1 : 0))
         writer.writeVarint(UInt64(inputs.count))
@@ -132,7 +133,7 @@ extension CompactionSpec {
         horizon = SequenceNumber(try reader.read(UInt64.self))
         clock = try reader.read(UInt64.self)
         blockBytes = try reader.read(UInt32.self)
-        filterBitsPerKey = try reader.read(UInt32.self)
+        filter = try FilterShape(&reader)
         tableFormat = try reader.read(UInt16.self)
         isBottommost = try reader.readFlag()
         let count = try reader.readVarint(atMost: UInt64(Limits.jobTables), "an input count")
@@ -157,8 +158,7 @@ extension CompactionSpec {
             throw DecodingError("table format \(tableFormat) is not supported")
         }
         guard CompactionSpec.targetBytesRange.contains(targetBytes),
-            (256...1 << 20).contains(blockBytes), filterBitsPerKey <= 64,
-            horizon <= SequenceNumber.max
+            (256...1 << 20).contains(blockBytes), horizon <= SequenceNumber.max
         else { throw DecodingError("a compaction's parameter is out of its range") }
         guard !inputs.isEmpty else { throw DecodingError("a compaction without inputs") }
         let source = sourceLevel

@@ -78,6 +78,9 @@ package final class TableHandle: @unchecked Sendable {
         }
     }
 
+    /// The reader, if the table is open.
+    package var openReader: TableReader? { slot.withLock { open } }
+
     /// A cursor over its point entries. `fillsCache` is for reads; jobs leave the cache alone.
     package func makeCursor(io: ReadIO, fillsCache: Bool = true) throws(EngineError)
         -> any EntryCursor

@@ -5,8 +5,8 @@
 //   version u16, zero u16, count u32, then per block:
 //   digest u128, canonical length u32, type u8, zero u8 ×3
 //
-// Order of blocks: data…, index, filter, range tombstones, properties, leaf list; what is empty is
-// left out.
+// Order of blocks: data…, index, then filter partitions…, their index or else a filter, prefix
+// filter, range tombstones, properties, leaf list; what is empty is left out.
 
 package final class LeafList: @unchecked Sendable {
     // @unchecked: immutable after init.
@@ -25,6 +25,10 @@ package final class LeafList: @unchecked Sendable {
     package let dataCount: Int
     let index: BlockOrdinal?
     package let filter: BlockOrdinal?
+    /// Ordinals of filter partitions; empty without.
+    package let filterPartitions: Range<Int>
+    package let filterIndex: BlockOrdinal?
+    package let prefixFilter: BlockOrdinal?
     let rangeTombstones: BlockOrdinal?
     let properties: BlockOrdinal
     /// Sum of all canonical lengths, the leaf list's own included.
@@ -37,6 +41,7 @@ package final class LeafList: @unchecked Sendable {
     package init(decoding bytes: [UInt8]) throws(DecodingError) {
         let count = try LeafList.countOf(bytes)
         var dataCount = 0
+        var partitions = 0..<0
         var special: [BlockType: BlockOrdinal] = [:]
         var previous = BlockType.data
         var total = UInt64(bytes.count)
@@ -46,24 +51,31 @@ package final class LeafList: @unchecked Sendable {
                 throw DecodingError("the length of block \(ordinal)")
             }
             total += UInt64(leaf.length)
-            if leaf.type == .data {
-                guard previous == .data else { throw DecodingError("the order of blocks") }
-                dataCount += 1
-            } else {
-                guard leaf.type.rawValue > previous.rawValue, leaf.type != .leaves else {
-                    throw DecodingError("the order of blocks")
-                }
-                special[leaf.type] = BlockOrdinal(UInt32(ordinal))
+            guard
+                leaf.type.place > previous.place || leaf.type == previous && leaf.type.repeats,
+                leaf.type != .leaves
+            else { throw DecodingError("the order of blocks") }
+            switch leaf.type {
+            case .data: dataCount += 1
+            case .filterPartition:
+                partitions = (partitions.isEmpty ? ordinal : partitions.lowerBound)..<ordinal + 1
+            default: special[leaf.type] = BlockOrdinal(UInt32(ordinal))
             }
             previous = leaf.type
         }
         guard let properties = special[.properties], (special[.index] != nil) == (dataCount > 0)
         else { throw DecodingError("a block that every table has is not listed") }
+        guard partitions.isEmpty == (special[.filterIndex] == nil),
+            partitions.isEmpty || special[.filter] == nil
+        else { throw DecodingError("the filters of the table contradict each other") }
         self.bytes = bytes
         self.count = count
         self.dataCount = dataCount
         self.index = special[.index]
         self.filter = special[.filter]
+        self.filterPartitions = partitions
+        self.filterIndex = special[.filterIndex]
+        self.prefixFilter = special[.prefixFilter]
         self.rangeTombstones = special[.rangeTombstones]
         self.properties = properties
         canonicalBytes = total

@@ -50,9 +50,9 @@ package enum RangeTombstoneBlock {
     }
 }
 
-/// version u16, flags u16 (1 is kept for a two-level index), block bytes u32, filter bits per key
-/// u32, then the table's record as the log carries it, with level, canonical bytes and digest zero:
-/// a level is no part of a table, and the others cannot contain themselves.
+/// version u16, flags u16 (1 is kept for a two-level index), block bytes u32, shape of the filters
+/// (10 bytes), then the table's record as the log carries it, with level, canonical bytes and
+/// digest zero: a level is no part of a table, and the others cannot contain themselves.
 package struct TableProperties {
     var shape: TableShape
     var record: TableRecord
@@ -62,7 +62,7 @@ package struct TableProperties {
         writer.write(TableFormat.version)
         writer.write(UInt16(0))
         writer.write(UInt32(shape.blockBytes))
-        writer.write(UInt32(shape.filterBitsPerKey))
+        shape.filter.encode(into: &writer)
         var bare = record
         bare.level = 0
         bare.canonicalBytes = 0
@@ -82,8 +82,7 @@ package struct TableProperties {
             try reader.read(UInt16.self) == 0
         else { throw DecodingError("properties of an unknown version") }
         let blockBytes = try reader.read(UInt32.self)
-        let filterBits = try reader.read(UInt32.self)
-        shape = TableShape(blockBytes: Int(blockBytes), filterBitsPerKey: Int(filterBits))
+        shape = TableShape(blockBytes: Int(blockBytes), filter: try FilterShape(&reader))
         record = try TableRecord(&reader)
         try reader.expectEnd("the properties")
     }

@@ -12,7 +12,7 @@ package final class TableBuilder {
     private var canonical = RawBuffer(capacity: 8 << 10)
     private var index = IndexBuilder()
     private var leaves: [LeafList.Leaf] = []
-    private var hashes: [UInt64] = []
+    private var filters: FilterBuilder
     private var tombstones: [RangeTombstone] = []
     private var finishedBytes: UInt64 = 0
 
@@ -40,11 +40,12 @@ package final class TableBuilder {
         generation: UInt64
     ) {
         invariant(
-            (64...16 << 20).contains(shape.blockBytes) && (0...64).contains(shape.filterBitsPerKey),
+            (64...16 << 20).contains(shape.blockBytes) && shape.filter.isValid,
             "a table shape out of range: \(shape)")
         self.id = id
         self.level = level
         self.shape = shape
+        filters = FilterBuilder(shape.filter)
         writer = TableFileWriter(
             file: file,
             header: TableLocalHeader(id: id, generation: generation, codec: codec))
@@ -64,7 +65,7 @@ package final class TableBuilder {
         }
         block.add(key, hash: hash, trailer, value)
         if order != 0 {
-            if shape.filterBitsPerKey > 0 { hashes.append(hash) }
+            filters.add(key, hash: hash, previous: lastKey.bytes)
             lastKey.removeAll()
             lastKey.append(key)
         }
@@ -138,11 +139,7 @@ package final class TableBuilder {
             let bytes = index.encoded()
             try append(.index, bytes.bytes)
         }
-        if !hashes.isEmpty {
-            try append(
-                .filter,
-                BlockedBloomFilter.encode(hashes, bitsPerKey: shape.filterBitsPerKey))
-        }
+        try appendFilters()
         if !tombstones.isEmpty {
             try append(.rangeTombstones, RangeTombstoneBlock.encode(tombstones))
         }
@@ -153,6 +150,14 @@ package final class TableBuilder {
         record.canonicalBytes = leaves.reduce(0) { $0 + UInt64($1.length) }
         record.digest = leaves[leaves.count - 1].digest
         return (record, try writer.finish(root: record.digest))
+    }
+
+    private func appendFilters() throws(EngineError) {
+        let blocks = filters.finish(last: lastKey.bytes)
+        for partition in blocks.partitions { try append(.filterPartition, partition) }
+        if let index = blocks.index { try append(.filterIndex, index) }
+        if let whole = blocks.whole { try append(.filter, whole) }
+        if let prefix = blocks.prefix { try append(.prefixFilter, prefix) }
     }
 
     private func describe() -> TableRecord {

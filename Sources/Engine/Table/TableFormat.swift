@@ -13,10 +13,31 @@ enum BlockType: UInt8, Sendable, CaseIterable {
     case rangeTombstones = 4
     case properties = 5
     case leaves = 6
+    case filterPartition = 7
+    case filterIndex = 8
+    case prefixFilter = 9
+
+    /// Its place in the file: blocks come in this order.
+    var place: Int {
+        switch self {
+        case .data: return 0
+        case .index: return 1
+        case .filterPartition: return 2
+        case .filterIndex: return 3
+        case .filter: return 4
+        case .prefixFilter: return 5
+        case .rangeTombstones: return 6
+        case .properties: return 7
+        case .leaves: return 8
+        }
+    }
+
+    /// Whether a table may have more than one.
+    var repeats: Bool { self == .data || self == .filterPartition }
 }
 
 enum TableFormat {
-    static let version: UInt16 = 1
+    static let version: UInt16 = 2
     static let fileHeaderBytes = 128
     static let blockHeaderBytes = 80
     static let footerBytes = 80

@@ -1,4 +1,4 @@
-// The block-wise side of a table: loading its leaf list and filter at open, handing canonical
+// The block-wise side of a table: loading its leaf list at open, handing canonical
 // blocks to peers and heals, verifying all of it.
 
 extension TableReader {
@@ -66,25 +66,6 @@ extension TableReader {
             throw .invalid(reason: "the record of table \(record.id) contradicts its digest")
         }
         return list
-    }
-
-    static func loadFilter(
-        _ table: TableFile, _ leaves: LeafList, _ mender: (any BlockMender)?
-    ) -> ResidentFilter? {
-        guard let ordinal = leaves.filter else { return nil }
-        let leaf = leaves[ordinal]
-        do {
-            let block = try table.load(
-                ordinal, leaf.type, length: leaf.length, limit: leaf.length, digest: leaf.digest,
-                fromMedium: false)
-            defer { block.deallocate() }
-            return try ResidentFilter(decoding: block.canonical)
-        } catch {
-            mender?.noteDamage(
-                table.id, block: ordinal,
-                reason: (error as? BlockDamage)?.reason ?? "\(error)")
-            return nil
-        }
     }
 
     /// Verified canonical bytes off this file, the leaf list's for its ordinal or `.leaves`. Never

@@ -4,7 +4,8 @@
 // never "not found".
 //
 // Open needs the leaf list only. Index and range tombstones are loaded then too if they are sound;
-// if not, the first read that needs them asks the mender. A damaged filter answers "maybe".
+// if not, the first read that needs them asks the mender. A damaged filter, or partition of one,
+// answers "maybe".
 
 import Synchronization
 
@@ -20,11 +21,15 @@ package final class TableReader: @unchecked Sendable {
     package let record: TableRecord
     let table: TableFile
     package let leafList: LeafList
-    private let cache: BlockCache
-    private let mender: (any BlockMender)?
+    let cache: BlockCache
+    let mender: (any BlockMender)?
+    /// Of whole keys, unless it is in partitions.
     private let filter: ResidentFilter?
-    /// A BlockSlot per data block.
-    private let slots: UnsafeMutableRawPointer
+    /// Finds partitions by key; nil without them, or if it is damaged.
+    let filterIndex: DecodedIndex?
+    private let prefixFilter: PrefixFilter?
+    /// A BlockSlot per data block, then one per filter partition.
+    let slots: UnsafeMutableRawPointer
     /// The address of a retained DecodedIndex; 0 until loaded. Set once.
     private let indexWord = Atomic<UInt>(0)
     private let loadedTombstones = Mutex<RangeTombstoneList?>(nil)
@@ -40,10 +45,9 @@ package final class TableReader: @unchecked Sendable {
         let table = try TableFile(file, id: record.id)
         for reason in table.damage { mender?.noteDamage(record.id, block: nil, reason: reason) }
         let leaves = try loadLeaves(table, record, mendsLeaves ? mender : nil)
-        let filter = loadFilter(table, leaves, mender)
         let reader = TableReader(
-            record: record, table: table, leaves: leaves, filter: filter, cache: cache,
-            mender: mender)
+            record: record, table: table, leaves: leaves,
+            filters: LoadedFilters(table, leaves, mender), cache: cache, mender: mender)
         // Damage here surfaces with the first read that needs the block.
         if leaves.index != nil { _ = try? reader.loadIndex(mending: false) }
         if leaves.rangeTombstones != nil { _ = try? reader.loadTombstones(mending: false) }
@@ -51,26 +55,28 @@ package final class TableReader: @unchecked Sendable {
     }
 
     private init(
-        record: TableRecord, table: TableFile, leaves: LeafList, filter: ResidentFilter?,
+        record: TableRecord, table: TableFile, leaves: LeafList, filters: LoadedFilters,
         cache: BlockCache, mender: (any BlockMender)?
     ) {
         self.record = record
         self.table = table
         self.leafList = leaves
-        self.filter = filter
+        filter = filters.whole
+        filterIndex = filters.index
+        prefixFilter = filters.prefix
         self.cache = cache
         self.mender = mender
-        guard let memory = calloc(max(leaves.dataCount, 1), BlockSlot.bytes) else {
+        guard let memory = calloc(max(leaves.slotCount, 1), BlockSlot.bytes) else {
             brokenInvariant("out of memory for the slots of a table")
         }
         slots = memory
         charge(
-            leaves.dataCount * BlockSlot.bytes + leaves.residentBytes + table.residentBytes
-                + (filter?.residentBytes ?? 0))
+            leaves.slotCount * BlockSlot.bytes + leaves.residentBytes + table.residentBytes
+                + filters.residentBytes)
     }
 
     deinit {
-        cache.removeAll(slots, count: leafList.dataCount)
+        cache.removeAll(slots, count: leafList.slotCount)
         free(slots)
         if let index = UnsafeRawPointer(bitPattern: indexWord.load(ordering: .acquiring)) {
             Unmanaged<DecodedIndex>.fromOpaque(index).release()
@@ -100,10 +106,20 @@ package final class TableReader: @unchecked Sendable {
 
     // MARK: Point reads
 
-    /// False only if no version of a key with this hash is in the table.
+    /// False only if no version of `key` is in the table. `hash` is `Checksum.hash64(key)`.
     @inline(__always)
-    package func mayContain(_ hash: UInt64) -> Bool {
-        record.entryCount > 0 && filter?.mayContain(hash) ?? true
+    package func mayContain(_ key: UnsafeRawBufferPointer, hash: UInt64, io: ReadIO) -> Bool {
+        if record.entryCount == 0 { return false }
+        if let filter { return filter.mayContain(hash) }
+        return filterIndex == nil || partitionMayContain(key, hash: hash, io: io)
+    }
+
+    /// False only if no key of the table begins with `prefix`.
+    package func mayContainPrefix(_ prefix: UnsafeRawBufferPointer) -> Bool {
+        guard let points = record.points, points.largest.compare(with: prefix) >= 0 else {
+            return false
+        }
+        return prefixFilter?.mayContain(keysFrom: prefix) ?? true
     }
 
     /// The newest version of `key` at or below `sequence`, whatever its kind. Asks the filter
@@ -111,7 +127,7 @@ package final class TableReader: @unchecked Sendable {
     package func lookup(
         _ key: UnsafeRawBufferPointer, hash: UInt64, at sequence: SequenceNumber, io: ReadIO
     ) throws(EngineError) -> FoundVersion? {
-        guard mayContain(hash) else { return nil }
+        guard mayContain(key, hash: hash, io: io) else { return nil }
         let seek = Trailer.seek(sequence)
         let ordinal = try index(io).find(key, seek)
         guard ordinal < leafList.dataCount else { return nil }

@@ -1,20 +1,26 @@
-// What shapes the bytes of a table besides its entries. Both come from the log (the settings of a
-// segment, the specification of a job), so every replica writes with the same shape.
+// What shapes the bytes of a table besides its entries. All of it comes from the log (the settings
+// of a segment, the specification of a job), so every replica writes with the same shape.
 
 package struct TableShape: Hashable, Sendable {
     /// Canonical bytes at which a data block is cut.
     package var blockBytes: Int
-    /// Filter bits per user key; 0 writes no filter.
-    package var filterBitsPerKey: Int
+    package var filter: FilterShape
 
-    package init(blockBytes: Int, filterBitsPerKey: Int) {
+    package init(blockBytes: Int, filter: FilterShape) {
         self.blockBytes = blockBytes
-        self.filterBitsPerKey = filterBitsPerKey
+        self.filter = filter
     }
 
+    /// With a BuRR filter of so many bits a key; 0 writes none.
+    package init(blockBytes: Int, filterBitsPerKey: Int) {
+        let policy = FilterPolicy(bitsPerKey: UInt32(clamping: filterBitsPerKey))
+        self.init(blockBytes: blockBytes, filter: policy.shape(level: 0, isBottommost: false))
+    }
+
+    /// That of a flushed table.
     package init(_ settings: LoggedSettings) {
         self.init(
             blockBytes: Int(settings.blockBytes),
-            filterBitsPerKey: Int(settings.filterBitsPerKey))
+            filter: settings.filter.shape(level: 0, isBottommost: false))
     }
 }

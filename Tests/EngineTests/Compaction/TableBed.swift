@@ -111,7 +111,7 @@ final class TableBed {
         CompactionSpec(
             inputs: inputs.map { CompactionSpec.Input($0.record) }, outputLevel: level,
             targetBytes: target, horizon: SequenceNumber(horizon), clock: clock,
-            blockBytes: UInt32(shape.blockBytes), filterBitsPerKey: UInt32(shape.filterBitsPerKey),
+            blockBytes: UInt32(shape.blockBytes), filter: shape.filter,
             isBottommost: bottommost)
     }
 

@@ -140,8 +140,23 @@ private final class Leader {
         var settings = LoggedSettings()
         settings.segmentBytes = UInt64(4096 << random.below(2))
         settings.blockBytes = UInt32(256 << random.below(3))
-        settings.filterBitsPerKey = UInt32(random.below(3) * 7)
+        settings.filter = filterPolicy()
         try append(.settings, settings.encoded())
+    }
+
+    private func filterPolicy() -> FilterPolicy {
+        var policy = FilterPolicy(bitsPerKey: UInt32(random.below(3) * 7))
+        // Has its own numbers, so that what the leader does stays as it was.
+        var random = SeededRandom(seed: log.last.rawValue)
+        policy.kind = random.oneIn(3) ? .bloom : .burr
+        policy.expectsHits = random.oneIn(3)
+        if random.oneIn(2) { policy.allocation = .monkey(sizeRatio: 3, deepestLevel: 2) }
+        if random.oneIn(3) {
+            policy.levels = [LevelFilterBudget(level: 1, budget: .falsePositive(oneIn: 50))]
+        }
+        if random.oneIn(2) { policy.partitionAbove = 64 }
+        if random.oneIn(2) { policy.prefix = .fixed(length: 4) }
+        return policy
     }
 
     private func append(

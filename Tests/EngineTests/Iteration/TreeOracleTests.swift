@@ -37,12 +37,23 @@ private struct RandomTree {
         bed = try TableBed(codec: seed % 2 == 0 ? .lz4 : .none, openLimit: 4)
     }
 
+    /// Settings change while a tree lives: tables differ in their filters.
+    private mutating func changeShape() {
+        let kind: FilterKind = random.oneIn(2) ? .burr : .bloom
+        let hasPrefixes = random.oneIn(2)
+        bed.shape.filter = FilterShape(
+            kind: kind, keyBits: random.oneIn(4) ? 0 : 8, prefixBits: hasPrefixes ? 8 : 0,
+            partitionAbove: 64, prefix: hasPrefixes ? .fixed(length: 2) : .none)
+    }
+
     mutating func step() throws {
         clock += UInt64(random.below(3))
         switch random.below(12) {
         case 0...5: write()
         case 6: if !memtables[0].isEmpty { memtables.insert(Memtable(), at: 0) }
-        case 7: try flush()
+        case 7:
+            changeShape()
+            try flush()
         case 8: try sealStandIns()
         case 9, 10: try compact()
         default: try pin()
@@ -181,7 +192,11 @@ private struct RandomTree {
             #expect(found == model.get(key, at: at, now: now))
         }
         var span = KeySpan.everything
-        if random.oneIn(2) { span = KeySpan(start: randomKey(), end: randomKey()) }
+        switch random.below(3) {
+        case 0: span = KeySpan(start: randomKey(), end: randomKey())
+        case 1: span = KeySpan(prefix: randomKey())
+        default: break
+        }
         let expected = model.scan(span, at: at, now: now)
         #expect(same(try view.scan(span, at: at, now: now), expected))
         #expect(same(try view.scan(span, reverse: true, at: at, now: now), expected.reversed()))

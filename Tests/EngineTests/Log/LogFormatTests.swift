@@ -68,8 +68,8 @@ import Testing
         expect(
             bytes,
             "4d544c545345473101000000030000000500000001000000000000000200000000000000351200000000"
-                + "000007000000000000003412000000000000bbaa000000000000ddcc0000000000000100000000040000"
-                + "0000001000000a 417 zeros 9246dad2")
+                + "000007000000000000003412000000000000bbaa000000000000ddcc0000000000000200000000040000"
+                + "0000001000000200000a0000000000000040 406 zeros df7b6e92")
         let decoded = try bytes.withUnsafeBytes { try SegmentHeader(decoding: $0) }
         #expect(decoded == header)
         for offset in 0..<bytes.count {

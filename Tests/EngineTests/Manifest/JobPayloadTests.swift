@@ -14,7 +14,7 @@ import Testing
         let root = FrontierRoot(frontier: LogIndex(9), root: Digest128(low: 1, high: 2))
         let output = Sample.table(.compaction, 12, level: 1, "a", "m", sequences: 1...4)
         return [
-            ("compact", job.encoded(), "267a5da51d9d234b8df6413730a15a90"),
+            ("compact", job.encoded(), "b6e763498c5b551cae51de064d5fe365"),
             (
                 "seal", Sample.seal(1...4, [inputs[0]], leader: root).encoded(),
                 "04e582319820fb37e4b337ca915caf28"
@@ -100,9 +100,12 @@ import Testing
         #expect(isRefused { $0.inputs[1].level = 2 })
         #expect(isRefused { $0.targetBytes = 0 })
         #expect(isRefused { $0.blockBytes = 1 })
-        #expect(isRefused { $0.filterBitsPerKey = 65 })
+        #expect(isRefused { $0.filter.keyBits = 33 })
+        #expect(isRefused { $0.filter.prefixBits = 8 })
+        #expect(isRefused { $0.filter.partitionAbove = 0 })
+        #expect(isRefused { $0.filter.kind = .none })
         #expect(isRefused { $0.horizon = SequenceNumber(1 << 56) })
-        #expect(isRefused { $0.tableFormat = 2 })
+        #expect(isRefused { $0.tableFormat = 1 })
     }
 
     @Test func outputsMustFollowFromTheirWork() {

@@ -46,8 +46,8 @@ enum Sample {
         CompactionSpec(
             inputs: inputs.map { CompactionSpec.Input($0) }, outputLevel: level,
             targetBytes: 1 << 20,
-            horizon: SequenceNumber(horizon), clock: 0, blockBytes: 4096, filterBitsPerKey: 10,
-            isBottommost: bottommost)
+            horizon: SequenceNumber(horizon), clock: 0, blockBytes: 4096,
+            filter: FilterShape(kind: .burr, keyBits: 10), isBottommost: bottommost)
     }
 
     static func compacted(_ job: UInt64, _ tables: [TableRecord]) -> CompactedRecord {

@@ -93,7 +93,10 @@ private func flushes(_ spans: [(String, String)], bytes: UInt64 = 100) -> [Table
         #expect(spec.clock == 77)
         #expect(spec.targetBytes == 1024)
         #expect(spec.blockBytes == LoggedSettings().blockBytes)
-        #expect(spec.filterBitsPerKey == LoggedSettings().filterBitsPerKey)
+        #expect(
+            spec.filter
+                == LoggedSettings().filter.shape(
+                    level: spec.outputLevel, isBottommost: spec.isBottommost))
     }
 
     // MARK: - Deeper levels
