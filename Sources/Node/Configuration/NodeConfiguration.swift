@@ -86,7 +86,7 @@ extension NodeConfiguration {
 
     package struct TableSettings: Sendable, Equatable {
         package var blockBytes: UInt64 = 4096
-        package var filterBits = 10
+        package var filter = FilterSettings()
         package var compression = Compression.lz4
     }
 
@@ -188,7 +188,7 @@ extension NodeConfiguration {
         var settings = LoggedSettings()
         settings.segmentBytes = log.segmentBytes
         settings.blockBytes = UInt32(table.blockBytes)
-        settings.filterBitsPerKey = UInt32(table.filterBits)
+        settings.filter = table.filter.policy(sizeRatio: compaction.multiplier)
         return settings
     }
 
