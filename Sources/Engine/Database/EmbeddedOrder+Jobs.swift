@@ -122,6 +122,8 @@ extension EmbeddedOrder {
         try gate.check()
         let wasDue = mustAdvance
         advanceIfDue()
+        // Another thread is at it, and at the log without the lock; it says when it is done.
+        if isAdvancing { return wait() }
         guard !wasDue else { return }
         if let trouble = store.trouble { throw trouble }
         guard isWorking else {
