@@ -12,6 +12,8 @@ package struct StoreConfiguration {
     package var replacement: ManifestState?
     /// There was data: a manifest that was never completed is a lost one.
     package var expectsManifest = false
+    /// A log that lacks the entry behind S is an error, as a lost manifest is: S may be too old.
+    package var refusesGap = false
 
     package init(
         files: StoreFiles, identity: ManifestIdentity, options: StoreOptions, jobs: any JobRunner,
@@ -54,6 +56,19 @@ extension Store {
                 clock: configuration.healEnvironment.clock))
         store.hintMissingFiles()
         return store
+    }
+
+    /// Whether a whole manifest is on disk.
+    package static func hasManifest(_ configuration: StoreConfiguration) throws(EngineError) -> Bool {
+        do throws(EngineError) {
+            let found = try ManifestFile.recover(
+                configuration.files.fileSystem, directory: configuration.files.directory,
+                identity: configuration.identity)
+            return found != nil
+        } catch {
+            if case .corrupt = error { return false }
+            throw error
+        }
     }
 
     private static func openManifest(_ configuration: StoreConfiguration) throws(EngineError)

@@ -32,6 +32,8 @@ extension NodeConfiguration {
         package var partitionAbove: UInt64 = 4 << 20
         package var prefix = PrefixExtractor.none
 
+        package init() {}
+
         /// `sizeRatio` is how many times larger each level is than the one above it.
         package func policy(sizeRatio: Int) -> FilterPolicy {
             var policy = FilterPolicy(bitsPerKey: UInt32(bits))

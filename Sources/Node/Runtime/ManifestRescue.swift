@@ -15,7 +15,9 @@ final class ManifestRescue: PeerTransportDelegate {
     private let connected = Mutex<Set<MemberID>>([])
 
     /// Longest the node waits for a peer before it gives up.
-    private static let patienceMilliseconds: UInt64 = 60_000
+    static let patienceMilliseconds: UInt64 = 60_000
+    /// The same if it may go on without.
+    static let shortPatienceMilliseconds: UInt64 = 5_000
 
     init(
         configuration: PeerTransportConfiguration, eventLoops: any EventLoopGroup, logger: Logger
@@ -25,11 +27,11 @@ final class ManifestRescue: PeerTransportDelegate {
         self.logger = logger
     }
 
-    func fetch() async throws -> ManifestState {
+    func fetch(patience: UInt64) async throws -> ManifestState {
         let transport = PeerTransport(
             configuration, eventLoopGroup: eventLoops, logger: logger, delegate: self)
         try await transport.start()
-        let deadline = monotonicMilliseconds() + ManifestRescue.patienceMilliseconds
+        let deadline = monotonicMilliseconds() + patience
         var request: RequestID = 1
         while monotonicMilliseconds() < deadline {
             if let found = answer.withLock({ $0 }) {

@@ -55,6 +55,10 @@ package final class ReplicaComponent: NodeComponent {
             fatal.report(NodeFailure(.storage, reason))
         }
         let opened = try await open(directory, runtime, rejoins: rejoins)
+        // What is left of damaged hard state may count fewer starts than the peers have seen.
+        if configuration.isCluster, !opened.hardState.isVoteTrusted {
+            try opened.hardState.beginAnew(bootCounter: wallMilliseconds())
+        }
         try await runtime.start(
             opened, options: options(), transport: try transport(opened.hardState, boots),
             eventLoops: eventLoops)
@@ -91,24 +95,45 @@ package final class ReplicaComponent: NodeComponent {
         let nonce = UInt64.random(in: 1...UInt64.max)
         var store = storeConfiguration(directory, runtime)
         store.expectsManifest = rejoins
+        store.refusesGap = configuration.isCluster
+        let reason: EngineError
         do throws(EngineError) {
             return try OpenedReplica.open(store, log: logOptions, nonce: nonce)
         } catch {
             guard case .corrupt(let file, _) = error, file.hasPrefix("MANIFEST"),
                 configuration.isCluster
             else { throw error }
-            logger.error(
-                "the manifest is lost; asking the peers for theirs",
-                metadata: ["reason": "\(error)"])
-            // Peers refuse an older start of this node than they have seen: this one counts.
-            let hardState = try HardState.open(
-                directory.group.fileSystem, directory.group.hardState, nonce: nonce)
-            store.replacement = try await ManifestRescue(
-                configuration: try transportConfiguration(
-                    bootCounter: hardState.current.bootCounter, nonce: nonce),
-                eventLoops: eventLoops, logger: logger
-            ).fetch()
-            return try OpenedReplica.open(store, log: logOptions, nonce: nonce)
+            reason = error
+        }
+        logger.error(
+            "the manifest is lost, whole or in part; asking the peers for theirs",
+            metadata: ["reason": "\(reason)"])
+        store.refusesGap = false
+        store.replacement = try await replacement(directory, store, nonce: nonce)
+        return try OpenedReplica.open(store, log: logOptions, nonce: nonce)
+    }
+
+    /// A peer's manifest; nil if none gives it and this node can go on with its own.
+    private func replacement(
+        _ directory: DataDirectory, _ store: StoreConfiguration, nonce: UInt64
+    ) async throws -> ManifestState? {
+        // Peers refuse an older start of this node than they have seen: this one counts.
+        let hardState = try HardState.open(
+            directory.group.fileSystem, directory.group.hardState, nonce: nonce)
+        let rescue = ManifestRescue(
+            configuration: try transportConfiguration(
+                bootCounter: hardState.current.bootCounter, nonce: nonce),
+            eventLoops: eventLoops, logger: logger)
+        // An own one that is whole is good enough if nobody has a newer one: then peers have the
+        // log that it lacks.
+        guard try Store.hasManifest(store) else {
+            return try await rescue.fetch(patience: ManifestRescue.patienceMilliseconds)
+        }
+        do {
+            return try await rescue.fetch(patience: ManifestRescue.shortPatienceMilliseconds)
+        } catch let failure as NodeFailure {
+            logger.warning("going on with the own manifest", metadata: ["reason": "\(failure)"])
+            return nil
         }
     }
 

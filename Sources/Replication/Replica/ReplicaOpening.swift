@@ -25,24 +25,20 @@ package struct OpenedReplica {
             genesis: configuration.identity.genesis, group: configuration.identity.group,
             options: options, base: store.logBase)
         for event in recovery.events { configuration.healEnvironment.note(event) }
-        try checkManifestReaches(log, store, configuration)
+        if configuration.refusesGap { try refuseGap(recovery, store) }
         return OpenedReplica(
             store: store, log: log, hardState: hardState, recovery: recovery,
             tail: try tail(log, store), raftLog: raftLog(log, store))
     }
 
-    /// The log is trimmed up to S only: if it starts above, the manifest lost its end in both
-    /// copies, which looks like appends that never became durable.
-    private static func checkManifestReaches(
-        _ log: Log, _ store: Store, _ configuration: StoreConfiguration
-    ) throws(EngineError) {
+    /// The log is trimmed up to S only. If the entry behind S is lost, it may be that entry; or the
+    /// manifest lost its end in both copies, which looks like appends that never became durable.
+    private static func refuseGap(_ recovery: LogRecovery, _ store: Store) throws(EngineError) {
         let flushed = store.flushedPosition.index
-        guard log.last.index > flushed, log.first > flushed + 1, configuration.replacement == nil
-        else { return }
+        guard let gap = recovery.holes.first(where: { $0.lower == flushed + 1 }) else { return }
         throw .corrupt(
             file: "MANIFEST",
-            reason: "it ends at entry \(flushed), and the log begins at \(log.first): the end of "
-                + "one or the beginning of the other is lost")
+            reason: "it reaches to entry \(flushed), and the log lacks \(gap.lower) to \(gap.upper)")
     }
 
     /// Behind the log's last entry; behind S if the log holds nothing above it. A lost last entry

@@ -40,12 +40,12 @@ package final class PeerBoots: Sendable {
 
     /// Durable when it returns.
     package func remember(_ boot: HandshakeRules.Boot, of member: MemberID) throws(FileError) {
-        let bytes = known.withLock { boots -> [UInt8]? in
-            guard boots[member] != boot else { return nil }
+        // Held while the file is written: two starts must not overtake each other.
+        try known.withLock { (boots) throws(FileError) in
+            guard boots[member] != boot else { return }
             boots[member] = boot
-            return PeerBoots.encode(boots)
+            try fileSystem.replace(path, with: PeerBoots.encode(boots))
         }
-        if let bytes { try fileSystem.replace(path, with: bytes) }
     }
 
     package static func encode(_ boots: Boots) -> [UInt8] {
