@@ -33,6 +33,9 @@ extension Store {
     /// record and open again with it as `replacement`.
     package static func open(_ configuration: StoreConfiguration) throws(EngineError) -> Store {
         let files = configuration.files
+        let functions = try FunctionRegistry(
+            mergeOperators: configuration.options.mergeOperators,
+            compactionFilters: configuration.options.compactionFilters)
         try engineError { () throws(FileError) in try files.create() }
         let (manifestFile, notes) = try openManifest(configuration)
         for note in notes { configuration.healEnvironment.note(note) }
@@ -51,7 +54,7 @@ extension Store {
         let store = Store(
             StoreParts(
                 options: configuration.options, files: files, jobs: configuration.jobs,
-                tables: tables, openTables: openTables, healer: healer,
+                tables: tables, openTables: openTables, functions: functions, healer: healer,
                 manifestFile: manifestFile, attempts: attempts, state: state,
                 clock: configuration.healEnvironment.clock))
         store.hintMissingFiles()
@@ -59,7 +62,8 @@ extension Store {
     }
 
     /// Whether a whole manifest is on disk.
-    package static func hasManifest(_ configuration: StoreConfiguration) throws(EngineError) -> Bool {
+    package static func hasManifest(_ configuration: StoreConfiguration) throws(EngineError) -> Bool
+    {
         do throws(EngineError) {
             let found = try ManifestFile.recover(
                 configuration.files.fileSystem, directory: configuration.files.directory,

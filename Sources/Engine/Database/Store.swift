@@ -17,6 +17,8 @@ package final class Store: @unchecked Sendable {
     let jobs: any JobRunner
     let tables: TableDirectory
     let openTables: OpenTables
+    /// What this process can fold and filter by.
+    package let functions: FunctionRegistry
     package let healer: Healer
     package let scrubber: Scrubber
 
@@ -81,6 +83,7 @@ package final class Store: @unchecked Sendable {
         jobs = parts.jobs
         tables = parts.tables
         openTables = parts.openTables
+        functions = parts.functions
         healer = parts.healer
         scrubber = Scrubber(
             tables: parts.tables, healer: parts.healer, jobs: parts.jobs,
@@ -169,7 +172,7 @@ package final class Store: @unchecked Sendable {
             standIns: installed.standIns.reversed().flatMap { standIn in
                 standIn.tables.reversed().compactMap { tables.handle($0.id) }
             },
-            version: makeVersion())
+            version: makeVersion(), mergeOperators: functions.mergeOperators)
         // The old ones are let go outside of the locks: files may go with them.
         viewLock.withLock { swap(&view, &next) }
         var record = installed
@@ -266,6 +269,7 @@ struct StoreParts {
     var jobs: any JobRunner
     var tables: TableDirectory
     var openTables: OpenTables
+    var functions: FunctionRegistry
     var healer: Healer
     var manifestFile: ManifestFile
     var attempts: JobAttempts

@@ -38,7 +38,8 @@ package struct OpenedReplica {
         guard let gap = recovery.holes.first(where: { $0.lower == flushed + 1 }) else { return }
         throw .corrupt(
             file: "MANIFEST",
-            reason: "it reaches to entry \(flushed), and the log lacks \(gap.lower) to \(gap.upper)")
+            reason: "it reaches to entry \(flushed), and the log lacks \(gap.lower) to \(gap.upper)"
+        )
     }
 
     /// Behind the log's last entry; behind S if the log holds nothing above it. A lost last entry
