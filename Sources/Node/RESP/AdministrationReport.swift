@@ -49,44 +49,60 @@ struct AdministrationReport: Sendable {
     }
 
     private func scrub(_ command: ClientCommand, into writer: inout RESPWriter) {
-        if command.matches(1, "STATUS") { return writer.bulk(admin.scrubJSON()) }
-        guard command.matches(1, "START") else {
-            return writer.error("ERR MT.SCRUB takes START or STATUS")
-        }
-        do throws(EngineError) {
-            try admin.startScrub()
-            writer.ok()
-        } catch {
-            writer.error(ReplyText.of(error))
+        switch ScrubSubcommand(command) {
+        case .status: writer.bulk(admin.scrubJSON())
+        case .start:
+            do throws(EngineError) {
+                try admin.startScrub()
+                writer.ok()
+            } catch {
+                writer.error(ReplyText.of(error))
+            }
+        case .help, nil: writer.help(CommandTable.shared[.mtScrub])
         }
     }
 
     // MARK: CONFIG
 
     private func config(_ command: ClientCommand, into writer: inout RESPWriter) {
-        if command.matches(1, "GET") {
-            guard command.count > 2 else {
-                return writer.error(CommandTable.wrongArity("config|get"))
-            }
-            let patterns = (2..<command.count).map { [UInt8](command.text($0).lowercased().utf8) }
-            let rows = settings().filter { row in
-                let name = [UInt8](row.name.lowercased().utf8)
-                return patterns.contains { isGlobMatch($0, name) }
-            }
-            writer.map(rows.count)
-            for row in rows {
-                writer.bulk(row.name)
-                writer.bulk(row.value)
-            }
-        } else if command.matches(1, "RESETSTAT") {
+        switch ConfigSubcommand(command) {
+        case .get: showSettings(command, into: &writer)
+        case .set: refuseSettings(command, into: &writer)
+        case .rewrite: writer.error(AdministrationReport.settingsAreFixed)
+        case .resetstat:
             environment.statistics.reset()
             writer.ok()
-        } else if command.matches(1, "SET") || command.matches(1, "REWRITE") {
-            writer.error(
-                "ERR settings are changed in the node's configuration file, then by a restart")
-        } else {
-            writer.error(CommandTable.unknownSubcommand(command))
+        case .help, nil: writer.help(CommandTable.shared[.config])
         }
+    }
+
+    private static let settingsAreFixed =
+        "ERR settings are changed in the node's configuration file, then by a restart"
+
+    private func showSettings(_ command: ClientCommand, into writer: inout RESPWriter) {
+        let patterns = (2..<command.count).map { [UInt8](command.text($0).lowercased().utf8) }
+        let rows = settings().filter { row in
+            let name = [UInt8](row.name.lowercased().utf8)
+            return patterns.contains { isGlobMatch($0, name) }
+        }
+        writer.map(rows.count)
+        for row in rows {
+            writer.bulk(row.name)
+            writer.bulk(row.value)
+        }
+    }
+
+    /// Nothing can be set here, but what is wrong in itself is told first.
+    private func refuseSettings(_ command: ClientCommand, into writer: inout RESPWriter) {
+        guard command.count % 2 == 0 else { return writer.error(ReplyText.syntax) }
+        let known = Set(settings().map { $0.name.lowercased() })
+        for index in stride(from: 2, to: command.count, by: 2)
+        where !known.contains(command.text(index).lowercased()) {
+            return writer.error(
+                "ERR Unknown option or number of arguments for CONFIG SET - "
+                    + "'\(command.text(index))'")
+        }
+        writer.error(AdministrationReport.settingsAreFixed)
     }
 
     /// What Redis clients ask for, then the node's own; each name once.

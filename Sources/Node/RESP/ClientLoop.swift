@@ -269,8 +269,9 @@ package final class ClientLoop: @unchecked Sendable {
 
     private func wait(_ batch: ClientBatch) {
         let command = batch.commands[0].command
-        guard let count = command.integer(1), let timeout = command.integer(2) else {
-            return fail(batch, ReplyText.notInteger)
+        guard let count = command.integer(1) else { return fail(batch, ReplyText.notInteger) }
+        guard let timeout = command.integer(2) else {
+            return fail(batch, "ERR timeout is not an integer or out of range")
         }
         guard timeout >= 0 else { return fail(batch, "ERR timeout is negative") }
         let carried = LoopBatches(batches: [batch])

@@ -44,8 +44,9 @@ struct SetOptions: Sendable {
                 returnsOldValue = true
             } else if command.matches(index, "KEEPTTL"), time == nil {
                 keepsExpiry = true
-            } else if let kind = SetOptions.time(command, index), time == nil, !keepsExpiry,
-                index + 1 < command.count
+            } else if let kind = SetOptions.time(command, index), !keepsExpiry,
+                // The same option twice is allowed; the last counts.
+                time.map({ $0.kind == kind }) ?? true, index + 1 < command.count
             {
                 time = (kind, index + 1)
                 index += 1

@@ -56,6 +56,8 @@ package struct CommandSpec: Sendable {
     package let keys: (first: Int, last: Int, step: Int)
     package let group: String
     package let summary: String
+    /// What the second word may be; empty if that is a plain argument.
+    package let subcommands: [SubcommandSpec]
 
     /// Indexes of the keys in a command of `count` arguments.
     package func keyIndexes(count: Int) -> StrideTo<Int> {
@@ -123,12 +125,30 @@ package struct CommandTable: Sendable {
         guard spec.accepts(count: command.count) else {
             return .refused(CommandTable.wrongArity(spec.name))
         }
+        if !spec.subcommands.isEmpty, command.count > 1,
+            let refusal = CommandTable.refusal(ofSubcommandIn: command, spec)
+        {
+            return .refused(refusal)
+        }
         for index in spec.keyIndexes(count: command.count)
         where command.byteCount(index) > keyBytes {
             return .refused(
                 "ERR key is \(command.byteCount(index)) bytes, above the limit of \(keyBytes)")
         }
         return .found(id)
+    }
+
+    private static func refusal(ofSubcommandIn command: ClientCommand, _ spec: CommandSpec)
+        -> String?
+    {
+        let name = command.text(1).lowercased()
+        guard let subcommand = spec.subcommands.first(where: { $0.name == name }) else {
+            return unknownSubcommand(command)
+        }
+        guard subcommand.accepts(count: command.count) else {
+            return wrongArity("\(spec.name)|\(name)")
+        }
+        return nil
     }
 
     package static func wrongArity(_ name: String) -> String {
@@ -147,7 +167,7 @@ package struct CommandTable: Sendable {
         return "ERR unknown command '\(name)', with args beginning with: \(arguments)"
     }
 
-    static func unknownSubcommand(_ command: ClientCommand) -> String {
+    private static func unknownSubcommand(_ command: ClientCommand) -> String {
         let name = String(decoding: command[1].prefix(128), as: UTF8.self)
         return "ERR unknown subcommand '\(name)'. Try \(command.text(0).uppercased()) HELP."
     }
@@ -163,11 +183,12 @@ extension CommandTable {
     private static func spec(
         _ id: CommandID, _ name: String, _ arity: Int, _ flags: CommandFlags,
         _ family: CommandFamily, keys: (Int, Int, Int) = (0, 0, 0), _ group: String,
-        _ summary: String
+        _ summary: String, subcommands: [SubcommandSpec] = []
     ) -> CommandSpec {
         CommandSpec(
             id: id, name: name, arity: arity, flags: flags, family: family,
-            keys: (keys.0, keys.1, keys.2), group: group, summary: summary)
+            keys: (keys.0, keys.1, keys.2), group: group, summary: summary,
+            subcommands: subcommands)
     }
 
     private static let connectionCommands: [CommandSpec] = [
@@ -184,10 +205,10 @@ extension CommandTable {
             "Puts the connection into its first state."),
         spec(
             .command, "command", -1, [], .connection, "server",
-            "Describes the commands: COUNT, INFO, DOCS, LIST."),
+            "Describes the commands.", subcommands: CommandSubcommand.specs),
         spec(
             .client, "client", -2, [], .connection, "connection",
-            "ID, GETNAME, SETNAME, SETINFO, INFO, LIST, NO-EVICT, NO-TOUCH, REPLY ON."),
+            "Describes and names connections.", subcommands: ClientSubcommand.specs),
         spec(
             .readonly, "readonly", 1, .fast, .connection, "cluster",
             "Lets this connection read data that may be a few seconds old."),
@@ -201,7 +222,8 @@ extension CommandTable {
         spec(.role, "role", 1, .fast, .administration, "server", "The node's role and members."),
         spec(
             .config, "config", -2, .admin, .administration, "server",
-            "GET shows settings; they are changed in the configuration file."),
+            "GET shows settings; they are changed in the configuration file.",
+            subcommands: ConfigSubcommand.specs),
         spec(
             .mtStatus, "mt.status", 1, .admin, .administration, "martlet",
             "The node's replication state, JSON."),
@@ -212,8 +234,8 @@ extension CommandTable {
             .mtLedger, "mt.ledger", -1, .admin, .administration, "martlet",
             "The latest healings, newest first, JSON."),
         spec(
-            .mtScrub, "mt.scrub", 2, .admin, .administration, "martlet",
-            "START or STATUS of a scrub of every block."),
+            .mtScrub, "mt.scrub", -2, .admin, .administration, "martlet",
+            "START or STATUS of a scrub of every block.", subcommands: ScrubSubcommand.specs),
         spec(
             .wait, "wait", 3, .blocking, .wait, "generic",
             "Waits until so many other members hold this connection's writes durably."),

@@ -11,13 +11,13 @@ extension Session {
         case .ping: ping(command)
         case .echo: output.bulk(command[1])
         case .hello: hello(command)
-        case .auth: output.error(Session.noUsers)
+        case .auth: output.error(command.count > 3 ? ReplyText.syntax : Session.noUsers)
         case .select: select(command)
         case .quit:
             output.ok()
             closeAfterReplies()
         case .reset: reset()
-        case .command: describeCommands(command)
+        case .command: output.describeCommands(command)
         case .client: client(command)
         case .readonly:
             isReadonly = true
@@ -43,6 +43,9 @@ extension Session {
         switch command.integer(1) {
         case 0: output.ok()
         case nil: output.error(ReplyText.notInteger)
+        case let number? where Int32(exactly: number) == nil:
+            output.error(
+                "ERR value is out of range, value must between -2147483648 and 2147483647")
         default: output.error("ERR DB index is out of range")
         }
     }
@@ -109,30 +112,9 @@ extension Session {
 
     // MARK: CLIENT
 
-    private enum ClientSubcommand: String {
-        case id, getname, setname, setinfo, info, list, reply
-        case noEvict = "no-evict"
-        case noTouch = "no-touch"
-
-        /// Arguments with both names; nil: checked by the subcommand.
-        var arity: Int? {
-            switch self {
-            case .id, .getname, .info: return 2
-            case .setname, .noEvict, .noTouch, .reply: return 3
-            case .setinfo: return 4
-            case .list: return nil
-            }
-        }
-    }
-
     private func client(_ command: ClientCommand) {
-        guard let subcommand = ClientSubcommand(rawValue: command.text(1).lowercased()) else {
-            return output.error(CommandTable.unknownSubcommand(command))
-        }
-        if let arity = subcommand.arity, command.count != arity {
-            return output.error(CommandTable.wrongArity("client|\(subcommand.rawValue)"))
-        }
-        switch subcommand {
+        switch ClientSubcommand(command) {
+        case .help, nil: output.help(CommandTable.shared[.client])
         case .id: output.integer(Int64(record?.id ?? 0))
         case .getname:
             let name = record?.fields.withLock { $0.name } ?? ""
@@ -146,10 +128,13 @@ extension Session {
         case .list: list(command)
         case .noEvict, .noTouch: acceptSwitch(command)
         case .reply:
-            guard command.matches(2, "ON") else {
-                return output.error("ERR CLIENT REPLY supports ON only")
+            if command.matches(2, "ON") {
+                output.ok()
+            } else if command.matches(2, "OFF") || command.matches(2, "SKIP") {
+                output.error("ERR CLIENT REPLY supports ON only")
+            } else {
+                output.error(ReplyText.syntax)
             }
-            output.ok()
         }
     }
 
@@ -193,7 +178,11 @@ extension Session {
     private func list(_ command: ClientCommand) {
         var wanted: Set<UInt64>?
         if command.count == 4, command.matches(2, "TYPE") {
-            guard command.matches(3, "NORMAL") else { return output.verbatim("") }
+            let others: [StaticString] = ["MASTER", "REPLICA", "SLAVE", "PUBSUB"]
+            if others.contains(where: { command.matches(3, $0) }) { return output.verbatim("") }
+            guard command.matches(3, "NORMAL") else {
+                return output.error("ERR Unknown client type '\(command.text(3))'")
+            }
         } else if command.count > 3, command.matches(2, "ID") {
             var ids: Set<UInt64> = []
             for index in 3..<command.count {
@@ -211,64 +200,5 @@ extension Session {
             text += client.line(now: loop.eventLoop.now) + "\n"
         }
         output.verbatim(text)
-    }
-
-    // MARK: COMMAND
-
-    private func describeCommands(_ command: ClientCommand) {
-        let table = CommandTable.shared
-        let names = (2..<max(2, command.count)).map { index in
-            command.withBytes(index) { table.id(of: $0) }
-        }
-        let chosen = names.isEmpty ? table.specs : names.compactMap { $0 }.map { table[$0] }
-        if command.count == 1 {
-            output.array(table.specs.count)
-            for spec in table.specs { describe(spec) }
-        } else if command.matches(1, "COUNT"), command.count == 2 {
-            output.integer(table.specs.count)
-        } else if command.matches(1, "LIST"), command.count == 2 {
-            output.array(table.specs.count)
-            for spec in table.specs { output.bulk(spec.name) }
-        } else if command.matches(1, "INFO") {
-            output.array(names.isEmpty ? table.specs.count : names.count)
-            if names.isEmpty {
-                for spec in table.specs { describe(spec) }
-            }
-            for id in names {
-                if let id { describe(table[id]) } else { output.nullArray() }
-            }
-        } else if command.matches(1, "DOCS") {
-            output.map(chosen.count)
-            for spec in chosen { document(spec) }
-        } else {
-            output.error(CommandTable.unknownSubcommand(command))
-        }
-    }
-
-    /// The ten elements of Redis 7; the last four (categories, tips, key specifications,
-    /// subcommands) are empty.
-    private func describe(_ spec: CommandSpec) {
-        output.array(10)
-        output.bulk(spec.name)
-        output.integer(spec.arity)
-        let flags = spec.flags.names
-        output.set(flags.count)
-        for flag in flags { output.bulk(flag) }
-        output.integer(spec.keys.first)
-        output.integer(spec.keys.last)
-        output.integer(spec.keys.step)
-        output.set(0)
-        output.array(0)
-        output.array(0)
-        output.array(0)
-    }
-
-    private func document(_ spec: CommandSpec) {
-        output.bulk(spec.name)
-        output.map(2)
-        output.bulk("summary")
-        output.bulk(spec.summary)
-        output.bulk("group")
-        output.bulk(spec.group)
     }
 }

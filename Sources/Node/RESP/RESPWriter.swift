@@ -32,6 +32,13 @@ package struct RESPWriter: Sendable {
         endLine()
     }
 
+    /// `text` has no line ends.
+    package mutating func simple(_ text: String) {
+        bytes.append(UInt8(ascii: "+"))
+        bytes.append(contentsOf: text.utf8)
+        endLine()
+    }
+
     /// `text` starts with its code (`ERR …`); line ends in it become blanks.
     package mutating func error(_ text: String) {
         bytes.append(UInt8(ascii: "-"))

@@ -24,6 +24,13 @@ import Testing
             ("ECHO hi", "$2|hi|"), ("ECHO", "-ERR wrong number of arguments for 'echo' command|"),
             ("SELECT 0", "+OK|"), ("SELECT 1", "-ERR DB index is out of range|"),
             ("SELECT x", "-ERR value is not an integer or out of range|"),
+            (
+                "SELECT 99999999999",
+                "-ERR value is out of range, value must between -2147483648 and 2147483647|"
+            ),
+            ("AUTH a b c", "-ERR syntax error|"),
+            ("WAIT 0 x", "-ERR timeout is not an integer or out of range|"),
+            ("WAIT x x", "-ERR value is not an integer or out of range|"),
             ("foo a b", "-ERR unknown command 'foo', with args beginning with: 'a' 'b' |"),
             ("AUTH x", "-ERR AUTH is not supported: this node has no users or passwords|"),
             ("READONLY", "+OK|"), ("READWRITE", "+OK|"), ("RESET", "+RESET|"),
@@ -72,6 +79,7 @@ import Testing
             ("SET a 1 EX 1 PX 1", syntax), ("SET a 1 KEEPTTL EX 1", syntax),
             ("SET a 1 EX 1 KEEPTTL", syntax), ("SET a 1 NX NX", "+OK|"),
             ("SET a", "-ERR wrong number of arguments for 'set' command|"),
+            ("SET a 1 EX 1 EX 5", "+OK|"), ("TTL a", ":5|"),
             ("SETNX a 2", ":0|"), ("SETNX m 2", ":1|"),
             ("SETEX e 10 v", "+OK|"), ("TTL e", ":10|"), ("PSETEX e 10 v", "+OK|"),
             ("PTTL e", ":10|"), ("SETEX e 0 v", "-ERR invalid expire time in 'setex' command|"),
@@ -218,11 +226,77 @@ import Testing
         #expect(CommandTable.shared.specs.map(\.id) == CommandID.allCases)
         #expect(
             try client.send("COMMAND INFO get nope")
-                == "*2\r\n*10\r\n$3\r\nget\r\n:2\r\n*2\r\n$8\r\nreadonly\r\n$4\r\nfast\r\n"
+                == "*2\r\n*10\r\n$3\r\nget\r\n:2\r\n*2\r\n+readonly\r\n+fast\r\n"
                 + ":1\r\n:1\r\n:1\r\n*0\r\n*0\r\n*0\r\n*0\r\n*-1\r\n")
         #expect(try client.send("COMMAND").hasPrefix("*\(CommandID.allCases.count)\r\n*10\r\n"))
         #expect(try client.send("COMMAND DOCS get").hasPrefix("*2\r\n$3\r\nget\r\n*4\r\n"))
         #expect(try client.send("COMMAND DOCS nope") == "*0\r\n")
+    }
+
+    /// Redis's texts for everything that can be wrong with a second word.
+    @Test func subcommands() throws {
+        let syntax = "-ERR syntax error|"
+        func arity(_ name: String) -> String {
+            "-ERR wrong number of arguments for '\(name)' command|"
+        }
+        try check([
+            ("CLIENT", arity("client")), ("CONFIG", arity("config")),
+            ("CLIENT FROB", "-ERR unknown subcommand 'FROB'. Try CLIENT HELP.|"),
+            ("command frob x", "-ERR unknown subcommand 'frob'. Try COMMAND HELP.|"),
+            ("CONFIG FROB", "-ERR unknown subcommand 'FROB'. Try CONFIG HELP.|"),
+            ("MT.SCRUB FROB", "-ERR unknown subcommand 'FROB'. Try MT.SCRUB HELP.|"),
+            ("CLIENT SETNAME", arity("client|setname")), ("CLIENT HELP x", arity("client|help")),
+            ("CLIENT REPLY x", syntax), ("CLIENT NO-EVICT x", syntax),
+            ("CLIENT LIST TYPE foo", "-ERR Unknown client type 'foo'|"),
+            ("CLIENT LIST TYPE pubsub", "$0||"), ("CLIENT LIST TYPE", syntax),
+            ("CLIENT LIST ID", syntax), ("CLIENT LIST ID x", "-ERR Invalid client ID|"),
+            ("COMMAND COUNT x", arity("command|count")), ("COMMAND LIST FOO", syntax),
+            ("COMMAND LIST FILTERBY", syntax), ("COMMAND LIST FILTERBY FOO x", syntax),
+            ("COMMAND LIST FILTERBY PATTERN mg*", "*1|$4|mget|"),
+            ("COMMAND LIST FILTERBY MODULE x", "*0|"),
+            ("COMMAND GETKEYS mset a 1 b 2", "*2|$1|a|$1|b|"),
+            ("COMMAND GETKEYS", arity("command|getkeys")),
+            ("COMMAND GETKEYS nope a", "-ERR Invalid command specified|"),
+            ("COMMAND GETKEYS get", "-ERR Invalid number of arguments specified for command|"),
+            ("COMMAND GETKEYS ping", "-ERR The command has no key arguments|"),
+            ("CONFIG GET", arity("config|get")), ("CONFIG SET a", arity("config|set")),
+            ("CONFIG SET save a databases", syntax), ("CONFIG REWRITE x", arity("config|rewrite")),
+            (
+                "CONFIG SET foo 1",
+                "-ERR Unknown option or number of arguments for CONFIG SET - 'foo'|"
+            ),
+            ("CONFIG RESETSTAT x", arity("config|resetstat")),
+            ("MT.SCRUB START x", arity("mt.scrub|start")),
+        ])
+    }
+
+    /// Every container answers HELP with all its subcommands, and every subcommand checks its
+    /// number of arguments.
+    @Test func everySubcommand() throws {
+        let node = TestNode(FakeReplica())
+        let client = try node.connect()
+        let containers = CommandTable.shared.specs.filter { !$0.subcommands.isEmpty }
+        #expect(containers.map(\.name).sorted() == ["client", "command", "config", "mt.scrub"])
+        for container in containers {
+            let help = try client.send("\(container.name) HELP").split(separator: "\r\n")
+            #expect(help.first == "*\(help.count - 1)")
+            let title = "+\(container.name.uppercased()) <subcommand> [<arg> [value] [opt] ...]."
+            #expect(help.dropFirst().first == "\(title) Subcommands are:")
+            for subcommand in container.subcommands {
+                #expect(help.contains { $0.hasPrefix("+\(subcommand.name.uppercased())") })
+                let name = "\(container.name)|\(subcommand.name)"
+                var wrong = Array(2..<max(2, abs(subcommand.arity)))
+                if subcommand.arity > 0 { wrong.append(subcommand.arity + 1) }
+                for count in wrong {
+                    let arguments = Array(repeating: "1", count: count - 2)
+                    let line = ([container.name, subcommand.name] + arguments)
+                        .joined(separator: " ")
+                    #expect(
+                        try client.send(line)
+                            == "-ERR wrong number of arguments for '\(name)' command\r\n")
+                }
+            }
+        }
     }
 
     @Test func reports() throws {
