@@ -84,31 +84,47 @@ package final class AdministrationServer: NodeComponent {
     }
 
     package static func router(_ source: any AdminSource) -> Router<BasicRequestContext> {
-        let router = Router()
-        router.get("healthz") { _, _ in text("ok\n") }
-        router.get("readyz") { _, _ in
-            switch source.readiness() {
-            case .ready: return text("ready\n")
-            case .notReady(let reason):
-                return text("not ready: \(reason)\n", status: .serviceUnavailable)
-            }
-        }
-        router.get("metrics") { _, _ in
-            response(
-                PrometheusText.render(source.metrics()), type: PrometheusText.contentType)
-        }
-        let api = router.group("api/v1")
-        api.get("status") { _, _ in json(AdminJSON.status(source.status())) }
-        api.get("tables") { _, _ in json(AdminJSON.tables(source.tables())) }
-        api.get("ledger") { request, _ in
-            guard let limit = limit(of: request) else {
-                return text(
-                    "limit: a whole number from 1 to \(AdminJSON.ledgerLimitMax)\n",
-                    status: .badRequest)
-            }
-            return json(AdminJSON.ledger(source.ledger(limit: limit)))
+        let documents = documents(source)
+        // HEAD is answered like GET, without the body.
+        let router = Router(options: .autoGenerateHeadEndpoints)
+        router.add(middleware: ReadOnlyPaths(paths: Set(documents.map(\.path))))
+        for document in documents {
+            router.get(RouterPath(document.path)) { request, _ in document.answer(request) }
         }
         return router
+    }
+
+    private struct Document: Sendable {
+        /// Starts with a slash and does not end with one.
+        var path: String
+        var answer: @Sendable (Request) -> Response
+    }
+
+    private static func documents(_ source: any AdminSource) -> [Document] {
+        [
+            Document(path: "/healthz") { _ in text("ok\n") },
+            Document(path: "/readyz") { _ in
+                switch source.readiness() {
+                case .ready: return text("ready\n")
+                case .notReady(let reason):
+                    return text("not ready: \(reason)\n", status: .serviceUnavailable)
+                }
+            },
+            Document(path: "/metrics") { _ in
+                response(
+                    PrometheusText.render(source.metrics()), type: PrometheusText.contentType)
+            },
+            Document(path: "/api/v1/status") { _ in json(AdminJSON.status(source.status())) },
+            Document(path: "/api/v1/tables") { _ in json(AdminJSON.tables(source.tables())) },
+            Document(path: "/api/v1/ledger") { request in
+                guard let limit = limit(of: request) else {
+                    return text(
+                        "limit: a whole number from 1 to \(AdminJSON.ledgerLimitMax)\n",
+                        status: .badRequest)
+                }
+                return json(AdminJSON.ledger(source.ledger(limit: limit)))
+            },
+        ]
     }
 
     private static func limit(of request: Request) -> Int? {
@@ -123,7 +139,7 @@ package final class AdministrationServer: NodeComponent {
         response(bytes + [UInt8(ascii: "\n")], type: "application/json")
     }
 
-    private static func text(_ text: String, status: HTTPResponse.Status = .ok) -> Response {
+    fileprivate static func text(_ text: String, status: HTTPResponse.Status = .ok) -> Response {
         response([UInt8](text.utf8), type: "text/plain; charset=utf-8", status: status)
     }
 
@@ -133,6 +149,33 @@ package final class AdministrationServer: NodeComponent {
         Response(
             status: status, headers: [.contentType: type, .cacheControl: "no-store"],
             body: .init(byteBuffer: ByteBuffer(bytes: bytes)))
+    }
+}
+
+/// Tells apart what does not exist (404) from what can only be read (405).
+private struct ReadOnlyPaths: RouterMiddleware {
+    typealias Context = BasicRequestContext
+    let paths: Set<String>
+
+    func handle(
+        _ request: Request, context: Context,
+        next: (Request, Context) async throws -> Response
+    ) async throws -> Response {
+        // Slashes count as the router counts them: repeated and trailing ones are nothing.
+        let path = request.uri.path.split(separator: "/").map { "/" + $0 }.joined()
+        let isRead = request.method == .get || request.method == .head
+        guard paths.contains(path) else {
+            let answer = AdministrationServer.text("no such path\n", status: .notFound)
+            return request.method == .head ? answer.createHeadResponse() : answer
+        }
+        guard isRead else {
+            var answer = AdministrationServer.text(
+                "\(request.method.rawValue) is not for this path; it can only be read\n",
+                status: .methodNotAllowed)
+            answer.headers[.allow] = "GET, HEAD"
+            return answer
+        }
+        return try await next(request, context)
     }
 }
 

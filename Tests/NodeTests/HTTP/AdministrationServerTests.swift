@@ -49,6 +49,60 @@ import Testing
         }
     }
 
+    /// One request over a socket of its own; the bytes of the answer, head and body.
+    private func exchange(_ address: HTTPAddress, _ method: String, _ path: String) async throws
+        -> String
+    {
+        try await withCheckedThrowingContinuation { continuation in
+            Thread {
+                continuation.resume(
+                    with: Result {
+                        let socket = try TestSocket(port: address.port)
+                        try socket.send(
+                            "\(method) \(path) HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                                + "Content-Length: 0\r\n\r\n")
+                        return try socket.receive()
+                    })
+            }.start()
+        }
+    }
+
+    @Test func headIsGetWithoutTheBody() async throws {
+        try await withServer { address, admin in
+            admin.readinessBox.withLock { $0 = .notReady(reason: "x") }
+            for (path, status, type) in [
+                ("/healthz", "200 OK", "text/plain"), ("/metrics", "200 OK", "text/plain"),
+                ("/readyz", "503 Service Unavailable", "text/plain"),
+                ("/api/v1/status", "200 OK", "application/json"),
+                ("/api/v1/tables", "200 OK", "application/json"),
+                ("/api/v1/ledger?limit=2", "200 OK", "application/json"),
+                ("/nothing", "404 Not Found", "text/plain"),
+            ] {
+                let got = try await exchange(address, "GET", path).split(
+                    separator: "\r\n\r\n", maxSplits: 1)
+                let head = try await exchange(address, "HEAD", path)
+                #expect(head.hasPrefix("HTTP/1.1 \(status)\r\n"), "\(path)")
+                #expect(head.contains("\r\nContent-Type: \(type)"), "\(path)")
+                #expect(head.contains("\r\nContent-Length: \(got[1].utf8.count)\r\n"), "\(path)")
+                #expect(head.hasSuffix("\r\n\r\n"), "\(path)")
+            }
+        }
+    }
+
+    @Test func onlyReadingIsAllowed() async throws {
+        try await withServer { address, _ in
+            for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
+                for path in ["/healthz", "/metrics", "/api/v1/status", "/api/v1/ledger/?limit=0"] {
+                    let answer = try await exchange(address, method, path)
+                    #expect(answer.hasPrefix("HTTP/1.1 405 Method Not Allowed\r\n"), "\(method)")
+                    #expect(answer.contains("\r\nAllow: GET, HEAD\r\n"), "\(method)")
+                }
+                let unknown = try await exchange(address, method, "/api/v1")
+                #expect(unknown.hasPrefix("HTTP/1.1 404 Not Found\r\n"), "\(method)")
+            }
+        }
+    }
+
     @Test func notReadySaysWhy() async throws {
         try await withServer { address, admin in
             admin.readinessBox.withLock { $0 = .notReady(reason: "no leader is known") }

@@ -7,64 +7,6 @@ import Replication
 import Synchronization
 import Testing
 
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#endif
-
-/// A blocking socket with a deadline on reads, so that a missing reply fails instead of hanging.
-private final class SocketClient {
-    private let socket: Int32
-
-    init(port: Int) throws {
-        #if canImport(Glibc)
-            socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        #else
-            socket = Musl.socket(AF_INET, SOCK_STREAM, 0)
-        #endif
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_port = in_port_t(port).bigEndian
-        address.sin_addr.s_addr = in_addr_t(0x7f00_0001).bigEndian
-        var deadline = timeval(tv_sec: 10, tv_usec: 0)
-        setsockopt(
-            socket, SOL_SOCKET, SO_RCVTIMEO, &deadline, socklen_t(MemoryLayout<timeval>.size))
-        let result = withUnsafePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                connect(socket, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-            }
-        }
-        try #require(result == 0, "connect: errno \(errno)")
-    }
-
-    deinit { close(socket) }
-
-    func send(_ text: String) throws {
-        var rest = [UInt8](text.utf8)[...]
-        while !rest.isEmpty {
-            let count = rest.withUnsafeBytes { write(socket, $0.baseAddress, $0.count) }
-            try #require(count > 0)
-            rest = rest.dropFirst(count)
-        }
-    }
-
-    func endInput() { shutdown(socket, Int32(SHUT_WR)) }
-
-    /// Reads until `count` bytes are there or the other side closed.
-    func receive(_ count: Int = .max) throws -> String {
-        var received: [UInt8] = []
-        var piece = [UInt8](repeating: 0, count: 64 << 10)
-        while received.count < count {
-            let got = piece.withUnsafeMutableBytes { read(socket, $0.baseAddress, $0.count) }
-            try #require(got >= 0, "read: errno \(errno)")
-            if got == 0 { break }
-            received += piece[..<got]
-        }
-        return String(decoding: received, as: UTF8.self)
-    }
-}
-
 /// Runs closures on a thread of an own event loop: the pool and the evaluator's thread.
 private func runner(_ group: MultiThreadedEventLoopGroup)
     -> @Sendable (@escaping @Sendable () -> Void) -> Void
@@ -97,7 +39,7 @@ private func withListener(
 @Suite struct ListenerTests {
     @Test func aClientTalks() throws {
         try withListener { port, replica, _ in
-            let client = try SocketClient(port: port)
+            let client = try TestSocket(port: port)
             try client.send("*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\nGET a\r\nINCR a\r\nINFO\r\n")
             let expected = "+OK\r\n$1\r\n1\r\n:2\r\n$"
             #expect(try client.receive(expected.utf8.count).hasPrefix(expected))
@@ -107,7 +49,7 @@ private func withListener(
 
     @Test func manyClientsPipeline() throws {
         try withListener { port, replica, _ in
-            let clients = try (0..<8).map { _ in try SocketClient(port: port) }
+            let clients = try (0..<8).map { _ in try TestSocket(port: port) }
             for client in clients {
                 try client.send(String(repeating: "INCR n\r\nGET n\r\n", count: 500))
             }
@@ -127,7 +69,7 @@ private func withListener(
 
     @Test func largeValuesAndManyOfThem() throws {
         try withListener { port, _, _ in
-            let client = try SocketClient(port: port)
+            let client = try TestSocket(port: port)
             let value = String(repeating: "v", count: 3 << 20)
             try client.send("*3\r\n$3\r\nSET\r\n$1\r\na\r\n$\(value.utf8.count)\r\n\(value)\r\n")
             #expect(try client.receive(5) == "+OK\r\n")
@@ -140,7 +82,7 @@ private func withListener(
 
     @Test func stoppingEndsConnections() throws {
         try withListener { port, _, listener in
-            let client = try SocketClient(port: port)
+            let client = try TestSocket(port: port)
             try client.send("PING\r\n")
             #expect(try client.receive(7) == "+PONG\r\n")
             let stopped = listener.stop(grace: .seconds(5))

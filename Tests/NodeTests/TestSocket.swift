@@ -1,0 +1,60 @@
+// A plain client of a listening port, for tests of what goes over the wire.
+import Testing
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#endif
+
+/// A blocking socket with a deadline on reads, so that a missing reply fails instead of hanging.
+final class TestSocket {
+    private let socket: Int32
+
+    init(port: Int) throws {
+        #if canImport(Glibc)
+            socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        #else
+            socket = Musl.socket(AF_INET, SOCK_STREAM, 0)
+        #endif
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = in_port_t(port).bigEndian
+        address.sin_addr.s_addr = in_addr_t(0x7f00_0001).bigEndian
+        var deadline = timeval(tv_sec: 10, tv_usec: 0)
+        setsockopt(
+            socket, SOL_SOCKET, SO_RCVTIMEO, &deadline, socklen_t(MemoryLayout<timeval>.size))
+        let result = withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                connect(socket, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+            }
+        }
+        try #require(result == 0, "connect: errno \(errno)")
+    }
+
+    deinit { close(socket) }
+
+    func send(_ text: String) throws {
+        var rest = [UInt8](text.utf8)[...]
+        while !rest.isEmpty {
+            let count = rest.withUnsafeBytes { write(socket, $0.baseAddress, $0.count) }
+            try #require(count > 0)
+            rest = rest.dropFirst(count)
+        }
+    }
+
+    func endInput() { shutdown(socket, Int32(SHUT_WR)) }
+
+    /// Reads until `count` bytes are there or the other side closed.
+    func receive(_ count: Int = .max) throws -> String {
+        var received: [UInt8] = []
+        var piece = [UInt8](repeating: 0, count: 64 << 10)
+        while received.count < count {
+            let got = piece.withUnsafeMutableBytes { read(socket, $0.baseAddress, $0.count) }
+            try #require(got >= 0, "read: errno \(errno)")
+            if got == 0 { break }
+            received += piece[..<got]
+        }
+        return String(decoding: received, as: UTF8.self)
+    }
+}
