@@ -22,4 +22,8 @@ public protocol KeyValueReader: AnyObject, Sendable {
     func scan(
         _ span: KeySpan, reverse: Bool, limit: Int, limitBytes: Int, now: ClockMilliseconds
     ) throws(EngineError) -> [(key: [UInt8], value: LiveValue)]
+
+    /// The same state for every read through what is returned, whatever is applied meanwhile. It
+    /// keeps memtables and files alive: let it go soon.
+    func pinned() -> any KeyValueReader
 }

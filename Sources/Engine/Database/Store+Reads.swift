@@ -4,21 +4,7 @@ extension Store: KeyValueReader {
     package func get(_ key: [UInt8], now: ClockMilliseconds, io: ReadIO) throws(EngineError)
         -> LiveValue?
     {
-        let index = applied
-        do throws(EngineError) {
-            return try getHere(key, now: now, io: io)
-        } catch {
-            let lost: BlockAddress
-            switch error {
-            case .blockLost(let address, _): lost = address
-            case .tableLost(let table, _): lost = BlockAddress(table: table, ordinal: .leaves)
-            default: throw error
-            }
-            guard io == .blocking,
-                let answer = healer.readElsewhere(key, lost: lost, at: index, now: now)
-            else { throw error }
-            return answer.value
-        }
+        try get(key, in: ReadPin(self), now: now, io: io)
     }
 
     /// Without asking a peer to answer in this node's place: what a node answers for another that
@@ -37,4 +23,65 @@ extension Store: KeyValueReader {
         return try view.scan(
             span, reverse: reverse, limit: limit, limitBytes: limitBytes, at: sequence, now: now)
     }
+
+    package func pinned() -> any KeyValueReader { PinnedReader(self) }
+
+    fileprivate func get(
+        _ key: [UInt8], in pin: ReadPin, now: ClockMilliseconds, io: ReadIO
+    ) throws(EngineError) -> LiveValue? {
+        do throws(EngineError) {
+            return try pin.view.get(key, at: pin.sequence, now: now, io: io)
+        } catch {
+            let lost: BlockAddress
+            switch error {
+            case .blockLost(let address, _): lost = address
+            case .tableLost(let table, _): lost = BlockAddress(table: table, ordinal: .leaves)
+            default: throw error
+            }
+            // A peer answers from its own state, at the pin's index or later.
+            guard io == .blocking,
+                let answer = healer.readElsewhere(key, lost: lost, at: pin.index, now: now)
+            else { throw error }
+            return answer.value
+        }
+    }
+}
+
+/// A prefix of the log at one moment.
+private struct ReadPin {
+    /// At or before what the view shows.
+    let index: LogIndex
+    let view: ReadView
+    let sequence: SequenceNumber
+
+    init(_ store: Store) {
+        index = store.applied
+        (view, sequence) = store.pin()
+    }
+}
+
+/// Commands that look at several keys read through one of these, so that they never see half of an
+/// atomic write. (Of a key that nothing here can read, a peer may tell a newer value.)
+private final class PinnedReader: KeyValueReader {
+    private let store: Store
+    private let pin: ReadPin
+
+    init(_ store: Store) {
+        self.store = store
+        pin = ReadPin(store)
+    }
+
+    func get(_ key: [UInt8], now: ClockMilliseconds, io: ReadIO) throws(EngineError) -> LiveValue? {
+        try store.get(key, in: pin, now: now, io: io)
+    }
+
+    func scan(
+        _ span: KeySpan, reverse: Bool, limit: Int, limitBytes: Int, now: ClockMilliseconds
+    ) throws(EngineError) -> [(key: [UInt8], value: LiveValue)] {
+        try pin.view.scan(
+            span, reverse: reverse, limit: limit, limitBytes: limitBytes, at: pin.sequence,
+            now: now)
+    }
+
+    func pinned() -> any KeyValueReader { self }
 }

@@ -231,8 +231,9 @@ package final class ClientLoop: @unchecked Sendable {
 
     private func read(_ batch: ClientBatch, now: ClockMilliseconds) {
         guard !batch.session.isClosed else { return }
+        // One view for the whole batch: no command sees half of an atomic write.
         var run = ReadRun(
-            reader: service.reader, now: now, settings: settings, version: batch.version)
+            reader: service.reader.pinned(), now: now, settings: settings, version: batch.version)
         switch run.run(batch.commands, io: .cacheOnly) {
         case .wouldBlock:
             let (carried, commands, blocked) = (LoopBatches(batches: [batch]), batch.commands, run)

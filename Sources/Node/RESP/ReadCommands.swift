@@ -1,6 +1,7 @@
 // Commands that only read, executed on any node against the local store once a read is confirmed:
 // on the event loop as long as memory answers, else on the read pool. A failed command leaves
-// nothing of its reply; damage is an error reply that names it, never "no value".
+// nothing of its reply; damage is an error reply that names it, never "no value". All commands of a
+// run read one pinned state.
 import Engine
 
 package struct ReadRun: Sendable {

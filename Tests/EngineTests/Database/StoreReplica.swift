@@ -19,6 +19,8 @@ final class StoreReplica: @unchecked Sendable {
     /// Called whenever the frontier has moved.
     var onFrontier: ((Store) throws -> Void)?
     private var lastFrontier = LogIndex.zero
+    /// What was pinned at the last check, and what it must go on showing.
+    private var pinned: (reader: any KeyValueReader, model: KeyValueModel, clock: UInt64)?
 
     init(
         _ log: SharedLog, seed: UInt64, _ policy: ManualJobs.Policy,
@@ -65,6 +67,7 @@ final class StoreReplica: @unchecked Sendable {
     /// The process dies; the next one starts from the manifest.
     func restart() throws {
         jobs.dropAll()
+        pinned = nil
         files.restart()
         store = try StoreReplica.open(files, jobs, options, notes)
         listen()
@@ -102,16 +105,22 @@ final class StoreReplica: @unchecked Sendable {
         try onFrontier?(store)
     }
 
-    /// Every read must be the model's.
+    /// Every read must be the model's, and every read through the last pin the model's of then.
     func check() throws {
-        let found = try store.scan(
-            .everything, reverse: false, limit: .max, limitBytes: .max, now: store.clock)
-        let live = model.live(0, nil, now: store.clock)
+        try check(store, model, clock: store.clock)
+        if let pinned { try check(pinned.reader, pinned.model, clock: pinned.clock) }
+        pinned = (store.pinned(), model, store.clock)
+    }
+
+    private func check(_ reader: any KeyValueReader, _ model: KeyValueModel, clock: UInt64) throws {
+        let found = try reader.scan(
+            .everything, reverse: false, limit: .max, limitBytes: .max, now: clock)
+        let live = model.live(0, nil, now: clock)
         try #require(found.map(\.key) == live.map { KeyValueModel.key($0) })
-        try #require(found.map(\.value) == live.map { model.read($0, now: store.clock) })
+        try #require(found.map(\.value) == live.map { model.read($0, now: clock) })
         for key in stride(from: 0, to: SharedLog.keys, by: 7) {
-            let value = try store.get(KeyValueModel.key(key), now: store.clock, io: .blocking)
-            try #require(value?.value == model.get(key, now: store.clock))
+            let value = try reader.get(KeyValueModel.key(key), now: clock, io: .blocking)
+            try #require(value?.value == model.get(key, now: clock))
         }
     }
 }

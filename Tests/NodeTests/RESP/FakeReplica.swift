@@ -13,6 +13,8 @@ final class FakeReader: KeyValueReader {
         var cold: Set<[UInt8]> = []
         var damaged: Set<[UInt8]> = []
         var reads = 0
+        /// Happens after the next read: what another thread applies in between.
+        var afterRead: (@Sendable (inout [[UInt8]: LiveValue]) -> Void)?
     }
 
     let state = Mutex(State())
@@ -20,11 +22,22 @@ final class FakeReader: KeyValueReader {
     func get(
         _ key: [UInt8], now: ClockMilliseconds, io: ReadIO
     ) throws(EngineError) -> LiveValue? {
+        try get(key, from: nil, now: now, io: io)
+    }
+
+    /// From the values that were pinned, or from what is there now.
+    func get(
+        _ key: [UInt8], from pinned: [[UInt8]: LiveValue]?, now: ClockMilliseconds, io: ReadIO
+    ) throws(EngineError) -> LiveValue? {
         let result = state.withLock { state -> Result<LiveValue?, EngineError> in
             state.reads += 1
+            defer {
+                state.afterRead?(&state.values)
+                state.afterRead = nil
+            }
             if state.damaged.contains(key) { return .failure(FakeReader.damage) }
             if io == .cacheOnly, state.cold.contains(key) { return .failure(.wouldBlock) }
-            return .success(state.values[key].flatMap { FakeReader.live($0, now) })
+            return .success((pinned ?? state.values)[key].flatMap { FakeReader.live($0, now) })
         }
         return try result.get()
     }
@@ -32,7 +45,19 @@ final class FakeReader: KeyValueReader {
     func scan(
         _ span: KeySpan, reverse: Bool, limit: Int, limitBytes: Int, now: ClockMilliseconds
     ) throws(EngineError) -> [(key: [UInt8], value: LiveValue)] {
-        let values = state.withLock { $0.values }
+        FakeReader.scan(
+            state.withLock { $0.values }, span, reverse: reverse, limit: limit,
+            limitBytes: limitBytes, now: now)
+    }
+
+    func pinned() -> any KeyValueReader {
+        FakePin(reader: self, values: state.withLock { $0.values })
+    }
+
+    static func scan(
+        _ values: [[UInt8]: LiveValue], _ span: KeySpan, reverse: Bool, limit: Int,
+        limitBytes: Int, now: ClockMilliseconds
+    ) -> [(key: [UInt8], value: LiveValue)] {
         var pairs = values.filter { span.contains($0.key) && FakeReader.live($0.value, now) != nil }
             .map { (key: $0.key, value: $0.value) }
             .sorted { $0.key.isKeyBefore($1.key) }
@@ -88,6 +113,31 @@ final class FakeReader: KeyValueReader {
         BlockAddress(
             table: TableID(index: LogIndex(9), kind: .flush, ordinal: 0),
             ordinal: BlockOrdinal(3)), reason: "nobody has it")
+}
+
+private final class FakePin: KeyValueReader {
+    let reader: FakeReader
+    let values: [[UInt8]: LiveValue]
+
+    init(reader: FakeReader, values: [[UInt8]: LiveValue]) {
+        self.reader = reader
+        self.values = values
+    }
+
+    func get(
+        _ key: [UInt8], now: ClockMilliseconds, io: ReadIO
+    ) throws(EngineError) -> LiveValue? {
+        try reader.get(key, from: values, now: now, io: io)
+    }
+
+    func scan(
+        _ span: KeySpan, reverse: Bool, limit: Int, limitBytes: Int, now: ClockMilliseconds
+    ) throws(EngineError) -> [(key: [UInt8], value: LiveValue)] {
+        FakeReader.scan(
+            values, span, reverse: reverse, limit: limit, limitBytes: limitBytes, now: now)
+    }
+
+    func pinned() -> any KeyValueReader { self }
 }
 
 final class FakeReplica: ReplicaService {

@@ -207,6 +207,30 @@ private struct Pair {
         #expect(try client.replies() == "$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n")
     }
 
+    /// Between the first key of a command and its second, an MSET of both is applied; once with the
+    /// second key on disk, so that the command goes on in the pool.
+    @Test(arguments: [false, true])
+    func aCommandSeesAllOfAnAtomicWriteOrNothing(isCold: Bool) throws {
+        let node = TestNode(FakeReplica())
+        let store = node.replica.store
+        let client = try node.connect()
+        for (command, none, both) in [
+            ("MGET a b", "*2\r\n$-1\r\n$-1\r\n", "*2\r\n$1\r\n1\r\n$1\r\n1\r\n"),
+            ("EXISTS a b", ":0\r\n", ":2\r\n"),
+            ("GET a\r\nGET b", "$-1\r\n$-1\r\n", "$1\r\n1\r\n$1\r\n1\r\n"),
+        ] {
+            store.state.withLock { state in
+                state.values = [:]
+                state.cold = isCold ? [bytes("b")] : []
+                state.afterRead = { values in
+                    for key in ["a", "b"] { values[bytes(key)] = LiveValue(value: bytes("1")) }
+                }
+            }
+            #expect(try client.send(command) == none)
+            #expect(try client.send(command) == both)
+        }
+    }
+
     @Test func damageIsNeverNil() throws {
         let node = TestNode(FakeReplica())
         node.replica.store.state.withLock { _ = $0.damaged.insert(bytes("a")) }
