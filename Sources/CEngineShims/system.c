@@ -3,6 +3,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <sys/file.h>
 #include <time.h>
 
@@ -47,3 +50,13 @@ void martlet_spin_hint(void) {
 }
 
 void martlet_prefetch(const void *address) { __builtin_prefetch(address, 0, 3); }
+
+void martlet_set_allocator_thresholds(size_t mapped, size_t kept) {
+#ifdef __GLIBC__
+    (void)mallopt(M_MMAP_THRESHOLD, (int)mapped);
+    (void)mallopt(M_TRIM_THRESHOLD, (int)kept);
+#else
+    (void)mapped;
+    (void)kept;
+#endif
+}

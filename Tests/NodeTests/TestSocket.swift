@@ -1,4 +1,5 @@
 // A plain client of a listening port, for tests of what goes over the wire.
+import NIOCore
 import Testing
 
 #if canImport(Glibc)
@@ -17,18 +18,11 @@ final class TestSocket {
         #else
             socket = Musl.socket(AF_INET, SOCK_STREAM, 0)
         #endif
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_port = in_port_t(port).bigEndian
-        address.sin_addr.s_addr = in_addr_t(0x7f00_0001).bigEndian
         var deadline = timeval(tv_sec: 10, tv_usec: 0)
         setsockopt(
             socket, SOL_SOCKET, SO_RCVTIMEO, &deadline, socklen_t(MemoryLayout<timeval>.size))
-        let result = withUnsafePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                connect(socket, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-            }
-        }
+        let address = try SocketAddress(ipAddress: "127.0.0.1", port: port)
+        let result = address.withSockAddr { connect(socket, $0, socklen_t($1)) }
         try #require(result == 0, "connect: errno \(errno)")
     }
 

@@ -42,6 +42,10 @@ int martlet_lock_file(int fd);
 /// CLOCK_BOOTTIME in nanoseconds; 0 where it does not exist.
 uint64_t martlet_boottime_ns(void);
 
+/// malloc: blocks of `mapped` bytes and more are mappings of their own; at most
+/// `kept` free bytes stay at the end of an arena. Without effect outside of glibc.
+void martlet_set_allocator_thresholds(size_t mapped, size_t kept);
+
 /// Hints the processor that this thread spins.
 void martlet_spin_hint(void);
 

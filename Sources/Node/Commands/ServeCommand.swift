@@ -1,5 +1,6 @@
 // `martlet serve`: one node as one process, until it is told to stop.
 import ArgumentParser
+import Engine
 import Foundation
 import Logging
 
@@ -30,6 +31,7 @@ struct ServeCommand: ParsableCommand {
     var stopWithInput = false
 
     func run() throws {
+        AllocatorPolicy.apply()
         let loaded = try ConfigurationLoader.load(
             ConfigurationSources(
                 file: config, environment: ProcessInfo.processInfo.environment,

@@ -134,6 +134,14 @@ enum ConfigurationRules {
                         + " of client.value-bytes-max"
                         + " (\(SettingParsing.format(size: client.valueBytesMax))) and its key"))
         }
+        if client.outputTotalBytesMax < client.outputBytesMax {
+            problems.append(
+                .init(
+                    key: "client.output-total-bytes-max",
+                    "\(SettingParsing.format(size: client.outputTotalBytesMax)) does not hold one"
+                        + " reply of client.output-bytes-max"
+                        + " (\(SettingParsing.format(size: client.outputBytesMax)))"))
+        }
         return problems
     }
 }

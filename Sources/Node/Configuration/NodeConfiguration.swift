@@ -143,12 +143,15 @@ extension NodeConfiguration {
         /// Commands and bytes of one connection that are read ahead of the one in execution.
         package var pipelineCommandsMax = 16_384
         package var pipelineBytesMax: UInt64 = 16 << 20
-        /// Unexecuted input of all connections of one event loop.
+        /// Unexecuted input of all connections.
         package var inputBytesMax: UInt64 = 512 << 20
-        /// Replies that one connection may leave unread.
+        /// One reply.
         package var outputBytesMax: UInt64 = 64 << 20
+        /// Replies that all connections together leave unread.
+        package var outputTotalBytesMax: UInt64 = 256 << 20
         /// Age that a read under `READONLY` may have.
         package var stalenessMilliseconds: UInt64 = 5000
+        /// Event loops that serve clients.
         package var threads = 2
     }
 

@@ -78,6 +78,7 @@ package enum SettingCatalog {
         .size("client.pipeline-bytes-max", \.client.pipelineBytesMax, 64 * kiB...4 * giB),
         .size("client.input-bytes-max", \.client.inputBytesMax, 64 * kiB...4 * giB),
         .size("client.output-bytes-max", \.client.outputBytesMax, 64 * kiB...4 * giB),
+        .size("client.output-total-bytes-max", \.client.outputTotalBytesMax, 64 * kiB...tiB),
         .duration("client.staleness", \.client.stalenessMilliseconds, 100...60 * minute),
         .integer("client.threads", \.client.threads, 1...256),
         .choice("logging.level", \.logging.level),

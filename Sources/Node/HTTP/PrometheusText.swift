@@ -97,6 +97,33 @@ package enum PrometheusText {
         ]
     }
 
+    /// The client edge: who is connected, what they make the node hold, who was closed and why.
+    static func families(of clients: SessionEnvironment) -> [MetricFamily] {
+        let statistics = clients.statistics
+        return [
+            .gauge(
+                "martlet_clients_connected", UInt64(clients.clients.count),
+                help: "Connected clients."),
+            .gauge(
+                "martlet_client_input_bytes", UInt64(clamping: clients.input.bytes),
+                help: "Memory of commands that are not executed yet."),
+            .gauge(
+                "martlet_client_output_bytes", UInt64(clamping: clients.output.bytes),
+                help: "Memory of replies that clients have not taken yet."),
+            .counter(
+                "martlet_client_commands_total", statistics.commandsProcessed.value,
+                help: "Commands executed."),
+            MetricFamily(
+                "martlet_clients_closed_total", .counter,
+                help: "Clients closed for the memory that they held, by reason.",
+                samples: [
+                    ("stalled", statistics.slowClientsClosed.value),
+                    ("output", statistics.outputLimitClosed.value),
+                    ("input", statistics.inputLimitClosed.value),
+                ].map { .init(Double($0.1), [.init("reason", $0.0)]) }),
+        ]
+    }
+
     private static func number(_ value: Double) -> String {
         if value.isNaN { return "NaN" }
         if value.isInfinite { return value > 0 ? "+Inf" : "-Inf" }

@@ -190,6 +190,8 @@ extension AdministrationReport {
             let bytes = String(residentBytes())
             return [
                 InfoRow("used_memory", bytes), InfoRow("used_memory_rss", bytes),
+                InfoRow("client_input_bytes", String(environment.input.bytes)),
+                InfoRow("client_output_bytes", String(environment.output.bytes)),
                 InfoRow("maxmemory", "0"), InfoRow("maxmemory_policy", "noeviction"),
             ]
         case "persistence":
@@ -228,6 +230,8 @@ extension AdministrationReport {
             ("forwarded_here", statistics.forwardedHere.value),
             ("uncertain_replies", statistics.uncertainReplies.value),
             ("slow_clients_closed", statistics.slowClientsClosed.value),
+            ("client_query_buffer_limit_disconnections", statistics.inputLimitClosed.value),
+            ("client_output_buffer_limit_disconnections", statistics.outputLimitClosed.value),
         ]
         return counters.map { InfoRow($0.0, String($0.1)) }
     }

@@ -24,6 +24,10 @@ package struct ClientCommand: Sendable, Equatable {
         self.init(arguments.map { [UInt8]($0.utf8) })
     }
 
+    /// About what it costs in memory while it waits to be executed: the storage of both arrays and a
+    /// place in a queue.
+    package var memoryBytes: Int { bytes.capacity + 4 * ends.capacity + 144 }
+
     /// Number of arguments, the command's name among them.
     package var count: Int { ends.count }
 
@@ -67,8 +71,17 @@ package struct ClientCommand: Sendable, Equatable {
         endArgument()
     }
 
-    /// Adds bytes to the argument that `endArgument` will end.
-    package mutating func appendPartial(_ part: UnsafeRawBufferPointer) {
+    /// Adds bytes to the argument that `endArgument` will end. A long command grows by a quarter and
+    /// not to the double; its last argument, of which `expected` bytes are to come, to its end if
+    /// that is not far.
+    package mutating func appendPartial(
+        _ part: UnsafeRawBufferPointer, expected: Int, isLast: Bool
+    ) {
+        let needed = bytes.count + part.count
+        if needed > bytes.capacity, needed > 4096 {
+            let whole = isLast ? bytes.count + expected : .max
+            bytes.reserveCapacity(whole <= 2 * needed ? whole : needed + needed / 4)
+        }
         bytes.append(contentsOf: part)
     }
 

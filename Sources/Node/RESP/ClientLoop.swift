@@ -6,11 +6,15 @@
 // What was certainly not evaluated is tried again until its deadline, off one timer. What may have
 // been evaluated is never sent again.
 //
+// While a limit over all clients is exceeded, every loop looks at its sessions from time to time and
+// closes those that hold too much (`ClientMemory`).
+//
 // Everything here runs on the event loop; completions of the replica and the evaluator come from
 // other threads and only hop here, once per group.
 import Engine
 import NIOCore
 import Replication
+import Synchronization
 
 /// Commands of one session in execution. A session has at most one such batch, which is what keeps
 /// its commands in order.
@@ -46,17 +50,20 @@ private struct LoopBatches: @unchecked Sendable {
 
 package final class ClientLoop: @unchecked Sendable {
     static let retryInterval = TimeAmount.milliseconds(20)
+    static let reliefInterval = TimeAmount.milliseconds(50)
 
     let eventLoop: any EventLoop
     let environment: SessionEnvironment
-    /// Input of all sessions that is not executed, bytes.
-    package internal(set) var inputBytes = 0
     private var sessions: [UInt64: Session] = [:]
     private var turn: [ClientBatch] = []
     private var retries: [ClientBatch] = []
     private var isRetryScheduled = false
     private var dirty: [Session] = []
     private var drained: EventLoopPromise<Void>?
+    /// Sessions whose next command waits until the replies of all clients take less memory.
+    private var waitingForRoom: [Session] = []
+    /// Set while this loop looks after its sessions because a limit is exceeded.
+    private let isRelieving = Atomic<Bool>(false)
 
     private var service: any ReplicaService { environment.service }
     private var settings: RESPSettings { environment.settings }
@@ -64,6 +71,7 @@ package final class ClientLoop: @unchecked Sendable {
     package init(eventLoop: any EventLoop, environment: SessionEnvironment) {
         self.eventLoop = eventLoop
         self.environment = environment
+        environment.relief.add { [weak self] in self?.askForRelief() }
     }
 
     func add(_ session: Session, id: UInt64) {
@@ -90,7 +98,7 @@ package final class ClientLoop: @unchecked Sendable {
         turn = []
         var writes: [ClientBatch] = []
         var reads: [ClientBatch] = []
-        for batch in batches where !batch.session.isClosed {
+        for batch in batches where !batch.session.isClosed && hasRoom(for: batch) {
             switch batch.family {
             case .evaluated: writes.append(batch)
             case .read:
@@ -230,41 +238,65 @@ package final class ClientLoop: @unchecked Sendable {
     }
 
     private func read(_ batch: ClientBatch, now: ClockMilliseconds) {
-        guard !batch.session.isClosed else { return }
+        guard !batch.session.isClosed, hasRoom(for: batch) else { return }
         // One view for the whole batch: no command sees half of an atomic write.
         var run = ReadRun(
             reader: service.reader.pinned(), now: now, settings: settings, version: batch.version)
         switch run.run(batch.commands, io: .cacheOnly) {
         case .wouldBlock:
-            let (carried, commands, blocked) = (LoopBatches(batches: [batch]), batch.commands, run)
-            environment.runBlocking { [self] in
+            let (commands, blocked) = (batch.commands, run)
+            answerInPool(batch, held: run.writer.count) {
                 var run = blocked
                 _ = run.run(commands, io: .blocking)
-                let finished = run
-                hop(carried.batches) { $0.answered($1[0], finished) }
+                return run.answer
             }
-        case .finished, .full: answered(batch, run)
+        case .finished, .full: answered(batch, run.answer)
         }
     }
 
-    private func answered(_ batch: ClientBatch, _ run: ReadRun) {
+    private func answered(_ batch: ClientBatch, _ answer: BatchAnswer) {
         let statistics = environment.statistics
-        statistics.keyspaceHits.add(run.hits)
-        statistics.keyspaceMisses.add(run.misses)
-        batch.session.finish(batch, run.writer.bytes[...], unanswered: run.next)
+        statistics.keyspaceHits.add(answer.hits)
+        statistics.keyspaceMisses.add(answer.misses)
+        batch.session.finish(batch, answer.bytes[...], unanswered: answer.next)
+    }
+
+    /// Lets the pool answer a batch. Replies count as output from when they exist: `held` bytes of
+    /// them are kept by `work` already.
+    private func answerInPool(
+        _ batch: ClientBatch, held: Int, _ work: @escaping @Sendable () -> BatchAnswer
+    ) {
+        let carried = LoopBatches(batches: [batch])
+        let output = environment.output
+        output.add(held)
+        environment.runBlocking { [self] in
+            // Many may have waited for a thread together.
+            guard output.bytes - held < output.limit else {
+                output.add(-held)
+                return hop(carried.batches) { $0.retryFull($1[0]) }
+            }
+            let answer = work()
+            output.add(answer.bytes.count - held)
+            hop(carried.batches) {
+                output.add(-answer.bytes.count)
+                $0.answered($1[0], answer)
+            }
+        }
     }
 
     // MARK: The rest
 
     private func administer(_ batch: ClientBatch) {
-        let (carried, commands) = (LoopBatches(batches: [batch]), batch.commands)
         let report = AdministrationReport(environment: environment)
-        let version = batch.version
-        environment.runBlocking { [self] in
+        let (commands, version, most) = (batch.commands, batch.version, settings.batchBytes)
+        answerInPool(batch, held: 0) {
             var writer = RESPWriter(version: version)
-            for routed in commands { report.answer(routed.id, routed.command, into: &writer) }
-            let bytes = writer.bytes
-            hop(carried.batches) { $1[0].session.finish($1[0], bytes[...]) }
+            var next = 0
+            while next < commands.count, writer.count < most {
+                report.answer(commands[next].id, commands[next].command, into: &writer)
+                next += 1
+            }
+            return BatchAnswer(bytes: writer.bytes, next: next)
         }
     }
 
@@ -285,6 +317,73 @@ package final class ClientLoop: @unchecked Sendable {
                 writer.integer(reached)
                 batches[0].session.finish(batches[0], writer.bytes[...])
             }
+        }
+    }
+
+    // MARK: Memory of all clients
+
+    /// False if the batch has to wait, which is seen to.
+    private func hasRoom(for batch: ClientBatch) -> Bool {
+        guard environment.output.isFull, batch.commands.contains(where: \.mayReplyAtLength) else {
+            return true
+        }
+        retryFull(batch)
+        return false
+    }
+
+    private func retryFull(_ batch: ClientBatch) {
+        askForRelief()
+        retry(batch, ReplyText.outputFull(settings.outputTotalBytes))
+    }
+
+    /// Flushes `session` when there is room for replies again.
+    func waitForRoom(_ session: Session) {
+        waitingForRoom.append(session)
+        askForRelief()
+    }
+
+    /// Any thread: a limit is exceeded.
+    private func askForRelief() {
+        guard !isRelieving.exchange(true, ordering: .acquiringAndReleasing) else { return }
+        eventLoop.execute { [self] in relieve() }
+    }
+
+    private func relieve() {
+        // Cleared before the look: whoever exceeds a limit behind it asks again.
+        isRelieving.store(false, ordering: .sequentiallyConsistent)
+        let now = eventLoop.now
+        for session in sessions.values { session.lookAtOutput(now: now) }
+        let least = RESPSettings.inputShareBytesMin
+        closeGreediest(environment.input, held: \.accountedBytes, atLeast: least) {
+            $0.closeForInput()
+        }
+        let grace = TimeAmount.milliseconds(settings.outputGraceMilliseconds)
+        closeGreediest(environment.output, held: \.unsentBytes, atLeast: 0) {
+            if now - $0.lastTaken >= grace { $0.closeForOutput() }
+        }
+        flushDirty()
+        if environment.output.isFull || environment.input.isFull {
+            guard !isRelieving.exchange(true, ordering: .sequentiallyConsistent) else { return }
+            eventLoop.scheduleTask(in: ClientLoop.reliefInterval) { [self] in relieve() }
+        } else {
+            let waiting = waitingForRoom
+            waitingForRoom = []
+            for session in waiting { session.roomIsThere() }
+        }
+    }
+
+    /// Closes who holds more than its share, the greediest first, until half of the memory is free
+    /// for others.
+    private func closeGreediest(
+        _ memory: ClientMemory, held: (Session) -> Int, atLeast least: Int,
+        _ close: (Session) -> Void
+    ) {
+        guard memory.isFull else { return }
+        let share = max(memory.fairShare, least)
+        let greedy = sessions.values.filter { held($0) > share }
+        for session in greedy.sorted(by: { held($0) > held($1) }) {
+            guard memory.bytes > memory.limit / 2 else { return }
+            close(session)
         }
     }
 

@@ -110,19 +110,16 @@ package final class Evaluator: @unchecked Sendable {
             }
             return
         }
-        guard prepareOverlay(term: term), bytesInFlight < settings.effectBytesInFlight else {
-            return
-        }
-        let requests = waiting
-        waiting = []
+        guard prepareOverlay(term: term) else { return }
         evaluation.now = service.clock
         evaluation.dependency = 0
         var groups: [PendingGroup] = []
-        for request in requests {
-            let group = PendingGroup(request)
+        while groups.count < waiting.count, bytesInFlight < settings.effectBytesInFlight {
+            let group = PendingGroup(waiting[groups.count])
             groups.append(group)
             evaluate(group, term: term)
         }
+        waiting.removeFirst(groups.count)
         endSegment(term: term)
         invariant(batch.isEmpty && openGroups.isEmpty, "a segment stayed open")
         for group in groups { release(group) }

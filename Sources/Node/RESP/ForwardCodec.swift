@@ -65,8 +65,10 @@ package enum ForwardCodec {
         let count = try reader.readVarint(atMost: UInt64(limit), "an argument count")
         guard count > 0 else { throw DecodingError("a command without a name") }
         var command = ClientCommand()
-        for _ in 0..<count {
-            command.appendPartial(try reader.readPrefixed(atMost: Limits.valueBytesMax))
+        for index in 0..<count {
+            let argument = try reader.readPrefixed(atMost: Limits.valueBytesMax)
+            command.appendPartial(
+                argument, expected: argument.count, isLast: index + 1 == count)
             command.endArgument()
         }
         return command

@@ -29,8 +29,6 @@ package final class RESPListener: Sendable {
             loops.append(ClientLoop(eventLoop: eventLoop, environment: environment))
         }
         let all = loops
-        let limit = environment.settings.outputBytes
-        let marks = ChannelOptions.Types.WriteBufferWaterMark(low: limit / 2, high: limit)
         return ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: 1024)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
@@ -38,8 +36,8 @@ package final class RESPListener: Sendable {
             .childChannelOption(.socketOption(.so_keepalive), value: 1)
             // Sessions ask for input when they have room.
             .childChannelOption(.autoRead, value: false)
-            .childChannelOption(.maxMessagesPerRead, value: 4)
-            .childChannelOption(.writeBufferWaterMark, value: marks)
+            // A channel keeps as many buffers of up to 64 KiB as it reads at a time.
+            .childChannelOption(.maxMessagesPerRead, value: 1)
             // A client that has sent everything may close its side and still read the answers.
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelInitializer { channel in

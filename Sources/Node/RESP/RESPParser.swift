@@ -51,8 +51,11 @@ package struct RESPParser: Sendable {
         commandBytes = settings.commandBytes
     }
 
-    /// Bytes kept of a command that has not arrived whole.
-    package var partialBytes: Int { command.bytes.count }
+    /// Memory of a command that has not arrived whole.
+    package var partialBytes: Int {
+        if case .idle = state { return 0 }
+        return command.memoryBytes
+    }
 
     /// The next command in `input`, whose read bytes are consumed; nil if more input is needed.
     package mutating func next(
@@ -148,7 +151,9 @@ package struct RESPParser: Sendable {
         if payload > 0 {
             let taken = min(payload, input.readableBytes)
             input.readWithUnsafeReadableBytes { bytes in
-                command.appendPartial(UnsafeRawBufferPointer(rebasing: bytes.prefix(taken)))
+                command.appendPartial(
+                    UnsafeRawBufferPointer(rebasing: bytes.prefix(taken)), expected: payload,
+                    isLast: argumentsLeft == 1)
                 return taken
             }
             state = .body(left: left - taken)

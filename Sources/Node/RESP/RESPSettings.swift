@@ -14,13 +14,22 @@ package struct RESPSettings: Sendable {
     /// Commands and bytes of one connection that are executed together.
     package var batchCommands = 8192
     package var batchBytes = 1 << 20
-    /// Bytes of unexecuted input over all clients of one event loop; the client that exceeds it is
-    /// closed.
+    /// Memory of unexecuted input over all clients; above it clients that hold more than their
+    /// share of it are closed.
     package var inputBytes = 512 << 20
-    /// Replies that a client has not read, bytes. At this many its execution pauses; if then
-    /// nothing is read for `outputStallMilliseconds` it is closed.
+    /// Less than this much of a client's input is never a reason to close it.
+    package static let inputShareBytesMin = 64 << 10
+    /// Replies that a client has not taken, bytes, at which its execution pauses; if then nothing
+    /// is taken for `outputStallMilliseconds` it is closed.
+    package var outputPauseBytes = 1 << 20
+    package var outputStallMilliseconds: Int64 = 60_000
+    /// Largest reply, and most replies of one message between members; one value more may fit.
     package var outputBytes = 64 << 20
-    package var outputStallMilliseconds: Int64 = 10_000
+    /// Replies that no client has taken. At this many nothing that may have a large reply is
+    /// executed, and a client that holds more than its share and has taken nothing for
+    /// `outputGraceMilliseconds` is closed.
+    package var outputTotalBytes = 256 << 20
+    package var outputGraceMilliseconds: Int64 = 500
     /// How long a command waits for a leader before it is refused.
     package var retryMilliseconds: Int64 = 3000
     /// Age of the data that a READONLY connection accepts, milliseconds.

@@ -51,8 +51,17 @@ package struct RESPWriter: Sendable {
 
     package mutating func bulk(_ value: some Collection<UInt8>) {
         line(UInt8(ascii: "$"), Int64(value.count))
+        reserve(value.count + 2)
         bytes.append(contentsOf: value)
         endLine()
+    }
+
+    /// Grows once for a long value, and by no more than half beyond it.
+    private mutating func reserve(_ count: Int) {
+        let needed = bytes.count + count
+        if count > 4096, needed > bytes.capacity {
+            bytes.reserveCapacity(max(needed, bytes.capacity + bytes.capacity / 2))
+        }
     }
 
     package mutating func bulk(_ text: String) { bulk(text.utf8) }

@@ -4,6 +4,14 @@
 // run read one pinned state.
 import Engine
 
+/// Replies to the commands of a batch before `next`.
+struct BatchAnswer: Sendable {
+    var bytes: [UInt8]
+    var next: Int
+    var hits = 0
+    var misses = 0
+}
+
 package struct ReadRun: Sendable {
     /// Keys of one command that an event loop looks up; a longer one goes to the pool.
     private static let keysOnLoop = 128
@@ -34,6 +42,10 @@ package struct ReadRun: Sendable {
         self.now = now
         self.settings = settings
         writer = RESPWriter(version: version)
+    }
+
+    var answer: BatchAnswer {
+        BatchAnswer(bytes: writer.bytes, next: next, hits: hits, misses: misses)
     }
 
     /// Answers commands from `next` on.

@@ -57,6 +57,15 @@ package enum ReplyText {
         }
     }
 
+    package static func outputFull(_ limit: Int) -> String {
+        "BUSY the unread replies of all clients are above the limit of \(limit) bytes; "
+            + "nothing was executed, retry is safe"
+    }
+
+    package static func inputFull(_ limit: Int) -> String {
+        "ERR input of all clients is above the limit of \(limit) bytes"
+    }
+
     package static func commandTooLong(_ bytes: Int) -> String {
         "ERR command is \(bytes) bytes, above the limit of \(Limits.entryPayloadBytes)"
     }

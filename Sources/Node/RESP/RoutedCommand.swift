@@ -10,6 +10,18 @@ package struct RoutedCommand: Sendable {
         self.id = id
         self.command = command
     }
+
+    /// Whether its reply may be long: such a one waits while the replies of all clients take too
+    /// much memory. Writes, health checks and what tells of the node's state do not.
+    var mayReplyAtLength: Bool {
+        switch id {
+        case .get, .mget, .mtRange, .mtTables, .mtLedger, .client, .command, .echo: return true
+        // The old value.
+        case .set: return command.count > 3
+        case .ping: return command.count > 1
+        default: return false
+        }
+    }
 }
 
 /// Commands of one connection, in order, to be answered in one protocol version.

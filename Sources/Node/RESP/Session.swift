@@ -6,8 +6,9 @@
 // a later write cannot be seen by a read before it, and writes that arrive together are proposed
 // together.
 //
-// Bounds: reading pauses while the queue is full or the client does not take its replies; a client
-// that takes none for a while at `outputBytes` is closed.
+// Bounds: reading pauses while the queue is full. Reading and execution pause while the client has
+// `outputPauseBytes` of replies to take; one that then takes none for a while is closed. What all
+// sessions hold together is bounded by `ClientMemory`.
 import Engine
 import NIOCore
 import Synchronization
@@ -15,6 +16,11 @@ import Synchronization
 package final class Session: ChannelInboundHandler, @unchecked Sendable {
     package typealias InboundIn = ByteBuffer
     package typealias OutboundOut = ByteBuffer
+
+    /// Replies go to the channel in pieces of this size: each is let go of as soon as it is taken.
+    private static let pieceBytes = 256 << 10
+    /// Replies that go out at once instead of with all others of the turn.
+    private static let promptBytes = 64 << 10
 
     /// Something that the client waits for an answer to.
     private enum Queued {
@@ -54,10 +60,16 @@ package final class Session: ChannelInboundHandler, @unchecked Sendable {
     private var isReadPending = false
     private var isDirty = false
     private var isCloseScheduled = false
-    private var accountedBytes = 0
-    private var writtenBytes = 0
-    /// Bytes that the client had taken when it was last looked at for standing still.
-    private var takenBytes: Int?
+    /// What is parsed stopped for the bounds and not for want of bytes.
+    private var isInputHeld = false
+    /// The next command waits until the replies of all clients take less memory.
+    private var isWaitingForRoom = false
+    private var isSending = false
+    private var progress: OutputProgress
+    private var stallTimer: Scheduled<Void>?
+    /// What `environment.input` and `environment.output` know of this session.
+    private(set) var accountedBytes = 0
+    private var accountedOutputBytes = 0
 
     private var settings: RESPSettings { environment.settings }
     private var queuedCount: Int { queue.count - queueHead }
@@ -65,6 +77,7 @@ package final class Session: ChannelInboundHandler, @unchecked Sendable {
     package init(loop: ClientLoop) {
         self.loop = loop
         environment = loop.environment
+        progress = OutputProgress(now: loop.eventLoop.now)
         parser = RESPParser(settings: loop.environment.settings)
     }
 
@@ -93,13 +106,8 @@ package final class Session: ChannelInboundHandler, @unchecked Sendable {
     package func channelInactive(context: ChannelHandlerContext) {
         isClosed = true
         self.context = nil
-        inFlight = nil
-        queue = []
-        queueHead = 0
-        queuedBytes = 0
-        input = nil
-        loop.inputBytes -= accountedBytes
-        accountedBytes = 0
+        stallTimer?.cancel()
+        letGo()
         guard let record else { return }
         self.record = nil
         environment.clients.remove(record.id)
@@ -127,6 +135,26 @@ package final class Session: ChannelInboundHandler, @unchecked Sendable {
     }
 
     func closeNow() { context?.close(promise: nil) }
+
+    /// Gives back all memory: nothing that came or is to go matters any more.
+    private func letGo() {
+        inFlight = nil
+        queue = []
+        queueHead = 0
+        queuedBytes = 0
+        dropInput()
+        output = RESPWriter(version: version)
+        isClosed = true
+        account()
+        accountOutput()
+    }
+
+    private func dropInput() {
+        isParsing = false
+        isInputHeld = false
+        input = nil
+        parser = RESPParser(settings: settings)
+    }
 
     private static func text(_ address: SocketAddress?) -> String {
         guard let address, let port = address.port else { return "?:0" }
@@ -158,15 +186,15 @@ package final class Session: ChannelInboundHandler, @unchecked Sendable {
             && queuedBytes < settings.pipelineBytes
     }
 
-    /// Parses as much as the bounds allow; true if it stopped for them and not for want of bytes.
-    private func parse() -> Bool {
-        guard isParsing, var bytes = input else { return false }
+    /// Parses as much as the bounds allow.
+    private func parse() {
+        isInputHeld = false
+        guard isParsing, var bytes = input else { return }
         input = nil
-        var isBounded = false
         do throws(RESPProtocolError) {
             while isParsing {
-                isBounded = !hasRoom
-                guard !isBounded, let parsed = try parser.next(&bytes) else { break }
+                isInputHeld = !hasRoom
+                guard !isInputHeld, let parsed = try parser.next(&bytes) else { break }
                 enqueue(parsed)
             }
         } catch {
@@ -175,9 +203,9 @@ package final class Session: ChannelInboundHandler, @unchecked Sendable {
         if isParsing, bytes.readableBytes > 0 {
             bytes.discardReadBytes()
             input = bytes
+        } else {
+            isInputHeld = false
         }
-        account()
-        return isBounded && input != nil
     }
 
     private func enqueue(_ parsed: ParsedInput) {
@@ -192,7 +220,7 @@ package final class Session: ChannelInboundHandler, @unchecked Sendable {
                 }
                 queue.append(.refused(text))
             case .found(let id):
-                let bytes = command.bytes.count + 32
+                let bytes = command.memoryBytes
                 queuedBytes += bytes
                 queue.append(
                     .command(
@@ -205,24 +233,38 @@ package final class Session: ChannelInboundHandler, @unchecked Sendable {
     /// The input from here on means nothing.
     private func end(with text: String) {
         queue.append(.fatal(text))
-        isParsing = false
-        input = nil
+        dropInput()
     }
 
-    /// Counts this session's input into the loop's, and ends the session that exceeds it.
+    /// Counts this session's input into that of all clients.
     private func account() {
-        let bytes = queuedBytes + parser.partialBytes + (input?.readableBytes ?? 0)
-        loop.inputBytes += bytes - accountedBytes
+        let bytes =
+            isClosed ? 0 : queuedBytes + parser.partialBytes + (input?.storageCapacity ?? 0)
+        let before = accountedBytes
         accountedBytes = bytes
-        if loop.inputBytes > settings.inputBytes, bytes > 64 << 10, isParsing {
-            end(with: "ERR input of all clients is above the limit of \(settings.inputBytes) bytes")
+        environment.input.change(from: before, to: bytes)
+        if bytes > before, environment.input.isFull { environment.relief.ask() }
+    }
+
+    /// The input of all clients is above its limit, and this one holds more than its share.
+    func closeForInput() {
+        if isParsing {
+            environment.statistics.inputLimitClosed.add(1)
+            end(with: ReplyText.inputFull(settings.inputBytes))
+            advance()
+            flush()
+            // It is told why behind what it asked before.
+            if isClosing || inFlight != nil { return }
         }
+        // It cannot be told, or not soon.
+        letGo()
+        closeNow()
     }
 
     private func requestInput() {
         let wantsInput =
             isParsing && !isInputClosed && !isClosing && !isReadPending && hasRoom
-        guard wantsInput, let context, context.channel.isWritable else { return }
+        guard wantsInput, unsentBytes < settings.outputPauseBytes, let context else { return }
         isReadPending = true
         context.read()
     }
@@ -231,26 +273,32 @@ package final class Session: ChannelInboundHandler, @unchecked Sendable {
 
     /// Parses, executes what the session can execute itself, starts the next batch.
     private func advance() {
-        var isBounded = true
-        // What was executed may have made room for more of the input.
-        while isBounded, inFlight == nil {
-            isBounded = parse()
+        repeat {
+            parse()
             executeQueue()
-            if !canExecute { break }
-        }
+            // What was executed may have made room for more of the input.
+        } while isInputHeld && canExecute
         if queueHead == queue.count {
             queue.removeAll(keepingCapacity: queue.capacity <= 1024)
             queueHead = 0
         }
         if isInputClosed, inFlight == nil, queuedCount == 0 { isClosing = true }
+        account()
     }
 
     private var canExecute: Bool {
-        !isClosing && !isClosed && (context?.channel.isWritable ?? false)
+        inFlight == nil && !isClosing && !isClosed && !isWaitingForRoom
+            && unsentBytes < settings.outputPauseBytes
     }
 
     private func executeQueue() {
-        while inFlight == nil, canExecute, queueHead < queue.count {
+        while canExecute, queueHead < queue.count {
+            if case .command(let routed, _, _) = queue[queueHead], routed.mayReplyAtLength,
+                environment.output.isFull
+            {
+                isWaitingForRoom = true
+                return loop.waitForRoom(self)
+            }
             output.version = version
             switch queue[queueHead] {
             case .refused(let text):
@@ -274,11 +322,13 @@ package final class Session: ChannelInboundHandler, @unchecked Sendable {
         var commands: [RoutedCommand] = []
         var bytes = 0
         let most = family == .wait ? 1 : settings.batchCommands
-        while queueHead < queue.count, commands.count < most, bytes < settings.batchBytes,
+        var commandBytes = 0
+        while queueHead < queue.count, commands.count < most, commandBytes < settings.batchBytes,
             case .command(let routed, family, let size) = queue[queueHead]
         {
             commands.append(routed)
             bytes += size
+            commandBytes += routed.command.bytes.count + 32
             // Lets go of the bytes; the place is reused when the queue is empty.
             queue[queueHead] = .refused("")
             queueHead += 1
@@ -314,16 +364,18 @@ package final class Session: ChannelInboundHandler, @unchecked Sendable {
         lastWriteIndex = max(lastWriteIndex, writeIndex)
         queuedBytes -= batch.bytes
         output.append(replies)
+        accountOutput()
         if let unanswered, unanswered < batch.commands.count {
             requeue(batch.commands[unanswered...], family: batch.family)
         }
-        markDirty()
+        if output.count >= Session.promptBytes { send() }
         advance()
+        markDirty()
     }
 
     private func requeue(_ commands: ArraySlice<RoutedCommand>, family: CommandFamily) {
         let again = commands.map { routed -> Queued in
-            let bytes = routed.command.bytes.count + 32
+            let bytes = routed.command.memoryBytes
             queuedBytes += bytes
             return .command(routed, family, bytes: bytes)
         }
@@ -339,30 +391,85 @@ package final class Session: ChannelInboundHandler, @unchecked Sendable {
         loop.markDirty(self)
     }
 
-    /// Hands all replies to the channel in one write.
+    /// Replies that the client has not taken.
+    var unsentBytes: Int { isClosed ? 0 : output.count + progress.pending }
+
+    /// Hands all replies to the channel and goes on with what waited for that.
     func flush() {
         isDirty = false
-        guard let context else { return }
-        if output.count > 0 {
-            let buffer = context.channel.allocator.buffer(bytes: output.bytes)
-            environment.statistics.bytesSent.add(output.count)
-            writtenBytes += output.count
-            if output.count > 64 << 10 { output = RESPWriter(version: version) }
-            output.removeAll()
-            context.writeAndFlush(wrapOutboundOut(buffer), promise: nil)
+        send()
+        while canExecute, isInputHeld || queueHead < queue.count {
+            advance()
+            send()
         }
+        guard let context else { return }
         if isClosing {
             closeWhenSent(context)
         } else {
             requestInput()
         }
+        watchStall()
+    }
+
+    private func send() {
+        guard let context, output.count > 0 else { return }
+        environment.statistics.bytesSent.add(output.count)
+        isSending = true
+        for start in stride(from: 0, to: output.count, by: Session.pieceBytes) {
+            let end = min(start + Session.pieceBytes, output.count)
+            let piece = context.channel.allocator.buffer(bytes: output.bytes[start..<end])
+            let promise = loop.eventLoop.makePromise(of: Void.self)
+            promise.futureResult.whenComplete { [self] result in
+                if case .success = result { released(end - start) }
+            }
+            progress.wrote(end - start, now: loop.eventLoop.now)
+            context.write(wrapOutboundOut(piece), promise: promise)
+        }
+        if output.count > Session.promptBytes { output = RESPWriter(version: version) }
+        output.removeAll()
+        context.flush()
+        isSending = false
+        accountOutput()
+    }
+
+    /// The client has taken `count` bytes, or its machine has for it. A write that fails ends the
+    /// connection, and everything is let go of there.
+    private func released(_ count: Int) {
+        progress.released(count, now: loop.eventLoop.now)
+        // Within `send` its caller sees to the rest.
+        guard !isSending, !isClosed else { return }
+        accountOutput()
+        if unsentBytes < settings.outputPauseBytes { flush() }
+    }
+
+    /// Counts what the client has not taken into that of all clients.
+    private func accountOutput() {
+        let (before, bytes) = (accountedOutputBytes, unsentBytes)
+        guard bytes != before else { return }
+        accountedOutputBytes = bytes
+        environment.output.change(from: before, to: bytes)
+        record?.outputBytes.store(bytes, ordering: .relaxed)
+        if bytes > before, environment.output.isFull { environment.relief.ask() }
+    }
+
+    /// The replies of all clients are above their limit, this client holds more than its share of
+    /// them and takes nothing.
+    func closeForOutput() {
+        environment.statistics.outputLimitClosed.add(1)
+        letGo()
+        closeNow()
+    }
+
+    /// There is room for replies again.
+    func roomIsThere() {
+        isWaitingForRoom = false
+        if !isClosed { flush() }
     }
 
     /// QUIT: no command behind it is executed.
     func closeAfterReplies() {
         isClosing = true
-        isParsing = false
-        input = nil
+        dropInput()
     }
 
     private func closeWhenSent(_ context: ChannelHandlerContext) {
@@ -372,38 +479,34 @@ package final class Session: ChannelInboundHandler, @unchecked Sendable {
         context.writeAndFlush(wrapOutboundOut(ByteBuffer())).whenComplete { _ in
             channel.close(promise: nil)
         }
-        // A client that reads nothing any more is not waited for.
-        let patience = TimeAmount.milliseconds(settings.outputStallMilliseconds)
-        let timer = loop.eventLoop.scheduleTask(in: patience) { channel.close(promise: nil) }
-        channel.closeFuture.whenComplete { _ in timer.cancel() }
     }
 
-    package func channelWritabilityChanged(context: ChannelHandlerContext) {
-        if context.channel.isWritable {
-            takenBytes = nil
-            advance()
-            flush()
-        } else if takenBytes == nil {
-            takenBytes = taken(from: context.channel)
-            watchStall()
-        }
+    // MARK: Clients that take nothing
+
+    var lastTaken: NIODeadline { progress.lastTaken }
+
+    func lookAtOutput(now: NIODeadline) {
+        guard progress.pending > 0, let channel = context?.channel else { return }
+        let buffered = try? channel.syncOptions?.getOption(.bufferedWritableBytes)
+        progress.look(buffered: buffered ?? 0, now: now)
     }
 
-    /// Closes the client if it takes nothing between two looks.
+    /// Whether the client holds up its own commands, or the end of the connection.
+    private var isHeldUp: Bool {
+        unsentBytes >= settings.outputPauseBytes || (isClosing && progress.pending > 0)
+    }
+
+    /// Closes a client that is held up and has taken nothing for `outputStallMilliseconds`.
     private func watchStall() {
-        loop.eventLoop.scheduleTask(in: .milliseconds(settings.outputStallMilliseconds)) { [self] in
-            guard let before = takenBytes, let context else { return }
-            let taken = taken(from: context.channel)
-            guard taken > before else {
-                environment.statistics.slowClientsClosed.add(1)
-                return closeNow()
-            }
-            takenBytes = taken
-            watchStall()
+        guard stallTimer == nil, isHeldUp, !isClosed else { return }
+        let patience = TimeAmount.milliseconds(settings.outputStallMilliseconds)
+        stallTimer = loop.eventLoop.scheduleTask(deadline: lastTaken + patience) { [weak self] in
+            guard let self else { return }
+            stallTimer = nil
+            lookAtOutput(now: loop.eventLoop.now)
+            guard isHeldUp, loop.eventLoop.now - lastTaken >= patience else { return watchStall() }
+            environment.statistics.slowClientsClosed.add(1)
+            closeNow()
         }
-    }
-
-    private func taken(from channel: any Channel) -> Int {
-        writtenBytes - ((try? channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0)
     }
 }

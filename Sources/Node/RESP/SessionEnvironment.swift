@@ -15,6 +15,10 @@ package final class SessionEnvironment: Sendable {
     package let clients = ClientRegister()
     package let statistics = ClientStatistics()
     package let startedAt: NIODeadline
+    /// Memory of commands that are not executed, and of replies that are not taken.
+    package let input: ClientMemory
+    package let output: ClientMemory
+    let relief = ClientRelief()
 
     /// Also lets `service` evaluate what other members forward.
     package init(
@@ -28,9 +32,21 @@ package final class SessionEnvironment: Sendable {
         self.admin = admin
         self.runBlocking = runBlocking
         startedAt = .now()
-        service.setForwardHandler { [statistics] request, reply in
+        input = ClientMemory(limit: settings.inputBytes)
+        output = ClientMemory(limit: settings.outputTotalBytes)
+        service.setForwardHandler { [statistics, input] request, reply in
             statistics.forwardedHere.add(1)
-            SessionEnvironment.evaluateForwarded(request, by: evaluator, reply: reply)
+            // What other members' clients sent counts like what came here.
+            let bytes = request.count
+            guard !input.isFull else {
+                return reply(
+                    ForwardCodec.encode(.notEvaluated(reason: "the leader's input is full")))
+            }
+            input.add(bytes)
+            SessionEnvironment.evaluateForwarded(request, by: evaluator) { answer in
+                input.add(-bytes)
+                reply(answer)
+            }
         }
     }
 
@@ -69,7 +85,11 @@ package final class ClientStatistics: Sendable {
     package let forwardedAway = Counter()
     package let forwardedHere = Counter()
     package let uncertainReplies = Counter()
+    /// Clients that took nothing of their replies for too long.
     package let slowClientsClosed = Counter()
+    /// Clients that held too much while a limit over all was exceeded.
+    package let outputLimitClosed = Counter()
+    package let inputLimitClosed = Counter()
 
     package func reset() {
         connectionsReceived.reset()
@@ -83,6 +103,8 @@ package final class ClientStatistics: Sendable {
         forwardedHere.reset()
         uncertainReplies.reset()
         slowClientsClosed.reset()
+        outputLimitClosed.reset()
+        inputLimitClosed.reset()
     }
 }
 
@@ -104,6 +126,8 @@ package final class ClientRecord: Sendable {
     package let localAddress: String
     package let connectedAt: NIODeadline
     package let fields: Mutex<Fields>
+    /// Replies that the client has not taken.
+    package let outputBytes = Atomic<Int>(0)
 
     init(id: UInt64, address: String, localAddress: String, now: NIODeadline) {
         self.id = id
@@ -121,7 +145,8 @@ package final class ClientRecord: Sendable {
         let command = fields.lastCommand.map { CommandTable.shared[$0].name } ?? "NULL"
         return "id=\(id) addr=\(address) laddr=\(localAddress) fd=-1 name=\(fields.name) "
             + "age=\(max(age, 0)) idle=\(max(idle, 0)) flags=\(fields.isReadonly ? "r" : "N") "
-            + "db=0 sub=0 psub=0 multi=-1 qbuf=\(fields.queryBytes) cmd=\(command) "
+            + "db=0 sub=0 psub=0 multi=-1 qbuf=\(fields.queryBytes) "
+            + "omem=\(outputBytes.load(ordering: .relaxed)) cmd=\(command) "
             + "user=default lib-name=\(fields.libraryName) lib-ver=\(fields.libraryVersion) "
             + "resp=\(fields.version.rawValue)"
     }

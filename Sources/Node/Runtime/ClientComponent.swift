@@ -1,5 +1,5 @@
 // The client edge of this node: the evaluator, the pool for reads that need the disk, the RESP
-// listener.
+// listener. Clients have event loops of their own: what they ask for never delays a heartbeat.
 import Engine
 import Logging
 import NIOCore
@@ -11,7 +11,7 @@ package final class ClientComponent: NodeComponent {
     private let configuration: NodeConfiguration
     private let replica: ReplicaComponent
     private let surface: NodeSurface
-    private let eventLoops: any EventLoopGroup
+    private let eventLoops: ClientEventLoops
     private let logger: Logger
     private let running = Mutex<Running?>(nil)
 
@@ -23,7 +23,7 @@ package final class ClientComponent: NodeComponent {
 
     package init(
         _ configuration: NodeConfiguration, replica: ReplicaComponent, surface: NodeSurface,
-        eventLoops: any EventLoopGroup, logger: Logger
+        eventLoops: ClientEventLoops, logger: Logger
     ) {
         self.configuration = configuration
         self.replica = replica
@@ -33,7 +33,7 @@ package final class ClientComponent: NodeComponent {
     }
 
     package func start() async throws {
-        guard let service = replica.replica else {
+        guard let service = replica.replica, let loops = eventLoops.group else {
             throw NodeFailure(.software, "clients cannot be served before the replica runs")
         }
         let readPool = ThreadPool(name: "martlet-read", threads: 4)
@@ -49,9 +49,10 @@ package final class ClientComponent: NodeComponent {
         do {
             let listener = try await RESPListener.start(
                 host: configuration.listen.host, port: configuration.listen.respPort,
-                group: eventLoops, environment: environment
+                group: loops, environment: environment
             ).get()
             logger.notice("serving clients", metadata: ["address": "\(listener.address)"])
+            surface.attach(environment)
             running.withLock {
                 $0 = Running(
                     listener: listener, readPool: readPool, evaluatorPool: evaluatorPool)
@@ -70,6 +71,7 @@ package final class ClientComponent: NodeComponent {
         }
         guard let stopped else { return }
         try? await stopped.listener.stop(grace: .seconds(2)).get()
+        surface.attach(nil)
         stopped.evaluatorPool.stop()
         stopped.readPool.stop()
     }
@@ -83,6 +85,7 @@ package final class ClientComponent: NodeComponent {
         settings.pipelineBytes = Int(clamping: client.pipelineBytesMax)
         settings.inputBytes = Int(clamping: client.inputBytesMax)
         settings.outputBytes = Int(clamping: client.outputBytesMax)
+        settings.outputTotalBytes = Int(clamping: client.outputTotalBytesMax)
         settings.stalenessMilliseconds = client.stalenessMilliseconds
         return settings
     }

@@ -1,5 +1,5 @@
-// Builds the parts of a node from its configuration, in the order in which they start: the replica
-// with its files and peers, the client listener, the administrative listener.
+// Builds the parts of a node from its configuration, in the order in which they start: loops, the
+// administrative listener, the replica with its files and peers, the client listener.
 import Engine
 import Logging
 import NIOCore
@@ -14,13 +14,15 @@ enum NodeAssembly {
         let replica = ReplicaComponent(
             configuration, eventLoops: eventLoops, fatal: fatal, logger: logger)
         let surface = NodeSurface(configuration, replica: replica)
+        let clientLoops = ClientEventLoops(count: configuration.client.threads)
         return [
+            clientLoops,
             AdministrationServer(
                 host: configuration.listen.host, port: configuration.listen.httpPort,
                 source: surface, eventLoops: eventLoops, logger: logger),
             replica,
             ClientComponent(
-                configuration, replica: replica, surface: surface, eventLoops: eventLoops,
+                configuration, replica: replica, surface: surface, eventLoops: clientLoops,
                 logger: logger),
         ]
     }

@@ -2,15 +2,20 @@
 // that they carry the same bytes.
 import Engine
 import Replication
+import Synchronization
 
 package final class NodeSurface: AdminSource, AdminInformation {
     private let configuration: NodeConfiguration
     private let replica: ReplicaComponent
+    private let clients = Mutex<SessionEnvironment?>(nil)
 
     package init(_ configuration: NodeConfiguration, replica: ReplicaComponent) {
         self.configuration = configuration
         self.replica = replica
     }
+
+    /// What serves the clients, while it does.
+    func attach(_ environment: SessionEnvironment?) { clients.withLock { $0 = environment } }
 
     private var store: Store? { replica.replica?.store }
 
@@ -59,6 +64,9 @@ package final class NodeSurface: AdminSource, AdminInformation {
 
     package func metrics() -> [MetricFamily] {
         var families = PrometheusText.families(of: status())
+        if let clients = clients.withLock({ $0 }) {
+            families += PrometheusText.families(of: clients)
+        }
         guard let store else { return families }
         let counters = store.healer.counters
         let manifest = store.manifest

@@ -79,6 +79,20 @@ private final class Leader {
         #expect(second.text == ":2\r\n")
     }
 
+    /// What waited for room is not let in all at once.
+    @Test func effectsInFlightAreBoundedBetweenRequests() {
+        var settings = RESPSettings()
+        settings.effectBytesInFlight = 1 << 20
+        let leader = Leader(settings: settings)
+        let value = String(repeating: "v", count: 1_100_000)
+        let answers = (0..<5).map { leader.submit("SET k\($0) \(value)") }
+        #expect(leader.proposals == 1)
+        leader.replica.commit(1)
+        #expect(leader.proposals <= 2)
+        leader.replica.commit()
+        #expect(answers.allSatisfy { $0.text == "+OK\r\n" })
+    }
+
     @Test func aReplyWithoutEffectsWaitsForConfirmation() {
         let leader = Leader()
         leader.replica.store.set("a", "1")
