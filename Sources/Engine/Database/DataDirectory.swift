@@ -12,6 +12,9 @@ package struct NodeIdentity: Hashable, Sendable {
         self.node = node
     }
 
+    /// How the cluster names of embedded databases begin.
+    package static let embeddedPrefix = "embedded-"
+
     private static let magic: UInt64 = 0x4544_4f4e_4c54_524d  // "MRTLNODE"
     private static let version: UInt16 = 1
 

@@ -27,9 +27,16 @@ extension Database {
         let directory = try DataDirectory.open(
             fileSystem, path: path, wanted: nil,
             fallback: NodeIdentity(
-                cluster: "embedded-\(hex16(environment.seed))", node: EmbeddedOrder.member),
+                cluster: NodeIdentity.embeddedPrefix + hex16(environment.seed),
+                node: EmbeddedOrder.member),
             isAlone: true)
         for note in directory.notes { options.report?(note) }
+        // What is written here would be no other member's: the node could never join them again.
+        guard directory.identity.cluster.hasPrefix(NodeIdentity.embeddedPrefix) else {
+            throw .identity(
+                reason: "\(path) belongs to node \(directory.identity.node) of cluster "
+                    + "\"\(directory.identity.cluster)\"; only that node may write there")
+        }
         let files = directory.group
         try engineError { () throws(FileError) in try files.create() }
         let hardState = try HardState.open(

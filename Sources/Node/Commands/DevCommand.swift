@@ -1,5 +1,6 @@
 // `martlet dev`: a cluster on this machine, each node its own process, over mutual TLS.
 import ArgumentParser
+import Foundation
 import Glibc
 
 package struct DevCommand: ParsableCommand {
@@ -76,6 +77,11 @@ package struct DevCommand: ParsableCommand {
                 ConfigurationSources(file: nil, overrides: ["data.directory=."] + settings.all))
         } catch {
             throw NodeFailure(.usage, error.description)
+        }
+        // The nodes take them over, and would say so in their own logs only.
+        let environment = ProcessInfo.processInfo.environment
+        for line in ConfigurationLoader.unknownVariables(in: environment) {
+            ProcessExit.report(line)
         }
     }
 }

@@ -59,6 +59,9 @@ struct LogDumpCommand: ParsableCommand {
             return true
         }
         ProcessExit.printLine(SegmentText.summary(inspection))
+        guard inspection.isWhole else {
+            throw NodeFailure(.damage, "\(file): damaged; not every entry could be shown")
+        }
     }
 }
 

@@ -31,6 +31,11 @@ struct SSTDumpCommand: ParsableCommand {
         if entries || limit != nil {
             try table.forEachEntry(limit: limit ?? .max) { ProcessExit.printLine($0) }
         }
+        let damage = table.verify(fromMedium: false)
+        for line in damage { ProcessExit.printLine(line) }
+        guard damage.isEmpty else {
+            throw NodeFailure(.damage, "\(file): \(damage.count) damaged parts")
+        }
     }
 }
 

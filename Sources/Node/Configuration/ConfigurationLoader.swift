@@ -94,18 +94,23 @@ package enum ConfigurationLoader {
             provider: InMemoryProvider(name: "flags", values: values), origin: { _ in "--set" })
     }
 
-    /// Unknown variables are a warning only: container platforms invent names like
+    /// A line for each. A warning only: container platforms invent names like
     /// `MARTLET_PORT_7379_TCP` for a service called martlet.
+    package static func unknownVariables(in environment: [String: String]) -> [String] {
+        let known = Set(SettingCatalog.keys.map(variable))
+        let unknown = environment.keys.filter {
+            $0.hasPrefix(environmentPrefix) && !known.contains($0)
+        }
+        return unknown.sorted().map { name in
+            let hint = NearestKey.suggestion(for: name, among: known.sorted())
+            return "\(name): unknown variable" + (hint.map { "; did you mean \($0)?" } ?? "")
+        }
+    }
+
     private static func environmentLayer(
         _ environment: [String: String], _ warnings: inout [String]
     ) -> Layer {
-        let known = Set(SettingCatalog.keys.map(variable))
-        for name in environment.keys.sorted()
-        where name.hasPrefix(environmentPrefix) && !known.contains(name) {
-            let hint = NearestKey.suggestion(for: name, among: known.sorted())
-            warnings.append(
-                "\(name): unknown variable" + (hint.map { "; did you mean \($0)?" } ?? ""))
-        }
+        warnings += unknownVariables(in: environment)
         return Layer(
             provider: EnvironmentVariablesProvider(environmentVariables: environment),
             prefix: ["martlet"], origin: variable)

@@ -8,6 +8,13 @@ enum ConfigurationRules {
             problems.append(
                 .init(key: "data.directory", "is not set; say where this node keeps its data"))
         }
+        if configuration.clusterID.hasPrefix(NodeIdentity.embeddedPrefix) {
+            problems.append(
+                .init(
+                    key: "cluster.id",
+                    "\(configuration.clusterID) starts with \(NodeIdentity.embeddedPrefix), which"
+                        + " is for databases inside of other programs"))
+        }
         problems += listenProblems(configuration)
         problems += memberProblems(configuration)
         problems += clusterProblems(configuration)

@@ -26,6 +26,7 @@ package enum ReplyText {
     /// A proposal that was certainly not applied. The replica's reason starts with the cause.
     package static func notApplied(_ reason: String) -> String {
         let cause = reason.prefix(9).lowercased()
+        if cause.hasPrefix("busy: ") { return "BUSY \(reason.dropFirst("busy: ".count))" }
         if cause.hasPrefix("busy") { return "BUSY \(reason)" }
         if cause.hasPrefix("readonly") || cause.hasPrefix("read-only") {
             return "READONLY \(reason)"

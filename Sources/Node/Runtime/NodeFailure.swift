@@ -3,6 +3,7 @@
 import Engine
 import Glibc
 import NIOCore
+import Replication
 
 package struct NodeFailure: Error, Sendable, Equatable, CustomStringConvertible {
     package enum Kind: Int32, Sendable {
@@ -10,6 +11,8 @@ package struct NodeFailure: Error, Sendable, Equatable, CustomStringConvertible 
         case usage = 64
         /// A check that was asked for found damage.
         case damage = 65
+        /// A file that was named does not exist.
+        case noInput = 66
         /// Nobody answers, or a port is taken.
         case unavailable = 69
         /// What nobody foresaw.
@@ -45,6 +48,7 @@ extension NodeFailure {
         case let error as ConfigurationError: self.init(.configuration, error.description)
         case let error as EngineError: self.init(engine: error)
         case let error as FileError: self.init(file: error)
+        case let error as PeerTransportError: self.init(peers: error)
         case let error as IOError:
             self.init(.system, "\(error)")
         default: self.init(.software, "\(error)")
@@ -64,9 +68,20 @@ extension NodeFailure {
         }
     }
 
+    private init(peers error: PeerTransportError) {
+        switch error {
+        case .configuration: self.init(.configuration, error.description)
+        case .certificate: self.init(.identity, error.description)
+        case .bind: self.init(.unavailable, error.description)
+        case .stopped: self.init(.software, error.description)
+        }
+    }
+
     private init(file error: FileError) {
         if error.isNoSpace {
             self.init(.storage, "\(error); free space there and start again")
+        } else if error.code == ENOENT {
+            self.init(.noInput, error.description)
         } else if error.code == EIO {
             self.init(.storage, error.description)
         } else {

@@ -33,6 +33,7 @@ package final class ReplicaComponent: NodeComponent {
     package var runtime: ReplicaRuntime? { running.withLock { $0?.runtime } }
 
     package func start() async throws {
+        if configuration.isCluster { try checkCertificateFiles() }
         let directory = try DataDirectory.open(
             POSIXFileSystem(), path: configuration.dataDirectory,
             wanted: NodeIdentity(
@@ -71,6 +72,18 @@ package final class ReplicaComponent: NodeComponent {
             return running
         }
         await stopped?.runtime.stop()
+    }
+
+    /// The TLS library says of a file that it cannot read no more than that.
+    private func checkCertificateFiles() throws(NodeFailure) {
+        let tls = configuration.tls
+        for (key, path) in [
+            ("tls.ca", tls.ca), ("tls.certificate", tls.certificate), ("tls.key", tls.key),
+        ] {
+            do throws(FileError) { _ = try SmallFile.read(path, limit: 16 << 20) } catch {
+                throw NodeFailure(.identity, "\(key): \(error)")
+            }
+        }
     }
 
     // MARK: opening

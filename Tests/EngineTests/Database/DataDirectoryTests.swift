@@ -114,6 +114,17 @@ import Testing
         #expect(refusal != nil)
     }
 
+    @Test func `An embedded database does not open the directory of a node`() throws {
+        let rig = try DatabaseRig()
+        try rig.close()
+        let state = DatabaseRig.path + "/group-0/state"
+        let before = try rig.memory.readAll(state, limit: 1 << 20)
+        try rig.memory.replace(DatabaseRig.path + "/node", with: one.encoded())
+        let refusal = message { try rig.open() }
+        #expect(refusal?.contains("belongs to node 1 of cluster \"birds\"") == true)
+        #expect(try rig.memory.readAll(state, limit: 1 << 20) == before)
+    }
+
     @Test func `A directory has one owner at a time`() throws {
         let directory = try TemporaryDirectory()
         let files = POSIXFileSystem()

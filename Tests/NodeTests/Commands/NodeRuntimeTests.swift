@@ -2,6 +2,7 @@ import Engine
 import Glibc
 import Logging
 import Node
+import Replication
 import Synchronization
 import Testing
 
@@ -106,5 +107,9 @@ import Testing
         #expect(code(NodeFailure(.usage, "x")) == 64)
         #expect(code(CancellationError()) == 70)
         #expect(code(FileError(operation: "open", path: "/d", code: EACCES)) == 71)
+        #expect(code(FileError(operation: "open", path: "/d", code: ENOENT)) == 66)
+        #expect(code(PeerTransportError.certificate(path: "/x", reason: "is another's")) == 77)
+        #expect(code(PeerTransportError.bind(address: "x:1", reason: "taken")) == 69)
+        #expect(code(PeerTransportError.configuration("x")) == 78)
     }
 }

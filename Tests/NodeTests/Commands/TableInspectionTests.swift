@@ -81,7 +81,7 @@ import Testing
             _ = try TableInspection("/nonexistent/t.sst")
             Issue.record("opened")
         } catch let failure as NodeFailure {
-            #expect(failure.kind == .system && failure.message.contains("No such file"))
+            #expect(failure.kind == .noInput && failure.message.contains("No such file"))
         }
     }
 }

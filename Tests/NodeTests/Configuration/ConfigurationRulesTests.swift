@@ -45,6 +45,11 @@ import Testing
             ["client.value-bytes-max=512MiB"],
             "client.input-bytes-max: 512MiB does not hold one value"
         ),
+        (
+            ["client.output-bytes-max=1GiB"],
+            "client.output-total-bytes-max: 256MiB does not hold one reply"
+        ),
+        (["cluster.id=embedded-1"], "cluster.id: embedded-1 starts with embedded-"),
     ])
     func contradictionsNameBothKeys(settings: [String], start: String) throws {
         let found = try problems(set: settings)

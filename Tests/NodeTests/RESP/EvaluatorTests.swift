@@ -190,7 +190,7 @@ private final class Leader {
         let first = leader.submit("SET a 1")
         leader.replica.set { $0.isBusy = true }
         let refused = leader.submit("SET a 5", "INCR a")
-        #expect(refused.text?.hasPrefix("-BUSY busy: memory is full\r\n-BUSY") == true)
+        #expect(refused.text?.hasPrefix("-BUSY memory is full\r\n-BUSY") == true)
         leader.replica.set { $0.isBusy = false }
         // The refused SET is in nobody's way: this waits for what is in flight, then sees 1.
         let next = leader.submit("INCR a")
