@@ -24,8 +24,8 @@ package struct ClientCommand: Sendable, Equatable {
         self.init(arguments.map { [UInt8]($0.utf8) })
     }
 
-    /// About what it costs in memory while it waits to be executed: the storage of both arrays and a
-    /// place in a queue.
+    /// About what it costs in memory while it waits to be executed: the storage of both arrays and
+    /// a place in a queue.
     package var memoryBytes: Int { bytes.capacity + 4 * ends.capacity + 144 }
 
     /// Number of arguments, the command's name among them.
@@ -71,9 +71,9 @@ package struct ClientCommand: Sendable, Equatable {
         endArgument()
     }
 
-    /// Adds bytes to the argument that `endArgument` will end. A long command grows by a quarter and
-    /// not to the double; its last argument, of which `expected` bytes are to come, to its end if
-    /// that is not far.
+    /// Adds bytes to the argument that `endArgument` will end. A long command grows by a quarter
+    /// and not to the double; its last argument, of which `expected` bytes are to come, to its end
+    /// if that is not far.
     package mutating func appendPartial(
         _ part: UnsafeRawBufferPointer, expected: Int, isLast: Bool
     ) {

@@ -6,8 +6,8 @@
 // What was certainly not evaluated is tried again until its deadline, off one timer. What may have
 // been evaluated is never sent again.
 //
-// While a limit over all clients is exceeded, every loop looks at its sessions from time to time and
-// closes those that hold too much (`ClientMemory`).
+// While a limit over all clients is exceeded, every loop looks at its sessions from time to time
+// and closes those that hold too much (`ClientMemory`).
 //
 // Everything here runs on the event loop; completions of the replica and the evaluator come from
 // other threads and only hop here, once per group.
