@@ -275,9 +275,16 @@ package final class Replica: @unchecked Sendable {
         published.update(status: makeStatus(), freshSince: freshSince)
         let term = hasFailed ? nil : evaluableTerm
         published.setEvaluatingTerm(term)
-        published.setRefusal(store.writeRefusal ?? logRefusal)
+        published.setRefusal(writeRefusal)
         if core.role == .leader { leaderClockHeard = max(leaderClockHeard, leaderClock()) }
         published.advanceClock(to: leaderClockHeard)
+    }
+
+    /// Why writes are not welcome, with what is behind it.
+    private var writeRefusal: String? {
+        guard let refusal = store.writeRefusal else { return logRefusal }
+        guard let trouble = store.trouble else { return refusal }
+        return "\(refusal): \(trouble)"
     }
 
     /// The term in which this member may evaluate commands and serve reads as the leader: it leads,

@@ -108,9 +108,10 @@ package final class ReplicaRuntime: ReplicaEnvironment, @unchecked Sendable {
         }
     }
 
-    /// Stops in order: no more peers, then the threads, then the pools. What was acknowledged is
-    /// in the log.
+    /// Stops in order: leadership goes to another, then no more peers, then the threads, then the
+    /// pools. What was acknowledged is in the log.
     package func stop() async {
+        await handOver()
         await transport?.stop()
         isStopping.store(true, ordering: .releasing)
         replicaSignal.signal()
@@ -121,6 +122,19 @@ package final class ReplicaRuntime: ReplicaEnvironment, @unchecked Sendable {
         replica.stop()
         pool.stop()
     }
+
+    /// The others need not wait for an election timeout.
+    private func handOver() async {
+        guard let status = started?.status(), status.role == "leader" else { return }
+        let others = status.members.filter { $0.id != status.node && $0.role != "learner" }
+        guard let target = others.max(by: { $0.match < $1.match }) else { return }
+        started?.post(.transfer(target.id))
+        for _ in 0..<ReplicaRuntime.handOverTries where started?.status().role == "leader" {
+            try? await Task.sleep(for: .milliseconds(10))
+        }
+    }
+
+    private static let handOverTries = 50
 
     // MARK: ReplicaEnvironment
 
