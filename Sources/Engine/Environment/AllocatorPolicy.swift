@@ -5,8 +5,9 @@
 import CEngineShims
 
 package enum AllocatorPolicy {
-    /// Blocks from this size on are mappings of their own.
-    private static let mappedBytes = 256 << 10
+    /// Blocks from this size on are mappings of their own. That costs a page fault for each 4 KiB,
+    /// every time: commands of a few megabytes are common enough to be spared it.
+    private static let mappedBytes = 4 << 20
     /// Free memory at the end of an arena that is kept for what comes next.
     private static let keptBytes = 16 << 20
 

@@ -71,16 +71,17 @@ package struct ClientCommand: Sendable, Equatable {
         endArgument()
     }
 
-    /// Adds bytes to the argument that `endArgument` will end. A long command grows by a quarter
-    /// and not to the double; its last argument, of which `expected` bytes are to come, to its end
-    /// if that is not far.
+    /// Adds bytes to the argument that `endArgument` will end. A command of a megabyte grows by a
+    /// quarter and not to the double; its last argument, of which `expected` bytes are to come, to
+    /// its end if that is not far.
     package mutating func appendPartial(
         _ part: UnsafeRawBufferPointer, expected: Int, isLast: Bool
     ) {
         let needed = bytes.count + part.count
         if needed > bytes.capacity, needed > 4096 {
             let whole = isLast ? bytes.count + expected : .max
-            bytes.reserveCapacity(whole <= 2 * needed ? whole : needed + needed / 4)
+            let more = needed < 1 << 20 ? needed : needed / 4
+            bytes.reserveCapacity(whole <= 2 * needed ? whole : needed + more)
         }
         bytes.append(contentsOf: part)
     }

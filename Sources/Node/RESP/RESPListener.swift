@@ -38,6 +38,9 @@ package final class RESPListener: Sendable {
             .childChannelOption(.autoRead, value: false)
             // A channel keeps as many buffers of up to 64 KiB as it reads at a time.
             .childChannelOption(.maxMessagesPerRead, value: 1)
+            // What a client does not take stays here, where it is counted, and not in the kernel:
+            // only what is on its way, and so much more.
+            .childChannelOption(unsentLowWater, value: 512 << 10)
             // A client that has sent everything may close its side and still read the answers.
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelInitializer { channel in
@@ -56,6 +59,10 @@ package final class RESPListener: Sendable {
                 return RESPListener(channel: channel, address: address, loops: all, group: group)
             }
     }
+
+    /// TCP_NOTSENT_LOWAT, which the C library's module does not name.
+    private static let unsentLowWater = ChannelOptions.Types.SocketOption(
+        level: .tcp, name: NIOBSDSocket.Option(rawValue: 25))
 
     /// Stops listening and lets the sessions finish for at most `grace`. The group must outlive the
     /// future.
