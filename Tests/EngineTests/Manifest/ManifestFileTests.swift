@@ -278,6 +278,27 @@ private func recoveredOrTold(_ disk: MemoryFileSystem) throws -> ManifestState? 
         #expect(try recover(disk)?.file.state == script.states[3])
     }
 
+    /// One copy got the record, the other had no space: whatever of that reaches the medium, the
+    /// caller went on without these edits.
+    @Test func whatWasTakenBackForWantOfSpaceNeverComesBack() throws {
+        let script = try Script(steps: 2)
+        for seed: UInt64 in 1...12 {
+            let disk = try newDisk(seed: seed)
+            let file = try create(disk)
+            try file.append(Script.edits(0))
+            let before = disk.usedBytes
+            let trial = disk.snapshotAfterPowerCut()
+            try #require(try recover(trial)).file.append(Script.edits(1))
+            let record = (trial.usedBytes - before) / 2
+            disk.capacity = before + record + record / 2
+            #expect(throws: EngineError.self) { try file.append(Script.edits(1)) }
+            for _ in 0..<8 {
+                let state = try recover(disk.snapshotAfterPowerCut())?.file.state
+                #expect(state == script.states[1], "seed \(seed)")
+            }
+        }
+    }
+
     @Test func withoutSpaceForARewriteTheOldPairGoesOn() throws {
         let script = try Script(steps: 12)
         let disk = try newDisk()
