@@ -17,8 +17,6 @@ package final class Store: @unchecked Sendable {
     let jobs: any JobRunner
     let tables: TableDirectory
     let openTables: OpenTables
-    /// What this process can fold and filter by.
-    package let functions: FunctionRegistry
     package let healer: Healer
     package let scrubber: Scrubber
 
@@ -83,7 +81,6 @@ package final class Store: @unchecked Sendable {
         jobs = parts.jobs
         tables = parts.tables
         openTables = parts.openTables
-        functions = parts.functions
         healer = parts.healer
         scrubber = Scrubber(
             tables: parts.tables, healer: parts.healer, jobs: parts.jobs,
@@ -172,7 +169,7 @@ package final class Store: @unchecked Sendable {
             standIns: installed.standIns.reversed().flatMap { standIn in
                 standIn.tables.reversed().compactMap { tables.handle($0.id) }
             },
-            version: makeVersion(), mergeOperators: functions.mergeOperators)
+            version: makeVersion())
         // The old ones are let go outside of the locks: files may go with them.
         viewLock.withLock { swap(&view, &next) }
         var record = installed
@@ -269,7 +266,6 @@ struct StoreParts {
     var jobs: any JobRunner
     var tables: TableDirectory
     var openTables: OpenTables
-    var functions: FunctionRegistry
     var healer: Healer
     var manifestFile: ManifestFile
     var attempts: JobAttempts

@@ -12,16 +12,11 @@ package final class ReadView: Sendable {
     /// Flushed tables that are not in the version yet, newest first.
     package let standIns: [TableHandle]
     package let version: Version
-    package let mergeOperators: MergeOperators
 
-    package init(
-        memtables: [Memtable], standIns: [TableHandle], version: Version,
-        mergeOperators: MergeOperators = .builtIn
-    ) {
+    package init(memtables: [Memtable], standIns: [TableHandle], version: Version) {
         self.memtables = memtables
         self.standIns = standIns
         self.version = version
-        self.mergeOperators = mergeOperators
     }
 
     /// The value of `key` that a reader at `sequence` sees; nil if there is none or it has expired.
@@ -46,9 +41,7 @@ package final class ReadView: Sendable {
         guard let found = try newestVersion(key, at: sequence, io: io) else { return nil }
         switch found.trailer.kind {
         case .put: return LiveValue(value: found.value)
-        case .delete, .singleDelete: return nil
-        case .merge:
-            return LiveValue(value: try mergedValue(key, at: sequence, now: now, io: io))
+        case .delete: return nil
         case .expiringPut, nil:
             var live: LiveValue?
             var failure: EngineError?
@@ -67,31 +60,8 @@ package final class ReadView: Sendable {
         }
     }
 
-    /// What the operands of `key` make, of which a reader at `sequence` sees one at least. A merged
-    /// value never expires, whatever lies below it: an expired base is a tombstone.
-    @inline(never)
-    func mergedValue(
-        _ key: UnsafeRawBufferPointer, at sequence: SequenceNumber, now: ClockMilliseconds,
-        io: ReadIO
-    ) throws(EngineError) -> [UInt8] {
-        var chain = MergeChain(key: key, sequence: sequence, io: io)
-        for memtable in memtables {
-            chain.visit(memtable)
-            if chain.isDecided { break }
-        }
-        for table in standIns { try chain.visit(table) }
-        for table in version.levels[0] { try chain.visit(table) }
-        var level = 1
-        while !chain.isDecided, level < version.levels.count {
-            if let table = version.find(level, key) { try chain.visit(table) }
-            level += 1
-        }
-        let (operands, base) = try chain.resolve(now: now)
-        return try mergeOperators.fold(operands, onto: base)
-    }
-
-    /// The newest version of `key` at or below `sequence` that no range tombstone hides: a put, an
-    /// operand or a tombstone. Nil if there is none. Also tells when the key was last written.
+    /// The newest version of `key` at or below `sequence` that no range tombstone hides: a put or a
+    /// tombstone. Nil if there is none. Also tells when the key was last written.
     package func newestVersion(
         _ key: UnsafeRawBufferPointer, at sequence: SequenceNumber, io: ReadIO
     ) throws(EngineError) -> FoundVersion? {

@@ -64,7 +64,7 @@ package enum EntryValidation {
         else { throw DecodingError("a write's sequences exceed 56 bits") }
         while let effect = try reader.next() {
             switch effect {
-            case .put, .expiringPut, .delete, .merge, .singleDelete: break
+            case .put, .expiringPut, .delete: break
             case .deleteRange(let start, let end?):
                 guard compareKeys(start, end) < 0 else {
                     throw DecodingError("a range delete of an empty range")
