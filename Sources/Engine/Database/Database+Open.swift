@@ -47,6 +47,8 @@ extension Database {
             options: LogOptions(sync: options.sync == .always ? .always : .never),
             base: store.logBase)
         for event in recovery.events { options.report?(event) }
+        store.healer.noteHealed(hardState)
+        store.healer.noteHoles(recovery.holes)
         // One at or below S harms only history.
         if let hole = recovery.holes.first(where: { $0.upper > store.flushedPosition.index }) {
             throw .corrupt(

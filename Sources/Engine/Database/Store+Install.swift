@@ -171,6 +171,7 @@ extension Store {
                 .bounds(LogBounds(index: appliedTail.position.index, sequence: horizon)))
         }
         isInstalling = true
+        if case .flushed = installation.conclusion { installingSegment = frozen.first?.last }
         let file = manifestFile
         let files = self.files
         let written = installation
@@ -196,6 +197,7 @@ extension Store {
 
     func didInstall(_ installation: Installation, _ error: EngineError?) {
         isInstalling = false
+        installingSegment = nil
         if let error { return installFailed(installation, error) }
         do throws(DecodingError) {
             try installed.apply(installation.edits)

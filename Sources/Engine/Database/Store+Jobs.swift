@@ -8,6 +8,9 @@ struct JobState {
         case waiting
         case running
         case retry(at: UInt64)
+        /// Its outputs are proved, and nobody has them: computed once more before they are asked
+        /// for again.
+        case again(at: UInt64)
         case computed
         /// This node gave up; it says so in its report.
         case failed
@@ -133,7 +136,7 @@ extension Store {
     private func isDue(_ state: JobState) -> Bool {
         switch state.phase {
         case .waiting: return true
-        case .retry(let time): return time <= now
+        case .retry(let time), .again(let time): return time <= now
         case .running, .computed, .failed: return false
         }
     }
@@ -235,7 +238,7 @@ extension Store {
         guard let state = jobStates[index], state.phase == .failed else { return }
         do throws(EngineError) {
             try attempts.forget(JobID(index: index, kind: .compaction))
-            jobStates[index]?.phase = .retry(at: now + Store.newAttemptsMilliseconds)
+            jobStates[index]?.phase = .again(at: now + Store.newAttemptsMilliseconds)
         } catch {
             healer.noteTrouble("job \(index) gets no new attempts: \(error)")
         }
@@ -254,8 +257,10 @@ extension Store {
             jobStates[job.index]?.generation += 1
             jobStates[job.index]?.phase = .waiting
         case .flush:
-            guard let at = frozen.firstIndex(where: { $0.last == job.index }) else {
-                // Its memtable is gone: the table in the manifest is the answer, now as before.
+            guard let at = frozen.firstIndex(where: { $0.last == job.index }),
+                installingSegment != job.index
+            else {
+                // Its table is in the manifest, or about to be: that is the answer, now as before.
                 ownOutcomes[job]?.attempt = attempt
                 return
             }

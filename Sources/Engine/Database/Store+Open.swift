@@ -10,6 +10,8 @@ package struct StoreConfiguration {
     package var healEnvironment: HealEnvironment
     /// A donor's record, to take the place of a manifest that is lost in both copies.
     package var replacement: ManifestState?
+    /// Who gave it.
+    package var donor = MemberID.none
     /// There was data: a manifest that was never completed is a lost one.
     package var expectsManifest = false
     /// A log that lacks the entry behind S is an error, as a lost manifest is: S may be too old.
@@ -35,7 +37,7 @@ extension Store {
         let files = configuration.files
         try engineError { () throws(FileError) in try files.create() }
         let (manifestFile, notes) = try openManifest(configuration)
-        for note in notes { configuration.healEnvironment.note(note) }
+        for note in notes { configuration.healEnvironment.note(note.text) }
         let state = manifestFile.state
         try removeOrphans(files, state)
 
@@ -43,6 +45,10 @@ extension Store {
         let healer = try Healer(
             files: files, options: configuration.options.heal, tables: tables,
             environment: configuration.healEnvironment)
+        for note in notes where note.isDamage {
+            healer.note(
+                FileHeal(file: note.file, source: source(of: configuration), detail: note.text))
+        }
         let openTables = OpenTables(
             files.fileSystem, directory: files.tables,
             cache: BlockCache(capacity: configuration.options.cacheBytes), mender: healer,
@@ -56,6 +62,10 @@ extension Store {
                 clock: configuration.healEnvironment.clock))
         store.hintMissingFiles()
         return store
+    }
+
+    private static func source(of configuration: StoreConfiguration) -> FileHeal.Source {
+        configuration.replacement == nil ? .local : .replica(configuration.donor, bytes: 0)
     }
 
     /// Whether a whole manifest is on disk.
@@ -73,7 +83,7 @@ extension Store {
     }
 
     private static func openManifest(_ configuration: StoreConfiguration) throws(EngineError)
-        -> (ManifestFile, [String])
+        -> (ManifestFile, [ManifestNote])
     {
         let files = configuration.files
         if let replacement = configuration.replacement {
@@ -82,7 +92,11 @@ extension Store {
                 try ManifestFile.create(
                     files.fileSystem, directory: files.directory,
                     identity: configuration.identity, state: state),
-                ["the manifest was taken over from a peer"]
+                [
+                    ManifestNote(
+                        file: "MANIFEST", text: "the manifest was taken over from a peer",
+                        isDamage: true)
+                ]
             )
         }
         if let recovered = try ManifestFile.recover(

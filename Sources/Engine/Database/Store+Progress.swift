@@ -82,7 +82,9 @@ extension FrozenSegment.State {
 
 extension JobState.Phase {
     fileprivate var retryTime: UInt64? {
-        if case .retry(let time) = self { return time }
-        return nil
+        switch self {
+        case .retry(let time), .again(let time): return time
+        case .waiting, .running, .computed, .failed: return nil
+        }
     }
 }

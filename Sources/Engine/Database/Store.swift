@@ -43,6 +43,8 @@ package final class Store: @unchecked Sendable {
     /// Rewritten tables that wait to be swapped in.
     var healedTables: [HealResult] = []
     var isInstalling = false
+    /// Its flushed tables are being recorded in the manifest file.
+    var installingSegment: LogIndex?
     var isHealing = false
     var isClosing = false
     var retryInstallAt: UInt64 = 0
@@ -167,7 +169,7 @@ package final class Store: @unchecked Sendable {
         var next = ReadView(
             memtables: [active.memtable] + frozen.reversed().map(\.memtable),
             standIns: installed.standIns.reversed().flatMap { standIn in
-                standIn.tables.reversed().compactMap { tables.handle($0.id) }
+                standIn.tables.reversed().map { handle($0.id) }
             },
             version: makeVersion())
         // The old ones are let go outside of the locks: files may go with them.
@@ -177,15 +179,18 @@ package final class Store: @unchecked Sendable {
     }
 
     private func makeVersion() -> Version {
-        let handles = installed.manifest.tables.sortedByID.map { record in
-            guard let handle = tables.handle(record.id) else {
-                brokenInvariant("table \(record.id) of the manifest has no handle")
-            }
-            return handle
-        }
+        let handles = installed.manifest.tables.sortedByID.map { handle($0.id) }
         do throws(EngineError) { return try Version(handles) } catch {
             brokenInvariant("the manifest's levels overlap: \(error)")
         }
+    }
+
+    /// A table without a handle would be missing from every read.
+    private func handle(_ id: TableID) -> TableHandle {
+        guard let handle = tables.handle(id) else {
+            brokenInvariant("table \(id) of the manifest has no handle")
+        }
+        return handle
     }
 
     /// Makes effects up to `tail` visible to readers.

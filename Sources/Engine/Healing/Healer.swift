@@ -49,6 +49,8 @@ package final class Healer: BlockMender, Sendable {
 
     private var repair: (any RepairSource)? { state.withLock { $0.repair } }
 
+    var wallClock: UInt64 { environment.clock() }
+
     package var counters: HealCounters { state.withLock { $0.counters } }
 
     // MARK: the read path

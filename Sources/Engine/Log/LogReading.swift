@@ -176,26 +176,47 @@ extension Log {
 
     /// Returns if the log changed since the entry was looked up; else the entry is a hole now.
     private func reportDamage(at index: LogIndex, _ seen: UInt64) throws(EngineError) {
-        let checksum = checksumByNext(of: index)
+        let hole = damagedRun(from: index)
         let isStale = lock.withLock {
             guard layout == seen else { return true }
-            holeList.insert(LogHole(lower: index, upper: index, checksum: checksum))
+            holeList.insert(hole)
             return false
         }
         if !isStale { throw .logHole(index) }
     }
 
-    /// What the entry behind `index` calls its predecessor.
-    private func checksumByNext(of index: LogIndex) -> Digest128? {
-        let last = lock.withLock { (lastPosition, isLastKnown) }
-        if index == last.0.index { return last.1 ? last.0.checksum : nil }
-        guard let place = try? place(of: index + 1, 0, isFirst: true) else { return nil }
-        switch place {
-        case .memory(let entry): return entry.header.previous
-        case .unloaded: return nil
-        case .file(let file, let from, let offsets, let end, _):
-            return Log.read(file, from, offsets, end).first?.header.previous
+    /// Damage comes in sectors and pages: the run of lost entries ends where the next entry can be
+    /// read again, since that one names the last lost one by content.
+    private func damagedRun(from index: LogIndex) -> LogHole {
+        let (last, isLastKnown) = lock.withLock { (lastPosition, isLastKnown) }
+        var hole = LogHole(lower: index, upper: index, checksum: nil)
+        while hole.upper < last.index {
+            let next = hole.upper + 1
+            // Joins the hole behind it, which knows its own end.
+            if lock.withLock({ holeList.hole(containing: next) }) != nil { return hole }
+            if let previous = previousNamed(by: next) {
+                hole.checksum = previous
+                return hole
+            }
+            hole.upper = next
         }
+        hole.checksum = isLastKnown ? last.checksum : nil
+        return hole
+    }
+
+    /// What the entry at `index` calls its predecessor; nil if it is damaged, too.
+    private func previousNamed(by index: LogIndex) -> Digest128? {
+        for _ in 0..<2 {
+            guard let place = try? place(of: index, 0, isFirst: true) else { return nil }
+            switch place {
+            case .memory(let entry): return entry.header.previous
+            case .unloaded(let segment):
+                guard (try? loadedOffsets(segment)) != nil else { return nil }
+            case .file(let file, let from, let offsets, let end, _):
+                return Log.read(file, from, offsets, end).first?.header.previous
+            }
+        }
+        return nil
     }
 
     // MARK: Offset tables

@@ -109,7 +109,7 @@ struct ManifestDirectory {
         var number: UInt64
         var chain: ManifestChain
         var isNamedByCurrent: Bool
-        var notes: [String]
+        var notes: [ManifestNote]
     }
 
     /// The manifest to recover; nil if none was ever completed.
@@ -141,7 +141,10 @@ struct ManifestDirectory {
         guard var best else {
             throw .corrupt(file: "MANIFEST", reason: why + ", and so is every pair")
         }
-        best.notes.insert(why + "; it is written anew", at: 0)
+        best.notes.insert(
+            ManifestNote(
+                file: ManifestDirectory.current, text: why + "; it is written anew", isDamage: true),
+            at: 0)
         return best
     }
 
@@ -165,25 +168,40 @@ struct ManifestDirectory {
         }
     }
 
-    private func notes(_ names: [String], _ copies: [[UInt8]?], _ chain: ManifestChain) -> [String]
+    private func notes(_ names: [String], _ copies: [[UInt8]?], _ chain: ManifestChain)
+        -> [ManifestNote]
     {
-        var notes: [String] = []
+        var notes: [ManifestNote] = []
+        func add(_ name: String, _ text: String, isDamage: Bool = true) {
+            notes.append(ManifestNote(file: name, text: "\(name) \(text)", isDamage: isDamage))
+        }
         for (name, (copy, isIntact)) in zip(names, zip(copies, chain.isIntact)) where !isIntact {
             guard let copy else {
-                notes.append("\(name) was missing or unreadable; it is replaced")
+                add(name, "was missing or unreadable; it is replaced")
                 continue
             }
             let common = zip(copy, chain.bytes).prefix { $0 == $1 }.count
             if common == chain.bytes.count {
-                notes.append("\(name) ended in an append that never became durable; it is cut")
+                add(
+                    name, "ended in an append that never became durable; it is cut", isDamage: false
+                )
             } else if common == copy.count {
-                notes.append("\(name) missed the end that the other copy has; it is replaced")
+                add(name, "missed the end that the other copy has; it is replaced")
             } else {
-                notes.append("\(name) was damaged at byte \(common); it is replaced")
+                add(name, "was damaged at byte \(common); it is replaced")
             }
         }
         return notes
     }
+}
+
+/// What an open found of a manifest's files and put right.
+package struct ManifestNote: Hashable, Sendable {
+    /// In the group's directory.
+    package var file: String
+    package var text: String
+    /// False for an append that a power cut tore.
+    package var isDamage: Bool
 }
 
 extension FileError {

@@ -67,7 +67,7 @@ package final class ManifestFile: @unchecked Sendable {
     package struct Recovery {
         package var file: ManifestFile
         /// For the operator: what was damaged and is repaired, or torn and cut.
-        package var notes: [String]
+        package var notes: [ManifestNote]
     }
 
     package static func recover(

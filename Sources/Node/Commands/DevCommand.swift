@@ -79,9 +79,10 @@ package struct DevCommand: ParsableCommand {
             throw NodeFailure(.usage, error.description)
         }
         // The nodes take them over, and would say so in their own logs only.
-        let environment = ProcessInfo.processInfo.environment
-        for line in ConfigurationLoader.unknownVariables(in: environment) {
-            ProcessExit.report(line)
+        let problems = ConfigurationLoader.unknownVariables(
+            in: ProcessInfo.processInfo.environment)
+        guard problems.isEmpty else {
+            throw NodeFailure(.configuration, ConfigurationError(problems).description)
         }
     }
 }

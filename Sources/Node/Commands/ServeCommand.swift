@@ -36,8 +36,7 @@ struct ServeCommand: ParsableCommand {
             ConfigurationSources(
                 file: config, environment: ProcessInfo.processInfo.environment,
                 overrides: settings.all + (dataDirectory.map { ["data.directory=\($0)"] } ?? [])))
-        for warning in loaded.warnings { ProcessExit.report(warning) }
-        let configuration = loaded.configuration.rejoining(rejoin)
+        let configuration = loaded.rejoining(rejoin)
         NodeLogging.bootstrap(level: configuration.logging.level)
         let stop = StopRequest()
         if stopWithInput { stop.requestAtEndOfInput() }

@@ -20,23 +20,16 @@ package struct ConfigurationSources: Sendable {
     }
 }
 
-package struct LoadedConfiguration: Sendable {
-    package var configuration: NodeConfiguration
-    /// Things worth a line on stderr that do not stop the node.
-    package var warnings: [String]
-}
-
 package enum ConfigurationLoader {
     package static let environmentPrefix = "MARTLET_"
 
     package static func load(_ sources: ConfigurationSources) throws(ConfigurationError)
-        -> LoadedConfiguration
+        -> NodeConfiguration
     {
         var layers: [Layer] = []
         var problems: [ConfigurationProblem] = []
         layers.append(overrideLayer(sources.overrides, &problems))
-        var warnings: [String] = []
-        layers.append(environmentLayer(sources.environment, &warnings))
+        layers.append(environmentLayer(sources.environment, &problems))
         if let file = sources.file {
             layers.append(try fileLayer(file, &problems))
         }
@@ -55,7 +48,7 @@ package enum ConfigurationLoader {
         }
         if problems.isEmpty { problems = ConfigurationRules.problems(of: configuration) }
         guard problems.isEmpty else { throw ConfigurationError(problems) }
-        return LoadedConfiguration(configuration: configuration, warnings: warnings)
+        return configuration
     }
 
     /// One source of settings, with what messages and relative paths need to know of it.
@@ -94,23 +87,32 @@ package enum ConfigurationLoader {
             provider: InMemoryProvider(name: "flags", values: values), origin: { _ in "--set" })
     }
 
-    /// A line for each. A warning only: container platforms invent names like
-    /// `MARTLET_PORT_7379_TCP` for a service called martlet.
-    package static func unknownVariables(in environment: [String: String]) -> [String] {
+    /// One problem for each. Names that container platforms invent for a service called martlet,
+    /// like `MARTLET_PORT_7379_TCP`, are nobody's mistake.
+    package static func unknownVariables(in environment: [String: String])
+        -> [ConfigurationProblem]
+    {
         let known = Set(SettingCatalog.keys.map(variable))
         let unknown = environment.keys.filter {
-            $0.hasPrefix(environmentPrefix) && !known.contains($0)
+            $0.hasPrefix(environmentPrefix) && !known.contains($0) && !isPlatforms($0)
         }
         return unknown.sorted().map { name in
             let hint = NearestKey.suggestion(for: name, among: known.sorted())
-            return "\(name): unknown variable" + (hint.map { "; did you mean \($0)?" } ?? "")
+            return ConfigurationProblem(
+                origin: name, "unknown variable" + (hint.map { "; did you mean \($0)?" } ?? ""))
+        }
+    }
+
+    private static func isPlatforms(_ name: String) -> Bool {
+        ["MARTLET_PORT", "MARTLET_SERVICE_HOST", "MARTLET_SERVICE_PORT"].contains {
+            name == $0 || name.hasPrefix($0 + "_")
         }
     }
 
     private static func environmentLayer(
-        _ environment: [String: String], _ warnings: inout [String]
+        _ environment: [String: String], _ problems: inout [ConfigurationProblem]
     ) -> Layer {
-        warnings += unknownVariables(in: environment)
+        problems += unknownVariables(in: environment)
         return Layer(
             provider: EnvironmentVariablesProvider(environmentVariables: environment),
             prefix: ["martlet"], origin: variable)

@@ -27,6 +27,8 @@ package enum AdminJSON {
                     json.field("role", member.role)
                     json.field("match", member.match.rawValue)
                     json.field("lag", member.lag)
+                    json.field("active", member.isActive)
+                    json.field("needsTables", member.needsTables)
                 }
             }
         }

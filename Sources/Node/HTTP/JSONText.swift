@@ -67,6 +67,11 @@ package struct JSONText: Sendable {
         value(number)
     }
 
+    package mutating func field(_ name: String, _ isTrue: Bool) {
+        self.name(name)
+        value(isTrue)
+    }
+
     package mutating func field(_ name: String, _ number: Int) {
         self.name(name)
         value(number)

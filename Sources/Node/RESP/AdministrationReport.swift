@@ -251,18 +251,24 @@ extension AdministrationReport {
             ]
         }
         var rows = [
-            InfoRow("role", "master"), InfoRow("connected_slaves", String(others.count)),
+            InfoRow("role", "master"),
+            InfoRow("connected_slaves", String(others.count { $0.isActive })),
         ]
         for (index, member) in others.enumerated() {
             let address = address(of: member.id)
             rows.append(
                 InfoRow(
                     "slave\(index)",
-                    "ip=\(address.host),port=\(address.port),state=online,"
+                    "ip=\(address.host),port=\(address.port),state=\(state(of: member)),"
                         + "offset=\(member.match.rawValue),lag=\(member.lag)"))
         }
         rows.append(InfoRow("master_repl_offset", String(status.commit.rawValue)))
         return rows
+    }
+
+    private func state(of member: MemberStatus) -> String {
+        if !member.isActive { return "disconnected" }
+        return member.needsTables ? "needs_tables" : "online"
     }
 
     private func martletRows(_ status: ReplicaStatus) -> [InfoRow] {

@@ -11,8 +11,13 @@ final class ManifestRescue: PeerTransportDelegate {
     private let configuration: PeerTransportConfiguration
     private let eventLoops: any EventLoopGroup
     private let logger: Logger
-    private let answer = Mutex<ManifestState?>(nil)
+    private let answer = Mutex<Answer?>(nil)
     private let connected = Mutex<Set<MemberID>>([])
+
+    struct Answer: Sendable {
+        var state: ManifestState
+        var donor: MemberID
+    }
 
     /// Longest the node waits for a peer before it gives up.
     static let patienceMilliseconds: UInt64 = 60_000
@@ -27,7 +32,7 @@ final class ManifestRescue: PeerTransportDelegate {
         self.logger = logger
     }
 
-    func fetch(patience: UInt64) async throws -> ManifestState {
+    func fetch(patience: UInt64) async throws -> Answer {
         let transport = PeerTransport(
             configuration, eventLoopGroup: eventLoops, logger: logger, delegate: self)
         try await transport.start()
@@ -55,7 +60,7 @@ final class ManifestRescue: PeerTransportDelegate {
         for case .fetchReply(_, .bytes(let bytes)) in messages {
             do throws(DecodingError) {
                 let state = try ManifestState(decoding: bytes)
-                answer.withLock { $0 = state }
+                answer.withLock { $0 = Answer(state: state, donor: member) }
             } catch {
                 logger.error(
                     "a peer's manifest record is malformed",

@@ -50,12 +50,20 @@ package final class NodeSurface: AdminSource, AdminInformation {
         store?.healer.ledger.rows(limit: limit) ?? []
     }
 
+    /// Committed entries that a ready node may have to apply still.
+    private static let readyLagMax: UInt64 = 1_000
+
     package func readiness() -> Readiness {
         guard let replica = replica.replica else {
             return .notReady(reason: "the replica is opening")
         }
         let status = replica.status()
         guard status.leader != .none else { return .notReady(reason: "no leader is known") }
+        if let obstacle = status.obstacle { return .notReady(reason: obstacle) }
+        let behind = status.commit > status.applied ? status.commit - status.applied : 0
+        guard behind <= NodeSurface.readyLagMax else {
+            return .notReady(reason: "\(behind) committed entries are not applied yet")
+        }
         guard status.role != "leader" || replica.evaluatingTerm != nil else {
             return .notReady(reason: "the leader has not applied its first entry yet")
         }

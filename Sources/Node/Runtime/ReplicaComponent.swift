@@ -122,14 +122,16 @@ package final class ReplicaComponent: NodeComponent {
             "the manifest is lost, whole or in part; asking the peers for theirs",
             metadata: ["reason": "\(reason)"])
         store.refusesGap = false
-        store.replacement = try await replacement(directory, store, nonce: nonce)
+        let answer = try await replacement(directory, store, nonce: nonce)
+        store.replacement = answer?.state
+        store.donor = answer?.donor ?? .none
         return try OpenedReplica.open(store, log: logOptions, nonce: nonce)
     }
 
     /// A peer's manifest; nil if none gives it and this node can go on with its own.
     private func replacement(
         _ directory: DataDirectory, _ store: StoreConfiguration, nonce: UInt64
-    ) async throws -> ManifestState? {
+    ) async throws -> ManifestRescue.Answer? {
         // Peers refuse an older start of this node than they have seen: this one counts.
         let hardState = try HardState.open(
             directory.group.fileSystem, directory.group.hardState, nonce: nonce)

@@ -44,6 +44,7 @@ package struct RaftCore: Sendable {
 
     var now: UInt64 = 0
     var isStarted = false
+    var startedAt: UInt64 = 0
     var timer: ElectionTimer
 
     // As a follower.
@@ -95,6 +96,7 @@ package struct RaftCore: Sendable {
         self.now = max(self.now, now)
         if !isStarted {
             isStarted = true
+            startedAt = now
             timer.restart(now)
         }
         switch input {
@@ -115,6 +117,13 @@ package struct RaftCore: Sendable {
         flushHardState(&out)
     }
 
+    /// Of what it promised before its hard state was lost this member knows nothing: it may have
+    /// helped to elect a leader of a later term than the one that now speaks to it. Until a leader
+    /// who heard of it only before its start must have stepped down, it answers nobody.
+    private var isMute: Bool {
+        !isVoteTrusted && now < startedAt + configuration.electionTimeout.upperBound
+    }
+
     private mutating func tick(_ out: inout [RaftAction]) {
         switch role {
         case .leader: tickLeader(&out)
@@ -127,6 +136,7 @@ package struct RaftCore: Sendable {
     ) {
         guard from != id, from != .none else { return }
         guard message.term.rawValue < RaftConfiguration.counterLimit else { return }
+        if isMute { return }
         switch message {
         case .vote(let request): receive(request, from: from, &out)
         case .voteReply(let reply): receive(reply, from: from, &out)

@@ -21,12 +21,15 @@ package enum RepairServer {
         found.map { .bytes($0) } ?? .unavailable("not here, or damaged here, too")
     }
 
+    /// By content; with a checksum of zero, whatever is committed at that index.
     private static func entry(_ index: LogIndex, _ checksum: Digest128, _ replica: Replica)
         -> FetchReply
     {
+        let isUnnamed = checksum == .zero
+        if isUnnamed, replica.store.applied < index { return .unavailable("not committed here") }
         do throws(EngineError) {
             guard let entry = try replica.log.entries(from: index, maxBytes: 1).first,
-                entry.index == index, entry.header.checksum == checksum
+                entry.index == index, isUnnamed || entry.header.checksum == checksum
             else { return .unavailable("another entry is at that index here") }
             return .bytes(entry.encoded)
         } catch {

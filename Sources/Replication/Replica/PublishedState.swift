@@ -6,6 +6,8 @@ package final class PublishedState: Sendable {
     /// The term in which commands may be evaluated here; 0 for none.
     private let evaluating = Atomic<UInt64>(0)
     private let clock = Atomic<UInt64>(0)
+    /// See `Replica.agreedOffset`.
+    private let clockOffset = Atomic<Int64>(0)
     private let current = Mutex<(status: ReplicaStatus, freshSince: UInt64?)?>(nil)
 
     private let refusing = Mutex<String?>(nil)
@@ -34,6 +36,14 @@ package final class PublishedState: Sendable {
     }
 
     package var leaderClock: ClockMilliseconds { clock.load(ordering: .relaxed) }
+
+    /// What a leader evaluates commands by.
+    package func clock(now: UInt64) -> ClockMilliseconds {
+        let own = Int64(clamping: now) + clockOffset.load(ordering: .relaxed)
+        return max(ClockMilliseconds(clamping: own), leaderClock)
+    }
+
+    func setClockOffset(_ offset: Int64) { clockOffset.store(offset, ordering: .relaxed) }
 
     func advanceClock(to value: ClockMilliseconds) {
         clock.max(value, ordering: .relaxed)

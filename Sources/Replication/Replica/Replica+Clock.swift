@@ -9,13 +9,20 @@ extension Replica {
     /// Once per turn: whether this leader's clock may decide what has expired. Steps down if most
     /// members say that it is the wrong one.
     func checkClock() {
-        if let until = clockSuspectUntil, environment.monotonicMilliseconds >= until {
+        let now = environment.monotonicMilliseconds
+        let wall = environment.wallMilliseconds
+        if let until = clockSuspectUntil, now >= until {
             clockSuspectUntil = nil
             updateFitness()
         }
         guard core.role == .leader else { return }
-        let verdict = clockCheck.verdict(voters: voters, own: options.node)
+        let verdict = clockCheck.verdict(
+            voters: voters, own: options.node, wall: wall, now: now)
         hasAgreedClock = verdict == .agrees
+        if hasAgreedClock {
+            agreedOffset = Int64(clamping: wall) - Int64(clamping: now)
+            published.setClockOffset(agreedOffset)
+        }
         guard case .deviates(let milliseconds) = verdict else { return }
         let way = milliseconds > 0 ? "ahead of" : "behind"
         environment.note(
@@ -23,8 +30,18 @@ extension Replica {
                 "this node's clock is \(milliseconds.magnitude) ms \(way) those of most members; "
                     + "it stops leading: set the clock (clock.max-offset is "
                     + "\(options.maxClockOffsetMilliseconds) ms)"))
-        clockSuspectUntil = environment.monotonicMilliseconds + Replica.clockSuspectMilliseconds
+        clockSuspectUntil = now + Replica.clockSuspectMilliseconds
         updateFitness()
+    }
+
+    /// What this leader's entries and answers carry: its wall clock as it was when most members
+    /// agreed with it, carried on by the monotonic clock, which nobody can set. Without agreement
+    /// nothing newer than what others are known to have said.
+    func leaderClock() -> ClockMilliseconds {
+        let known = max(tail.clock, leaderClockHeard)
+        guard hasAgreedClock else { return known }
+        let now = Int64(clamping: environment.monotonicMilliseconds)
+        return max(known, ClockMilliseconds(clamping: now + agreedOffset))
     }
 
     /// A leader's clock, never taken from further ahead than entries would be.

@@ -50,7 +50,7 @@ extension Replica {
         case .heartbeat(var heartbeat):
             heartbeat.clock = leaderClock()
             clockCheck.sent(
-                round: heartbeat.round, to: member, wall: environment.wallMilliseconds)
+                round: heartbeat.round, to: member, now: environment.monotonicMilliseconds)
             message = .heartbeat(heartbeat)
         case .heartbeatReply(var reply):
             reply.clock = environment.wallMilliseconds

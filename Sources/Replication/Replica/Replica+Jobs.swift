@@ -15,6 +15,25 @@ struct SentReport {
     var at: UInt64 = 0
 }
 
+/// Lost entries of the log that peers gave back, until it has no hole any more.
+struct MendedEntries {
+    /// Wall clock, milliseconds.
+    let since: UInt64
+    private(set) var first = LogIndex(.max)
+    private(set) var last = LogIndex.zero
+    private(set) var count = 0
+    private(set) var bytes: UInt64 = 0
+
+    init(since: UInt64) { self.since = since }
+
+    mutating func add(_ entry: Entry) {
+        first = min(first, entry.index)
+        last = max(last, entry.index)
+        count += 1
+        bytes += UInt64(EntryHeader.size) + UInt64(entry.header.length)
+    }
+}
+
 /// How far every member has come, as the leader last knew. Never falls.
 struct ClusterFloors: Equatable {
     /// Inputs of jobs at or below it are not needed by anybody.
@@ -177,17 +196,22 @@ extension Replica {
     }
 
     /// Asks for the newest missing entry that its successor names by content; it names the one
-    /// before it in turn.
+    /// before it in turn. The end of the log has no successor: what is lost there is asked for from
+    /// the front.
     func mendHoles() {
         guard !holes.isEmpty, !isMending, !hasFailed,
             environment.monotonicMilliseconds >= nextMend
         else { return }
         // A truncation may have removed it, an entry behind it may name it by now.
         refreshHoles()
-        guard let hole = holes.last, let checksum = hole.checksum else { return retryMending() }
+        let known = holes.last { $0.checksum != nil }
+        guard let hole = known ?? holes.last else { return }
+        // Without a successor that names it: as its members have it committed, in its place in the
+        // hash chain.
+        let index = hole.checksum == nil ? hole.lower : hole.upper
         isMending = true
-        environment.fetchEntry(index: hole.upper, checksum: checksum) { [weak self] entry in
-            self?.post(.mended(hole.upper, entry))
+        environment.fetchEntry(index: index, checksum: hole.checksum) { [weak self] entry in
+            self?.post(.mended(index, entry))
         }
     }
 
@@ -207,12 +231,26 @@ extension Replica {
             return retryMending()
         }
         isMending = false
-        environment.note(.warning("log entry \(entry.index) was mended from a peer"))
         if openTruncations.allSatisfy({ $0 >= entry.index }) {
             step(.mended(index: entry.index, term: entry.term))
             if tail.position.index == entry.index { tail = LogPoint(after: entry) }
         }
+        var mended = mendedEntries ?? MendedEntries(since: environment.wallMilliseconds)
+        mended.add(entry)
+        mendedEntries = mended
         refreshHoles()
+        if holes.isEmpty { concludeMending(mended) }
+    }
+
+    /// The log is whole again: one row of the ledger tells of all that was fetched.
+    private func concludeMending(_ mended: MendedEntries) {
+        mendedEntries = nil
+        let detail = "entries \(mended.first) to \(mended.last), \(mended.count) fetched from peers"
+        environment.note(.warning("the log is whole again: \(detail)"))
+        store.healer.note(
+            FileHeal(
+                file: "log", source: .replica(.none, bytes: mended.bytes), detail: detail,
+                startedAt: mended.since))
     }
 
     private func retryMending() {

@@ -58,7 +58,7 @@ extension Replica {
         case .heartbeatReply(let reply) where reply.term == core.term:
             clockCheck.answered(
                 round: reply.round, by: member, clock: reply.clock,
-                wall: environment.wallMilliseconds)
+                now: environment.monotonicMilliseconds)
         default: break
         }
     }

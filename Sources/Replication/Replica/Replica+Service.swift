@@ -8,7 +8,7 @@ extension Replica: ReplicaService {
     package var evaluatingTerm: Term? { published.evaluatingTerm }
 
     package var clock: ClockMilliseconds {
-        max(environment.wallMilliseconds, published.leaderClock)
+        published.clock(now: environment.monotonicMilliseconds)
     }
 
     package func propose(
@@ -63,7 +63,15 @@ extension Replica: ReplicaService {
         ReplicaStatus(
             node: options.node, role: core.role.name, term: core.term, leader: core.leader,
             commit: core.commitIndex, durable: durable, applied: store.applied,
-            frontier: store.frontier, stateRoot: store.stateRoot, members: memberStatuses())
+            frontier: store.frontier, stateRoot: store.stateRoot, members: memberStatuses(),
+            obstacle: obstacle)
+    }
+
+    private var obstacle: String? {
+        if let hole = holes.first(where: { $0.upper > store.flushedPosition.index }) {
+            return "log entries \(hole.lower) to \(hole.upper) are unreadable here"
+        }
+        return logRefusal
     }
 
     private func memberStatuses() -> [MemberStatus] {
@@ -71,12 +79,14 @@ extension Replica: ReplicaService {
             store.membership.members.isEmpty ? options.seedMembers : store.membership
         let progress = core.progress(now: environment.monotonicMilliseconds)
         return membership.members.map { member in
+            let known = progress.first { $0.id == member.id }
             let match =
-                member.id == options.node
-                ? durable : progress.first { $0.id == member.id }?.match ?? knownMatch(member.id)
+                member.id == options.node ? durable : known?.match ?? knownMatch(member.id)
             let lag = tail.position.index > match ? tail.position.index - match : 0
             return MemberStatus(
-                id: member.id, role: roleName(of: member), match: match, lag: lag)
+                id: member.id, role: roleName(of: member), match: match, lag: lag,
+                isActive: known?.isRecentlyActive ?? true,
+                needsTables: known?.needsTables ?? false)
         }
     }
 

@@ -43,7 +43,8 @@ extension Replica {
                 return true
             }
             guard leader != .none else { return false }
-            let left = wait.deadline == .max ? 0 : wait.deadline - now
+            let left =
+                wait.deadline == .max ? 0 : min(wait.deadline - now, Replica.waitMillisecondsMax)
             // The leader answers at the deadline; its answer has a way to go.
             let deadline =
                 wait.deadline == .max ? .max : wait.deadline + Replica.answerWayMilliseconds
@@ -59,6 +60,8 @@ extension Replica {
     }
 
     private static let answerWayMilliseconds: UInt64 = 200
+    /// Of one question to a leader; a wait that is longer is asked for again. Some 35 years.
+    private static let waitMillisecondsMax: UInt64 = 1 << 40
 
     /// The leader answered, or does not lead.
     func answered(_ wait: DurabilityWait, _ reached: Int?) {

@@ -40,6 +40,8 @@ package final class Replica: @unchecked Sendable {
     var clockCheck: ClockCheck
     /// As a leader: judged in this turn.
     var hasAgreedClock = false
+    /// Of the wall clock over the monotonic one when most members last agreed with it.
+    var agreedOffset: Int64 = 0
     /// Until when this member, whose clock was found wrong, does not lead; monotonic milliseconds.
     var clockSuspectUntil: UInt64?
     /// When the applied state was last known to be the newest, monotonic milliseconds.
@@ -58,6 +60,8 @@ package final class Replica: @unchecked Sendable {
     var lastReport = SentReport()
     var isMending = false
     var nextMend: UInt64 = 0
+    /// Entries that peers gave back since the log last had no hole.
+    var mendedEntries: MendedEntries?
     var trimmedThrough = LogIndex.zero
     var nextRetentionCheck: UInt64 = 0
     /// On the store's disk, as of the last check of what to keep.
@@ -136,6 +140,8 @@ package final class Replica: @unchecked Sendable {
         guard !hasFailed else { return failEverything() }
         var events = inbox.drain(reusing: spareEvents)
         spareEvents = []
+        // First of all: what comes below is decided by a clock that somebody may just have set.
+        checkClock()
         for event in events { handle(event) }
         events.removeAll(keepingCapacity: true)
         spareEvents = events
@@ -276,7 +282,7 @@ package final class Replica: @unchecked Sendable {
         let term = hasFailed ? nil : evaluableTerm
         published.setEvaluatingTerm(term)
         published.setRefusal(writeRefusal)
-        if core.role == .leader { leaderClockHeard = max(leaderClockHeard, leaderClock()) }
+        if core.role == .leader { leaderClockHeard = leaderClock() }
         published.advanceClock(to: leaderClockHeard)
     }
 
@@ -294,7 +300,4 @@ package final class Replica: @unchecked Sendable {
         return core.evaluableTerm(applied: store.applied)
     }
 
-    func leaderClock() -> ClockMilliseconds {
-        max(environment.wallMilliseconds, tail.clock)
-    }
 }

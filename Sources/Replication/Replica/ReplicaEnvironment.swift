@@ -15,9 +15,10 @@ package protocol ReplicaEnvironment: AnyObject, Sendable {
     func wakeReplica()
     /// The log writer has work: call its `turn` soon.
     func wakeLogWriter()
-    /// Fetches a log entry by content from any peer; calls back once, nil if nobody has it.
+    /// Fetches a log entry from any peer, by content, or without a checksum as the peer has it
+    /// committed; calls back once, nil if nobody has it.
     func fetchEntry(
-        index: LogIndex, checksum: Digest128, completion: @escaping @Sendable (Entry?) -> Void)
+        index: LogIndex, checksum: Digest128?, completion: @escaping @Sendable (Entry?) -> Void)
     /// Long work (flush, compaction, healing, reads of old log entries).
     var jobs: any JobRunner { get }
     /// The node must stop now: nothing may be acknowledged any more.

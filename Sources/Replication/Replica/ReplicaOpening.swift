@@ -25,6 +25,8 @@ package struct OpenedReplica {
             genesis: configuration.identity.genesis, group: configuration.identity.group,
             options: options, base: store.logBase)
         for event in recovery.events { configuration.healEnvironment.note(event) }
+        store.healer.noteHealed(hardState)
+        store.healer.noteHoles(recovery.holes)
         if configuration.refusesGap { try refuseGap(recovery, store) }
         return OpenedReplica(
             store: store, log: log, hardState: hardState, recovery: recovery,

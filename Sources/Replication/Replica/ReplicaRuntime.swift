@@ -183,17 +183,17 @@ package final class ReplicaRuntime: ReplicaEnvironment, @unchecked Sendable {
     }
 
     package func fetchEntry(
-        index: LogIndex, checksum: Digest128, completion: @escaping @Sendable (Entry?) -> Void
+        index: LogIndex, checksum: Digest128?, completion: @escaping @Sendable (Entry?) -> Void
     ) {
         let fetches = self.fetches
         fetchPool.submit(.heal) {
             for member in fetches.peers {
                 let reply = fetches.ask(
-                    .entry(index: index, checksum: checksum), of: member, deadline: 2_000)
+                    .entry(index: index, checksum: checksum ?? .zero), of: member, deadline: 2_000)
                 guard case .bytes(let bytes) = reply else { continue }
                 do throws(DecodingError) {
                     let entry = try Entry(decoding: bytes)
-                    if entry.index == index, entry.header.checksum == checksum {
+                    if entry.index == index, checksum.map({ $0 == entry.header.checksum }) ?? true {
                         return completion(entry)
                     }
                 } catch {}

@@ -42,11 +42,21 @@ package struct MemberStatus: Sendable, Equatable {
     package var role: String
     package var match: LogIndex
     package var lag: UInt64
-    package init(id: MemberID, role: String, match: LogIndex, lag: UInt64) {
+    /// The leader heard from it within the election timeout. True elsewhere.
+    package var isActive: Bool
+    /// It needs log entries that are gone, and must catch up by tables. Only a leader knows.
+    package var needsTables: Bool
+
+    package init(
+        id: MemberID, role: String, match: LogIndex, lag: UInt64, isActive: Bool = true,
+        needsTables: Bool = false
+    ) {
         self.id = id
         self.role = role
         self.match = match
         self.lag = lag
+        self.isActive = isActive
+        self.needsTables = needsTables
     }
 }
 
@@ -62,10 +72,13 @@ package struct ReplicaStatus: Sendable, Equatable {
     package var frontier: LogIndex
     package var stateRoot: Digest128
     package var members: [MemberStatus]
+    /// Why it applies nothing at the moment, or takes no writes; nil if nothing is wrong.
+    package var obstacle: String?
+
     package init(
         node: MemberID, role: String, term: Term, leader: MemberID, commit: LogIndex,
         durable: LogIndex, applied: LogIndex, frontier: LogIndex, stateRoot: Digest128,
-        members: [MemberStatus]
+        members: [MemberStatus], obstacle: String? = nil
     ) {
         self.node = node
         self.role = role
@@ -77,6 +90,7 @@ package struct ReplicaStatus: Sendable, Equatable {
         self.frontier = frontier
         self.stateRoot = stateRoot
         self.members = members
+        self.obstacle = obstacle
     }
 }
 

@@ -26,14 +26,26 @@ package final class PeerBoots: Sendable {
         self.path = path
         var boots: Boots = [:]
         if fileSystem.exists(path) {
-            let bytes = try engineError { () throws(FileError) in
-                try fileSystem.readAll(path, limit: PeerBoots.fileBytesMax)
+            let problem: String?
+            do throws(FileError) {
+                let bytes = try fileSystem.readAll(path, limit: PeerBoots.fileBytesMax)
+                problem = PeerBoots.load(bytes, into: &boots)
+            } catch {
+                problem = error.description
             }
-            do throws(DecodingError) { boots = try PeerBoots.decode(bytes) } catch {
-                note("\(path) is damaged (\(error)): earlier starts of the members are forgotten")
+            if let problem {
+                note("\(path) is damaged (\(problem)): earlier starts of the members are forgotten")
             }
         }
         known = Mutex(boots)
+    }
+
+    /// What is wrong with the file; nil if it was read.
+    private static func load(_ bytes: [UInt8], into boots: inout Boots) -> String? {
+        do throws(DecodingError) {
+            boots = try decode(bytes)
+            return nil
+        } catch { return error.what }
     }
 
     package var all: Boots { known.withLock { $0 } }

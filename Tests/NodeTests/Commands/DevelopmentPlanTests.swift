@@ -35,7 +35,6 @@ import Testing
         for node in plan.nodes {
             let file = try directory.write(node.configFile, plan.yaml(for: node))
             let configuration = try ConfigurationLoader.load(ConfigurationSources(file: file))
-                .configuration
             #expect(configuration.nodeID == MemberID(UInt64(node.id)))
             #expect(configuration.clusterID == DevelopmentPlan.cluster)
             #expect(configuration.dataDirectory == "\(directory.path)/node-\(node.id)")
@@ -53,7 +52,6 @@ import Testing
         let old = try DevelopmentPlan(nodes: 3, port: 7379)
         let file = try directory.write("node-1.yaml", old.yaml(for: old.nodes[0]))
         let configuration = try ConfigurationLoader.load(ConfigurationSources(file: file))
-            .configuration
         let moved = try DevelopmentPlan(nodes: 3, port: 8379)
         let grown = try DevelopmentPlan(nodes: 5, port: 7379)
         let ports = moved.conflict(of: moved.nodes[0], with: configuration, directory: "d")

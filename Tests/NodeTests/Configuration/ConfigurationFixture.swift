@@ -35,7 +35,7 @@ func load(
     return try ConfigurationLoader.load(
         ConfigurationSources(
             file: file, environment: environment, overrides: needed + overrides)
-    ).configuration
+    )
 }
 
 /// The problems that loading reports, file paths shortened to the file's name.

@@ -87,7 +87,7 @@ import Testing
             "node.yaml", "data: { directory: d }\ntls: { ca: ../ca.pem, key: /abs.pem }")
         let configuration = try ConfigurationLoader.load(
             ConfigurationSources(file: file, overrides: ["tls.certificate=here.pem"])
-        ).configuration
+        )
         #expect(configuration.dataDirectory == directory.path + "/d")
         #expect(configuration.tls.ca == directory.path + "/../ca.pem")
         #expect(configuration.tls.key == "/abs.pem")
@@ -114,18 +114,26 @@ import Testing
                 == ["--set: chache.bytes: unknown key; did you mean cache.bytes?"])
     }
 
-    @Test func unknownVariablesAreAWarning() throws {
-        let loaded = try ConfigurationLoader.load(
-            ConfigurationSources(
-                file: nil,
-                environment: [
-                    "MARTLET_LOG_SINK": "never", "MARTLET_PORT_7379_TCP": "tcp://10.0.0.1:7379",
-                    "PATH": "/bin",
-                ], overrides: ["data.directory=/d"]))
+    @Test func unknownVariablesAreProblemsUnlessAPlatformMadeThem() throws {
+        let platforms = [
+            "MARTLET_PORT": "tcp://10.0.0.1:7379", "MARTLET_PORT_7379_TCP": "tcp://10.0.0.1:7379",
+            "MARTLET_SERVICE_HOST": "10.0.0.1", "MARTLET_SERVICE_PORT_RESP": "7379",
+            "PATH": "/bin",
+        ]
+        func load(_ more: [String: String]) throws {
+            _ = try ConfigurationLoader.load(
+                ConfigurationSources(
+                    file: nil, environment: platforms.merging(more) { $1 },
+                    overrides: ["data.directory=/d"]))
+        }
+        try load([:])
+        let error = #expect(throws: ConfigurationError.self) {
+            try load(["MARTLET_LOG_SINK": "never", "MARTLET_QQQQQQQQ": "1"])
+        }
         #expect(
-            loaded.warnings == [
+            error?.problems.map(\.description) == [
                 "MARTLET_LOG_SINK: unknown variable; did you mean MARTLET_LOG_SYNC?",
-                "MARTLET_PORT_7379_TCP: unknown variable",
+                "MARTLET_QQQQQQQQ: unknown variable",
             ])
     }
 
@@ -208,9 +216,9 @@ import Testing
         let loaded = try ConfigurationLoader.load(
             ConfigurationSources(file: "\(repositoryRoot)/configs/\(name).yaml"))
         let number = Int(name.suffix(1))
-        #expect(loaded.configuration.nodeID == MemberID(UInt64(number ?? 1)))
-        #expect(loaded.configuration.membership.members.count == (number == nil ? 1 : 3))
-        #expect(loaded.configuration.listen.respPort == 7379 + 10 * ((number ?? 1) - 1))
+        #expect(loaded.nodeID == MemberID(UInt64(number ?? 1)))
+        #expect(loaded.membership.members.count == (number == nil ? 1 : 3))
+        #expect(loaded.listen.respPort == 7379 + 10 * ((number ?? 1) - 1))
     }
 
     /// Each commented line of the example shows a real key with its default.

@@ -91,6 +91,33 @@ import Testing
         cluster.run(milliseconds: 3_000)
         #expect(cluster.running.allSatisfy { $0.replica.status().term == term })
         cluster.setClock(of: old.place, ahead: 0)
+        cluster.run(milliseconds: 1_000)
+        // Nothing is left of the wrong time, neither in its answers nor when it leads again.
+        let corrected = try #require(cluster.process(old.place)).replica
+        let permit = try corrected.boundedRead(staleness: 5_000).get()
+        #expect(permit.clock <= cluster.wall(of: old.place) + 11_000)
+        let current = try #require(cluster.running.first { $0.replica.status().role == "leader" })
+        current.replica.post(.transfer(to: corrected.status().node))
+        let leadsAgain = cluster.run(atMost: 40_000) { corrected.evaluatingTerm != nil }
+        #expect(leadsAgain)
+        #expect(corrected.clock <= cluster.wall(of: old.place) + 11_000)
+        finish(cluster)
+    }
+
+    /// Two of three are left, and the leader's clock jumps: the other one would take no entry of
+    /// it, so it must not go on leading.
+    @Test func aLeaderWhoseClockTheOnlyFollowerRefusesStepsDown() throws {
+        let cluster = makeCluster(seed: 18)
+        let old = try #require(cluster.running.first { $0.replica.status().role == "leader" })
+        let third = (old.place + 1) % 3
+        cluster.stopNode(third, power: false)
+        cluster.run(milliseconds: 1_000)
+        cluster.setClock(of: old.place, ahead: 90_000)
+        cluster.run(milliseconds: 5_000)
+        let leaders = cluster.running.filter { $0.replica.evaluatingTerm != nil }
+        #expect(leaders.count == 1 && leaders.first?.place != old.place)
+        cluster.setClock(of: old.place, ahead: 0)
+        cluster.startNode(third)
         finish(cluster)
     }
 
@@ -230,7 +257,12 @@ import Testing
         for index in damaged where index >= log.first {
             #expect(log.position(at: index) == cluster.oracle.position(at: index))
         }
-        #expect(cluster.journal.contains("was mended from a peer"))
+        #expect(cluster.journal.contains("the log is whole again"))
+        let replica = try #require(cluster.process(place)).replica
+        let rows = replica.store.healer.ledger.rows().filter { $0.file == "group-0/log" }
+        #expect(rows.map(\.state).contains(.detected))
+        let healed = try #require(rows.first { $0.state == .healedReplica })
+        #expect(healed.bytesFetched > 0)
     }
 
     /// A block of a table rots on one node, while it runs or while it is down.

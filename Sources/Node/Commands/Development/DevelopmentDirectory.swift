@@ -43,7 +43,7 @@ final class DevelopmentDirectory {
             let loaded = try ConfigurationLoader.load(
                 ConfigurationSources(file: path + "/" + node.configFile))
             if let conflict = plan.conflict(
-                of: node, with: loaded.configuration, directory: path)
+                of: node, with: loaded, directory: path)
             {
                 throw NodeFailure(.usage, conflict)
             }
