@@ -66,6 +66,8 @@ package struct DataDirectory {
     /// What was found wrong and mended.
     package let notes: [String]
 
+    private static let fileBytesMax: UInt64 = 4096
+
     /// Makes the directory if it is missing, locks it, and checks or records whose it is. With a
     /// nil `wanted` the directory's own identity counts; a new one gets `fallback`. With `isAlone`
     /// there is no replica to have its data back from: if that is gone, an error says so.
@@ -104,8 +106,10 @@ package struct DataDirectory {
             }
             return (try write(wanted ?? fallback, fileSystem, path), [])
         }
+        // One byte more than it may have: a longer file is a damaged one.
         let bytes = try engineError { () throws(FileError) in
-            try fileSystem.readAll(file, limit: 4096)
+            let file = try fileSystem.open(file, .read)
+            return try file.readBytes(at: 0, count: Int(min(file.size(), fileBytesMax + 1)))
         }
         do throws(DecodingError) { return (try NodeIdentity(decoding: bytes), []) } catch {
             guard let wanted else {

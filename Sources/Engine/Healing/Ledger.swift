@@ -137,8 +137,8 @@ package final class Ledger: Sendable {
     /// Blocks listed in one row.
     package static let blocksMax = 1_000
 
-    /// Opens or creates the file. What cannot be read of it is lost, and without space rows are kept
-    /// in memory until there is some: a ledger stops no node.
+    /// Opens or creates the file. What cannot be read of it is lost, and without space rows are
+    /// kept in memory until there is some: a ledger stops no node.
     package init(_ fileSystem: any FileSystem, path: String) throws(EngineError) {
         self.fileSystem = fileSystem
         self.path = path

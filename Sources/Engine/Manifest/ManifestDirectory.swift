@@ -143,7 +143,8 @@ struct ManifestDirectory {
         }
         best.notes.insert(
             ManifestNote(
-                file: ManifestDirectory.current, text: why + "; it is written anew", isDamage: true),
+                file: ManifestDirectory.current, text: why + "; it is written anew",
+                isDamage: true),
             at: 0)
         return best
     }

@@ -74,6 +74,7 @@ package struct Evaluation {
         case .persist: try persist(command)
         case .flushall, .flushdb: flush(command)
         case .mtDelrange: deleteRange(command)
+        case .get, .exists, .ttl, .pttl, .type, .ping: try answer(id, command)
         default:
             throw .invalid(reason: "the leader does not evaluate '\(command.text(0))'")
         }
@@ -91,6 +92,31 @@ package struct Evaluation {
         case .unknown:
             let found = try reader.get(key.bytes, now: now, io: .blocking)
             return found.map { Overlay.Value(bytes: $0.value[...], expiry: $0.expiry) }
+        }
+    }
+
+    /// Commands without effects that stand between writes of one connection: answered here they
+    /// keep their place in the order, and no write has to wait for them.
+    private mutating func answer(
+        _ id: CommandID, _ command: ClientCommand
+    ) throws(EngineError) {
+        switch id {
+        case .ping: return writer.simple("PONG")
+        case .exists:
+            var count = 0
+            for index in 1..<command.count
+            where try read(Overlay.Key(command.array(index))) != nil {
+                count += 1
+            }
+            return writer.integer(count)
+        default: break
+        }
+        let found = try read(Overlay.Key(command.array(1)))
+        switch id {
+        case .get: if let found { writer.bulk(found.bytes) } else { writer.null() }
+        case .type: writer.simple(found == nil ? "none" : "string")
+        case .ttl: writer.integer(timeToLive(of: found.map(\.expiry), now: now, unit: 1000))
+        default: writer.integer(timeToLive(of: found.map(\.expiry), now: now, unit: 1))
         }
     }
 

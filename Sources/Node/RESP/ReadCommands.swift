@@ -82,8 +82,11 @@ package struct ReadRun: Sendable {
             var count = 0
             for index in 1..<command.count where try get(command, index, io) != nil { count += 1 }
             writer.integer(count)
-        case .ttl: writer.integer(try timeToLive(command, io, unit: 1000))
-        case .pttl: writer.integer(try timeToLive(command, io, unit: 1))
+        case .ttl:
+            writer.integer(
+                timeToLive(of: try get(command, 1, io).map(\.expiry), now: now, unit: 1000))
+        case .pttl:
+            writer.integer(timeToLive(of: try get(command, 1, io).map(\.expiry), now: now, unit: 1))
         case .type:
             if try get(command, 1, io) != nil {
                 writer.simple("string")
@@ -120,16 +123,6 @@ package struct ReadRun: Sendable {
         }
     }
 
-    /// -2 without a value, -1 without an expiry, as Redis; seconds are rounded to the nearest.
-    private mutating func timeToLive(
-        _ command: ClientCommand, _ io: ReadIO, unit: UInt64
-    ) throws(EngineError) -> Int64 {
-        guard let found = try get(command, 1, io) else { return -2 }
-        guard let expiry = found.expiry else { return -1 }
-        let left = expiry > now ? expiry - now : 0
-        return Int64(clamping: unit == 1 ? left : left / unit + (left % unit >= unit / 2 ? 1 : 0))
-    }
-
     private mutating func range(_ command: ClientCommand, _ io: ReadIO) throws(EngineError) {
         let options: RangeOptions
         do throws(OptionRefusal) {
@@ -149,4 +142,13 @@ package struct ReadRun: Sendable {
             writer.bulk(pair.value.value)
         }
     }
+}
+
+/// What TTL (`unit` 1000) and PTTL (1) answer of a live value: -2 without one, -1 without an
+/// expiry, as Redis; seconds are rounded to the nearest.
+func timeToLive(of expiry: ClockMilliseconds??, now: ClockMilliseconds, unit: UInt64) -> Int64 {
+    guard let found = expiry else { return -2 }
+    guard let expiry = found else { return -1 }
+    let left = expiry > now ? expiry - now : 0
+    return Int64(clamping: unit == 1 ? left : left / unit + (left % unit >= unit / 2 ? 1 : 0))
 }

@@ -11,6 +11,15 @@ package struct RoutedCommand: Sendable {
         self.command = command
     }
 
+    /// Whether the leader's evaluator can answer it, although it writes nothing.
+    var isEvaluable: Bool {
+        switch id {
+        case .get, .exists, .ttl, .pttl, .type: return true
+        case .ping: return command.count == 1
+        default: return false
+        }
+    }
+
     /// Whether its reply may be long: such a one waits while the replies of all clients take too
     /// much memory. Writes, health checks and what tells of the node's state do not.
     var mayReplyAtLength: Bool {

@@ -4,7 +4,7 @@
 // Order: commands wait in a queue. The longest run of commands of one kind at its head becomes a
 // batch, and the next batch starts when that one is answered. So a read sees the writes before it,
 // a later write cannot be seen by a read before it, and writes that arrive together are proposed
-// together.
+// together. Point reads between writes do not end a run: the leader evaluates them, too.
 //
 // Bounds: reading pauses while the queue is full. Reading and execution pause while the client has
 // `outputPauseBytes` of replies to take; one that then takes none for a while is closed. What all
@@ -323,9 +323,18 @@ package final class Session: ChannelInboundHandler, @unchecked Sendable {
         var bytes = 0
         let most = family == .wait ? 1 : settings.batchCommands
         var commandBytes = 0
+        var readsLeft = isReadonly ? 0 : max(1, settings.outputBytes / settings.valueBytes)
         while queueHead < queue.count, commands.count < most, commandBytes < settings.batchBytes,
-            case .command(let routed, family, let size) = queue[queueHead]
+            case .command(let routed, let other, let size) = queue[queueHead]
         {
+            if other != family {
+                // Small reads between writes go the writes' way, in one batch with them.
+                guard family == .evaluated, routed.isEvaluable else { break }
+                if other == .read {
+                    guard readsLeft > 0 else { break }
+                    readsLeft -= 1
+                }
+            }
             commands.append(routed)
             bytes += size
             commandBytes += routed.command.bytes.count + 32

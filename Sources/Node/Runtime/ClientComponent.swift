@@ -60,7 +60,10 @@ package final class ClientComponent: NodeComponent {
         } catch {
             readPool.stop()
             evaluatorPool.stop()
-            throw error
+            guard error is IOError else { throw error }
+            throw NodeFailure(
+                binding: "listen.resp-port", host: configuration.listen.host,
+                port: configuration.listen.respPort, error)
         }
     }
 

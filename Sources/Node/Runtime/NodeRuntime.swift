@@ -1,6 +1,7 @@
-// Runs the parts of a node: starts them in order, waits for SIGTERM, SIGINT or a fatal report,
-// stops them in reverse. If a start fails, what was started before it is stopped again. Stopping is
-// bounded by the process (`ProcessExit.limitStop`): all that was acknowledged is durable anyway.
+// Runs the parts of a node: starts them in order, waits for SIGTERM, SIGINT, SIGHUP or a fatal
+// report, stops them in reverse. If a start fails, what was started before it is stopped again.
+// Stopping is bounded by the process (`ProcessExit.limitStop`): all that was acknowledged is
+// durable anyway.
 import Logging
 import ServiceLifecycle
 import UnixSignals
@@ -68,7 +69,7 @@ package final class NodeRuntime: Service {
                     .init(
                         service: self, successTerminationBehavior: .gracefullyShutdownGroup,
                         failureTerminationBehavior: .cancelGroup)
-                ], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))
+                ], gracefulShutdownSignals: [.sigterm, .sigint, .sighup], logger: logger))
         stop.setHandler { Task.detached { await group.triggerGracefulShutdown() } }
         do {
             try await group.run()

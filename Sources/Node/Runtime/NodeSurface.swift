@@ -58,8 +58,8 @@ package final class NodeSurface: AdminSource, AdminInformation {
             return .notReady(reason: "the replica is opening")
         }
         let status = replica.status()
-        guard status.leader != .none else { return .notReady(reason: "no leader is known") }
         if let obstacle = status.obstacle { return .notReady(reason: obstacle) }
+        guard status.leader != .none else { return .notReady(reason: "no leader is known") }
         let behind = status.commit > status.applied ? status.commit - status.applied : 0
         guard behind <= NodeSurface.readyLagMax else {
             return .notReady(reason: "\(behind) committed entries are not applied yet")

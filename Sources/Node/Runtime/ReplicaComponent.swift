@@ -34,13 +34,7 @@ package final class ReplicaComponent: NodeComponent {
 
     package func start() async throws {
         if configuration.isCluster { try checkCertificateFiles() }
-        let directory = try DataDirectory.open(
-            POSIXFileSystem(), path: configuration.dataDirectory,
-            wanted: NodeIdentity(
-                cluster: configuration.clusterID, node: configuration.nodeID),
-            fallback: NodeIdentity(
-                cluster: configuration.clusterID, node: configuration.nodeID),
-            isAlone: !configuration.isCluster)
+        let directory = try openDirectory()
         for note in directory.notes { logger.warning("\(note)") }
         // Beside `node` it is missing only if it was lost.
         let isLost = !directory.fileSystem.exists(directory.group.hardState)
@@ -72,6 +66,18 @@ package final class ReplicaComponent: NodeComponent {
             return running
         }
         await stopped?.runtime.stop()
+    }
+
+    private func openDirectory() throws -> DataDirectory {
+        let identity = NodeIdentity(cluster: configuration.clusterID, node: configuration.nodeID)
+        do throws(EngineError) {
+            return try DataDirectory.open(
+                POSIXFileSystem(), path: configuration.dataDirectory, wanted: identity,
+                fallback: identity, isAlone: !configuration.isCluster)
+        } catch {
+            guard case .file(let cause) = error else { throw error }
+            throw NodeFailure(.storage, "data.directory: \(cause)")
+        }
     }
 
     /// The TLS library says of a file that it cannot read no more than that.

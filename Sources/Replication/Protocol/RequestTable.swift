@@ -69,6 +69,16 @@ package struct RequestTable<Completion> {
         return failed
     }
 
+    /// Nobody but `peer` is expected to answer any more: what was asked of others waits until
+    /// `deadline` at most.
+    package mutating func hasten(exceptOf peer: MemberID, deadline: UInt64) {
+        let late = pending.filter { $0.value.peer != peer && $0.value.deadline > deadline }
+        for id in late.keys.sorted() {
+            pending[id]?.deadline = deadline
+            pushDeadline(deadline, id)
+        }
+    }
+
     /// Every completion, oldest first.
     package mutating func failAll() -> [Completion] {
         let failed = pending.sorted { $0.key < $1.key }.map(\.value.completion)

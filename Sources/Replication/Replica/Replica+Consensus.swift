@@ -227,6 +227,13 @@ extension Replica {
         }
         lastReport = SentReport()
         reads.leaderChanged()
+        if leader != .none {
+            // The old leader, if it lives, has answered what it could by then.
+            forwards.hasten(
+                exceptOf: leader,
+                deadline: environment.monotonicMilliseconds
+                    + ReplicaOptions.lateAnswerMilliseconds)
+        }
     }
 
     /// One entry behind the tail, in the current term.

@@ -88,7 +88,11 @@ extension Replica {
     func forward(_ bytes: [UInt8], _ completion: @escaping @Sendable (ForwardOutcome) -> Void) {
         let leader = core.leader
         guard leader != .none, leader != options.node else {
-            return completion(.notSent(reason: "no leader is known"))
+            let why = voters == [options.node] ? obstacle : nil
+            return completion(
+                .notSent(
+                    reason: why.map { "read-only, \($0): restore the log from a backup" }
+                        ?? "no leader is known"))
         }
         let request = forwards.add(
             to: leader,

@@ -107,12 +107,23 @@ extension Replica {
             step(.read(context: context))
             return
         }
+        if isReadOnlyAlone {
+            let permit = ReadPermit(clock: max(store.clock, environment.wallMilliseconds))
+            for completion in completions { completion(.success(permit)) }
+            return
+        }
         let leader = core.leader
         guard leader != .none, environment.send(.readIndex(context), to: leader) else {
             for completion in completions { completion(.failure(.noLeader)) }
             return
         }
         reads.add(context, completions, deadline: deadline, clock: 0, isRemote: true)
+    }
+
+    /// The only member, and its log is damaged: there is nobody to ask and nothing newer to see
+    /// than what lies before the damage.
+    var isReadOnlyAlone: Bool {
+        voters == [options.node] && core.isDamaged && store.applied >= core.commitIndex
     }
 
     /// A follower asks for an index: the answer goes back when the round it starts has a quorum.

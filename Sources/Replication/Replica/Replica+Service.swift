@@ -67,7 +67,8 @@ extension Replica: ReplicaService {
             obstacle: obstacle)
     }
 
-    private var obstacle: String? {
+    /// Why this node applies nothing, or takes no writes; nil if nothing is wrong.
+    var obstacle: String? {
         if let hole = holes.first(where: { $0.upper > store.flushedPosition.index }) {
             return "log entries \(hole.lower) to \(hole.upper) are unreadable here"
         }

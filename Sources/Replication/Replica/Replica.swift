@@ -103,7 +103,9 @@ package final class Replica: @unchecked Sendable {
         core = RaftCore(
             configuration, term: state.term, vote: state.vote,
             isVoteTrusted: opened.hardState.isVoteTrusted || membership.voters == [options.node],
-            log: opened.raftLog, commit: opened.store.applied, applied: opened.store.applied)
+            log: opened.raftLog,
+            commit: Replica.knownCommit(opened, voters: membership.voters, own: options.node),
+            applied: opened.store.applied)
         tail = opened.tail
         durable = opened.log.durable.index
         cache = EntryCache(capacityBytes: options.cacheBytes)
@@ -126,6 +128,18 @@ package final class Replica: @unchecked Sendable {
         noteHoles()
         store.noteDurable(durable)
         publish()
+    }
+
+    /// A quorum of one has committed what its log holds. With a damaged log it leads no more, and
+    /// serves what lies before the damage.
+    private static func knownCommit(
+        _ opened: OpenedReplica, voters: [MemberID], own: MemberID
+    ) -> LogIndex {
+        let flushed = opened.store.flushedPosition.index
+        guard voters == [own],
+            let hole = opened.recovery.holes.first(where: { $0.upper > flushed })
+        else { return opened.store.applied }
+        return max(opened.store.applied, hole.lower - 1)
     }
 
     /// Queues an event for the next turn. Any thread.

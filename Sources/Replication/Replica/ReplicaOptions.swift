@@ -37,6 +37,8 @@ package struct ReplicaOptions: Sendable {
     package static let readTimeoutMilliseconds: UInt64 = 3_000
     /// Longest a proposal stays undecided after leadership was lost.
     package static let unknownAfterMilliseconds: UInt64 = 2_000
+    /// Longest a command sent to an old leader waits for its answer once another one is known.
+    package static let lateAnswerMilliseconds: UInt64 = 500
     /// An entry made this far ahead of the own clock is not acknowledged.
     package static let clockAheadMilliseconds: UInt64 = 10_000
 }

@@ -48,7 +48,10 @@ struct PeerSecurity: Sendable {
     {
         let found: [NIOSSLCertificate]
         do { found = try NIOSSLCertificate.fromPEMFile(path) } catch {
-            throw .certificate(path: path, reason: describeNetworkError(error))
+            throw .certificate(
+                path: path,
+                reason: "holds no PEM certificate (\(describeNetworkError(error))); name the right "
+                    + "file under tls.certificate or tls.ca")
         }
         guard !found.isEmpty else { throw .certificate(path: path, reason: "holds no certificate") }
         return found

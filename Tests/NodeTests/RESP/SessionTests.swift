@@ -26,7 +26,8 @@ private struct Pair {
         let node = TestNode(FakeReplica())
         node.replica.set { $0.commitsAtOnce = false }
         let client = try node.connect()
-        try client.push("PING\r\nSET a 1\r\nINCR a\r\nGET a\r\nFROB x\r\nSET a 9\r\nPING z\r\n")
+        try client.push(
+            "PING\r\nSET a 1\r\nINCR a\r\nMGET a\r\nFROB x\r\nSET a 9\r\nPING z\r\n")
         node.settle()
         #expect(try client.replies() == "+PONG\r\n")
         // Both writes went out together; the read waits for them, and the last SET for the read.
@@ -35,11 +36,31 @@ private struct Pair {
         node.settle()
         #expect(
             try client.replies()
-                == "+OK\r\n:2\r\n$1\r\n2\r\n"
+                == "+OK\r\n:2\r\n*1\r\n$1\r\n2\r\n"
                 + "-ERR unknown command 'FROB', with args beginning with: 'x' \r\n")
         node.replica.commit()
         node.settle()
         #expect(try client.replies() == "+OK\r\n$1\r\nz\r\n")
+    }
+
+    /// They cost no round of their own: a pipeline of alternating writes and reads is one batch.
+    @Test func pointReadsBetweenWritesGoWithTheWrites() throws {
+        let node = TestNode(FakeReplica())
+        node.replica.set { $0.commitsAtOnce = false }
+        let client = try node.connect()
+        try client.push(
+            "SET a 1\r\nGET a\r\nPING\r\nDEL a\r\nGET a\r\nEXISTS a b\r\nSET b 2 EX 100\r\n"
+                + "TTL b\r\nTYPE b\r\nTTL zz\r\n")
+        node.settle()
+        #expect(node.replica.state.withLock { $0.proposals.count } == 1)
+        #expect(node.replica.state.withLock { $0.readCount } == 0)
+        #expect(try client.replies() == "")
+        node.replica.commit()
+        node.settle()
+        #expect(
+            try client.replies()
+                == "+OK\r\n$1\r\n1\r\n+PONG\r\n:1\r\n$-1\r\n:0\r\n+OK\r\n:100\r\n+string\r\n:-2\r\n"
+        )
     }
 
     @Test func aTurnSharesOneProposalAndOneConfirmation() throws {

@@ -30,6 +30,19 @@ import Testing
         #expect(table.expire(now: 100) == ["c"])
     }
 
+    @Test func whatOthersWereAskedEndsSooner() {
+        var table = RequestTable<String>(firstID: 1)
+        _ = table.add(to: two, deadline: 100, "a")
+        _ = table.add(to: three, deadline: 100, "b")
+        _ = table.add(to: two, deadline: 5, "c")
+        table.hasten(exceptOf: three, deadline: 20)
+        #expect(table.expire(now: 10) == ["c"])
+        #expect(table.expire(now: 20) == ["a"])
+        #expect(table.expire(now: 99) == [])
+        #expect(table.expire(now: 100) == ["b"])
+        #expect(table.isEmpty)
+    }
+
     @Test func aLostPeerFailsItsRequestsOnly() {
         var table = RequestTable<String>(firstID: 1)
         _ = table.add(to: two, deadline: 30, "a")
