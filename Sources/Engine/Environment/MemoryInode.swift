@@ -24,8 +24,6 @@ final class MemoryInode {
     /// Sectors that a failed sync marked clean: no sync writes them, a power cut reverts them.
     private var lost: Set<Int> = []
     private var durableSize = 0
-    /// The largest size since the last sync that a truncation took back: the medium may have it.
-    private var peakSize = 0
     private var isSizeLost = false
     /// Damage that only the page cache has: offset and mask.
     private var cacheFlips: [(offset: Int, mask: UInt8)] = []
@@ -106,7 +104,6 @@ final class MemoryInode {
             grow(to: size)
         } else if size < content.count {
             for sector in sectors(size..<content.count) { remember(sector) }
-            peakSize = max(peakSize, content.count)
             content.removeLast(content.count - size)
             isSizeLost = false
         }
@@ -154,10 +151,7 @@ final class MemoryInode {
         } else {
             unsynced = unsynced.filter { lost.contains($0.key) }
         }
-        if !isSizeLost {
-            durableSize = content.count
-            peakSize = 0
-        }
+        if !isSizeLost { durableSize = content.count }
     }
 
     /// Pages are marked clean, and never written.
@@ -190,7 +184,6 @@ final class MemoryInode {
     }
 
     private func sizeAfterPowerCut(_ random: inout SeededRandom) -> Int {
-        if peakSize > durableSize, !isSizeLost, random.oneIn(4) { return peakSize }
         if isSizeLost || durableSize == content.count { return durableSize }
         switch random.below(3) {
         case 0: return durableSize

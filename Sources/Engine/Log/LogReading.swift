@@ -188,7 +188,7 @@ extension Log {
     /// Damage comes in sectors and pages: the run of lost entries ends where the next entry can be
     /// read again, since that one names the last lost one by content.
     private func damagedRun(from index: LogIndex) -> LogHole {
-        let (last, isLastKnown) = lock.withLock { (lastPosition, isLastKnown) }
+        let (last, isKnown) = lock.withLock { (lastPosition, isLastKnown) }
         var hole = LogHole(lower: index, upper: index, checksum: nil)
         while hole.upper < last.index {
             let next = hole.upper + 1
@@ -200,7 +200,7 @@ extension Log {
             }
             hole.upper = next
         }
-        hole.checksum = isLastKnown ? last.checksum : nil
+        hole.checksum = isKnown ? last.checksum : nil
         return hole
     }
 

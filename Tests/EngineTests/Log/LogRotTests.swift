@@ -29,6 +29,31 @@ import Testing
         }
     }
 
+    /// Damage comes in pages: entries next to each other are lost together, and only the one behind
+    /// them names the last of them.
+    @Test func neighboursThatRotTogetherAreOneHole() throws {
+        let rig = try LogRig(seed: 5, segmentBytes: 4096)
+        var stored: [Entry] = []
+        for salt in 0..<40 { stored += try rig.append(1, term: 1, bytes: 300, salt: UInt8(salt)) }
+        let firsts = try rig.segmentFirsts()
+        try #require(firsts.count > 3)
+        // The last entries of a segment and the first of the next one.
+        let border = Int(firsts[2])
+        for index in (border - 2)...(border + 1) {
+            try rig.rotEntry(stored[index - 1], in: index < border ? firsts[1] : firsts[2])
+        }
+        #expect(throws: EngineError.self) {
+            _ = try rig.log.entries(from: LogIndex(UInt64(border - 2)), maxBytes: 1)
+        }
+        let hole = try #require(rig.log.holes.first)
+        #expect(rig.log.holes.count == 1)
+        #expect(hole.lower == LogIndex(UInt64(border - 2)))
+        #expect(hole.upper == LogIndex(UInt64(border + 1)))
+        #expect(hole.checksum == stored[border].header.checksum)
+        try mendAll(rig, stored, "neighbours")
+        #expect(try rig.all().headers == stored.headers)
+    }
+
     private func grow(_ rig: LogRig, _ random: inout SeededRandom, term: UInt64) throws -> [Entry] {
         var result: [Entry] = []
         for _ in 0..<(1 + random.below(8)) {

@@ -93,11 +93,11 @@ import Testing
         cluster.setClock(of: old.place, ahead: 0)
         cluster.run(milliseconds: 1_000)
         // Nothing is left of the wrong time, neither in its answers nor when it leads again.
-        let corrected = try #require(cluster.process(old.place)).replica
+        let corrected = try #require(cluster.process(old.place)?.replica)
         let permit = try corrected.boundedRead(staleness: 5_000).get()
         #expect(permit.clock <= cluster.wall(of: old.place) + 11_000)
         let current = try #require(cluster.running.first { $0.replica.status().role == "leader" })
-        current.replica.post(.transfer(to: corrected.status().node))
+        current.replica.post(.transfer(corrected.status().node))
         let leadsAgain = cluster.run(atMost: 40_000) { corrected.evaluatingTerm != nil }
         #expect(leadsAgain)
         #expect(corrected.clock <= cluster.wall(of: old.place) + 11_000)
@@ -258,7 +258,7 @@ import Testing
             #expect(log.position(at: index) == cluster.oracle.position(at: index))
         }
         #expect(cluster.journal.contains("the log is whole again"))
-        let replica = try #require(cluster.process(place)).replica
+        let replica = try #require(cluster.process(place)?.replica)
         let rows = replica.store.healer.ledger.rows().filter { $0.file == "group-0/log" }
         #expect(rows.map(\.state).contains(.detected))
         let healed = try #require(rows.first { $0.state == .healedReplica })

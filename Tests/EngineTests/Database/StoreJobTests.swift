@@ -1,0 +1,135 @@
+// Jobs and flushes of one member against what the log and the leader say meanwhile.
+import Engine
+import Testing
+
+@Suite struct StoreJobTests {
+    /// Writes of some segments, each ended by a rotation.
+    private func makeLog(segments: Int) throws -> SharedLog {
+        let log = SharedLog()
+        var source = ChangeSource(seed: 3, keys: SharedLog.keys)
+        try log.append(.noop, [], clock: 1_000)
+        for _ in 0..<segments { try addSegment(log, &source) }
+        return log
+    }
+
+    private func addSegment(_ log: SharedLog, _ source: inout ChangeSource) throws {
+        for _ in 0..<10 {
+            let changes = source.changes(now: 1_000)
+            try log.append(
+                .write, changes.batch.payload(horizonDistance: log.tail.nextSequence.rawValue),
+                clock: 1_000, changes)
+        }
+        try log.append(.rotate, [], clock: 1_000)
+    }
+
+    private func applyAll(_ replica: StoreReplica) throws {
+        while try replica.applyNext() {}
+        replica.noteDurable(lag: 0)
+        try replica.settle()
+    }
+
+    private func records(_ outcome: JobOutcome) throws -> [TableRecord] {
+        guard case .tables(let records, _) = outcome.result else {
+            throw EngineError.invalid(reason: "no tables")
+        }
+        return records
+    }
+
+    /// Two members differed, and this one is asked to compute once more while its table is being
+    /// recorded in the manifest: that table must stay, or reads would miss the whole segment.
+    @Test func `A flush that is being recorded is not computed anew`() throws {
+        let log = try makeLog(segments: 1)
+        let replica = try StoreReplica(log, seed: 1, .first, codec: .none, concurrentJobs: 1)
+        try applyAll(replica)
+        try replica.runJob()
+        let outcome = try #require(replica.store.outcomes.first)
+        try #require(replica.jobs.waiting == 1, "the manifest edit waits")
+
+        replica.store.recompute(outcome.job, attempt: 2)
+        while replica.jobs.waiting > 0 { try replica.runJob() }
+        #expect(replica.store.outcomes.first?.attempt == 2)
+        #expect(replica.store.outcomes.first?.result == outcome.result)
+        try replica.check()
+
+        let seal = SealRecord(
+            first: LogIndex(1), last: outcome.job.index, tables: try records(outcome),
+            leader: FrontierRoot(frontier: .zero, root: replica.store.stateRoot))
+        try log.append(.seal, seal.encoded(), clock: 1_000)
+        try applyAll(replica)
+        while replica.jobs.waiting > 0 { try replica.runJob() }
+        #expect(replica.store.frontier == log.last)
+        try replica.check()
+    }
+
+    /// The same request before the manifest is touched: the flush runs once more.
+    @Test func `A flush that is not recorded yet is computed anew`() throws {
+        let log = try makeLog(segments: 1)
+        let replica = try StoreReplica(log, seed: 1, .first, codec: .none, concurrentJobs: 1)
+        while try replica.applyNext() {}
+        try replica.runJob()
+        let outcome = try #require(replica.store.outcomes.first)
+        replica.store.recompute(outcome.job, attempt: 2)
+        #expect(replica.jobs.waiting == 1, "the second computation")
+        replica.noteDurable(lag: 0)
+        while replica.jobs.waiting > 0 { try replica.runJob() }
+        #expect(replica.store.outcomes.first?.attempt == 2)
+        #expect(replica.store.outcomes.first?.result == outcome.result)
+        try replica.check()
+    }
+
+    /// A member whose attempt failed, while the others' outputs are not to be had any more: it
+    /// computes them itself as soon as its inputs read again.
+    @Test func `A job that failed here is computed again when nobody has its outputs`() throws {
+        let log = try makeLog(segments: 3)
+        let leader = try StoreReplica(log, seed: 1, .first, codec: .none, concurrentJobs: 1)
+        let member = try StoreReplica(log, seed: 2, .first, codec: .none, concurrentJobs: 1)
+        var director = JobDirector(own: MemberID(1), options: SharedLog.compaction)
+        func decide(until kind: EntryKind) throws {
+            for _ in 0..<200 {
+                try applyAll(leader)
+                try leader.runJob()
+                director.setLeading(true, now: leader.now)
+                director.absorb(leader.store.takeJobInputs(), now: leader.now)
+                director.note(leader.store.outcomes, from: MemberID(1), now: leader.now)
+                let decided = director.decide(
+                    JobSituation(
+                        store: leader.store.jobFacts, able: [MemberID(1)], now: leader.now,
+                        clock: 1_000))
+                for case .entry(let made, let payload) in decided {
+                    try log.append(made, payload, clock: 1_000)
+                    if made == .compact { director.compactApplied() }
+                    if made == kind { return }
+                }
+            }
+            Issue.record("no \(kind) was proposed")
+        }
+        try decide(until: .compact)
+        let compact = log.last
+        while member.store.applied < compact || member.jobs.waiting > 1 {
+            try applyAll(member)
+            if member.store.applied == compact, member.store.frontier == compact { break }
+            try member.runJob()
+        }
+        let inputs = try member.files.list("data/group-0/sst")
+        for name in inputs { member.files.failReads("data/group-0/sst/" + name, [0..<(1 << 30)]) }
+        for _ in 0..<5 { try member.runJob() }
+        try decide(until: .compacted)
+        let compacted = log.last
+        try applyAll(member)
+        for _ in 0..<20 {
+            member.now += 1_000
+            try member.settle()
+            try member.runJob()
+        }
+        #expect(member.store.frontier < compacted, "nothing could be computed or fetched")
+
+        for name in inputs { member.files.failReads("data/group-0/sst/" + name, []) }
+        for _ in 0..<120 where member.store.frontier < compacted {
+            member.now += 1_000
+            try member.settle()
+            while member.jobs.waiting > 0 { try member.runJob() }
+        }
+        #expect(member.store.frontier >= compacted)
+        try member.check()
+    }
+}
