@@ -34,7 +34,7 @@ import Testing
     @Test func neighboursThatRotTogetherAreOneHole() throws {
         let rig = try LogRig(seed: 5, segmentBytes: 4096)
         var stored: [Entry] = []
-        for salt in 0..<40 { stored += try rig.append(1, term: 1, bytes: 300, salt: UInt8(salt)) }
+        for salt in 0..<80 { stored += try rig.append(1, term: 1, bytes: 300, salt: UInt8(salt)) }
         let firsts = try rig.segmentFirsts()
         try #require(firsts.count > 3)
         // The last entries of a segment and the first of the next one.

@@ -12,8 +12,9 @@ import Testing
             text(AdminJSON.status(FakeAdminSource.status)) == """
                 {"node":2,"role":"follower","term":7,"leader":1,"commit":100,"durable":101,\
                 "applied":99,"frontier":64,"stateRoot":"0000000000000002000000000000000a",\
-                "members":[{"id":1,"role":"leader","match":101,"lag":0},\
-                {"id":2,"role":"follower","match":100,"lag":1}]}
+                "members":[{"id":1,"role":"leader","match":101,"lag":0,"active":true,\
+                "needsTables":false},{"id":2,"role":"follower","match":100,"lag":1,\
+                "active":true,"needsTables":false}]}
                 """)
     }
 
