@@ -17,8 +17,6 @@ package final class Store: @unchecked Sendable {
     let jobs: any JobRunner
     let tables: TableDirectory
     let openTables: OpenTables
-    /// What this process can fold and filter by.
-    package let functions: FunctionRegistry
     package let healer: Healer
     package let scrubber: Scrubber
 
@@ -85,7 +83,6 @@ package final class Store: @unchecked Sendable {
         jobs = parts.jobs
         tables = parts.tables
         openTables = parts.openTables
-        functions = parts.functions
         healer = parts.healer
         scrubber = Scrubber(
             tables: parts.tables, healer: parts.healer, jobs: parts.jobs,
@@ -103,7 +100,7 @@ package final class Store: @unchecked Sendable {
         manifestRecord = parts.state
         visible = Atomic(parts.state.flushed.nextSequence.rawValue - 1)
         appliedIndex = Atomic(parts.state.flushed.position.index.rawValue)
-        appliedClock = Atomic(max(parts.state.flushed.clock, parts.state.clock))
+        appliedClock = Atomic(parts.state.flushed.clock)
         resume()
     }
 
@@ -152,8 +149,7 @@ package final class Store: @unchecked Sendable {
 
     /// Index of the last applied entry.
     package var applied: LogIndex { LogIndex(appliedIndex.load(ordering: .acquiring)) }
-    /// Clock of the last applied entry, or of the jobs in the tables where that is later: after a
-    /// restart the manifest may be ahead of S.
+    /// Clock of the last applied entry.
     package var clock: ClockMilliseconds { appliedClock.load(ordering: .acquiring) }
 
     /// A consistent prefix of the log: the view first, then the sequence.
@@ -175,10 +171,7 @@ package final class Store: @unchecked Sendable {
             standIns: installed.standIns.reversed().flatMap { standIn in
                 standIn.tables.reversed().map { handle($0.id) }
             },
-            version: makeVersion(), mergeOperators: functions.mergeOperators,
-            clock: installed.clock)
-        // Before the view: who reads at this clock sees what the view shows.
-        appliedClock.store(max(clock, installed.clock), ordering: .releasing)
+            version: makeVersion())
         // The old ones are let go outside of the locks: files may go with them.
         viewLock.withLock { swap(&view, &next) }
         var record = installed
@@ -203,7 +196,7 @@ package final class Store: @unchecked Sendable {
     /// Makes effects up to `tail` visible to readers.
     func publishApplied(_ tail: LogPoint) {
         appliedTail = tail
-        appliedClock.store(max(tail.clock, installed.clock), ordering: .releasing)
+        appliedClock.store(tail.clock, ordering: .releasing)
         visible.store(tail.nextSequence.rawValue - 1, ordering: .releasing)
         appliedIndex.store(tail.position.index.rawValue, ordering: .releasing)
     }
@@ -278,7 +271,6 @@ struct StoreParts {
     var jobs: any JobRunner
     var tables: TableDirectory
     var openTables: OpenTables
-    var functions: FunctionRegistry
     var healer: Healer
     var manifestFile: ManifestFile
     var attempts: JobAttempts

@@ -5,9 +5,6 @@
 // first hit does not win. Below level 0 an upper level is newer for every key, so the search ends
 // at the first level that says something. Damage in a source that is needed is an error; it is
 // never passed over towards an older version.
-//
-// Jobs let go at the deepest level what had expired by their clock. So no read of a view is at an
-// earlier one, whatever "now" it brings: it would see some of what was alive then, and not all.
 
 package final class ReadView: Sendable {
     /// Newest first; the first may still grow.
@@ -15,19 +12,11 @@ package final class ReadView: Sendable {
     /// Flushed tables that are not in the version yet, newest first.
     package let standIns: [TableHandle]
     package let version: Version
-    package let mergeOperators: MergeOperators
-    /// The latest clock of the jobs that made its tables.
-    package let clock: ClockMilliseconds
 
-    package init(
-        memtables: [Memtable], standIns: [TableHandle], version: Version,
-        mergeOperators: MergeOperators = .builtIn, clock: ClockMilliseconds = 0
-    ) {
+    package init(memtables: [Memtable], standIns: [TableHandle], version: Version) {
         self.memtables = memtables
         self.standIns = standIns
         self.version = version
-        self.mergeOperators = mergeOperators
-        self.clock = clock
     }
 
     /// The value of `key` that a reader at `sequence` sees; nil if there is none or it has expired.
@@ -50,12 +39,9 @@ package final class ReadView: Sendable {
         io: ReadIO
     ) throws(EngineError) -> LiveValue? {
         guard let found = try newestVersion(key, at: sequence, io: io) else { return nil }
-        let now = max(now, clock)
         switch found.trailer.kind {
         case .put: return LiveValue(value: found.value)
-        case .delete, .singleDelete: return nil
-        case .merge:
-            return LiveValue(value: try mergedValue(key, at: sequence, now: now, io: io))
+        case .delete: return nil
         case .expiringPut, nil:
             var live: LiveValue?
             var failure: EngineError?
@@ -74,32 +60,8 @@ package final class ReadView: Sendable {
         }
     }
 
-    /// What the operands of `key` make, of which a reader at `sequence` sees one at least. A merged
-    /// value never expires, whatever lies below it: an expired base is a tombstone. `now` is not
-    /// earlier than the view's clock.
-    @inline(never)
-    func mergedValue(
-        _ key: UnsafeRawBufferPointer, at sequence: SequenceNumber, now: ClockMilliseconds,
-        io: ReadIO
-    ) throws(EngineError) -> [UInt8] {
-        var chain = MergeChain(key: key, sequence: sequence, io: io)
-        for memtable in memtables {
-            chain.visit(memtable)
-            if chain.isDecided { break }
-        }
-        for table in standIns { try chain.visit(table) }
-        for table in version.levels[0] { try chain.visit(table) }
-        var level = 1
-        while !chain.isDecided, level < version.levels.count {
-            if let table = version.find(level, key) { try chain.visit(table) }
-            level += 1
-        }
-        let (operands, base) = try chain.resolve(now: now)
-        return try mergeOperators.fold(operands, onto: base)
-    }
-
-    /// The newest version of `key` at or below `sequence` that no range tombstone hides: a put, an
-    /// operand or a tombstone. Nil if there is none. Also tells when the key was last written.
+    /// The newest version of `key` at or below `sequence` that no range tombstone hides: a put or a
+    /// tombstone. Nil if there is none. Also tells when the key was last written.
     package func newestVersion(
         _ key: UnsafeRawBufferPointer, at sequence: SequenceNumber, io: ReadIO
     ) throws(EngineError) -> FoundVersion? {
@@ -150,7 +112,7 @@ package final class ReadView: Sendable {
     /// Whether any source may hold a version of a key that begins with `prefix`, a tombstone
     /// included: false is certain, and costs no data block.
     package func mayContainPrefix(_ prefix: [UInt8], io: ReadIO) throws(EngineError) -> Bool {
-        let span = KeySpan.prefix(prefix)
+        let span = KeySpan(prefix: prefix)
         if memtables.contains(where: { $0.holds(span) }) { return true }
         var tables = standIns.filter { $0.record.span.overlaps(span) }
         for level in version.levels.indices { tables += version.overlapping(level, span) }

@@ -16,14 +16,13 @@ package struct VersionContent {
         case .put:
             self.value = value
             expiry = nil
-        case .delete, .singleDelete: return nil
+        case .delete: return nil
         case .expiringPut:
             let expiry = try VersionContent.expiry(value)
             guard now < expiry else { return nil }
             self.value = UnsafeRawBufferPointer(rebasing: value[8...])
             self.expiry = expiry
-        // An operand says nothing alone: who reads folds it (`MergeChain`).
-        case .merge, nil: throw VersionContent.malformed
+        case nil: throw VersionContent.malformed
         }
     }
 

@@ -5,7 +5,7 @@ import Engine
 import Testing
 
 @Suite struct StoreDeterminismTests {
-    private static let entries = scaled("MARTLET_ENTRIES", full: 6_000, usual: 900)
+    private static let entries = scaled("MARTLET_ENTRIES", full: 20_000, usual: 900)
 
     @Test(arguments: 1...2 as ClosedRange<UInt64>)
     func `The same log makes the same tables`(seed: UInt64) throws {
@@ -26,7 +26,7 @@ import Testing
         leader.replica.onFrontier = compare
         try leader.run(entries: StoreDeterminismTests.entries)
         #expect(leader.jobs > StoreDeterminismTests.entries / 60)
-        #expect(leader.cancelled > 0)
+        #expect(leader.cancelled > 1)
 
         // One job at a time; the youngest job first; anything.
         let first = try StoreReplica(log, seed: seed, .first, codec: .none, concurrentJobs: 1)
@@ -34,13 +34,10 @@ import Testing
         let any = try StoreReplica(log, seed: seed + 20, .random, codec: .none, concurrentJobs: 2)
         for replica in [first, last, any] { replica.onFrontier = compare }
         var random = SeededRandom(seed: seed)
-        try follow(first, log, jobsPerEntry: 1, &random)
-        var isOvertaken = false
-        try follow(last, log, jobsPerEntry: 0, &random) {
-            if !isOvertaken { isOvertaken = try isOutOfOrder(last) }
-        }
-        #expect(isOvertaken, "no job overtook a slow one")
-        try follow(any, log, jobsPerEntry: nil, restarts: true, &random)
+        _ = try follow(first, log, jobsPerEntry: 1, &random)
+        let overtaken = try follow(last, log, jobsPerEntry: 0, &random)
+        #expect(overtaken > 0, "no job overtook a slow one")
+        _ = try follow(any, log, jobsPerEntry: nil, restarts: true, &random)
 
         for replica in [leader.replica, first, last, any] {
             #expect(replica.store.applied == log.last)
@@ -64,9 +61,10 @@ import Testing
     /// Applies the whole log. Without jobs per entry they run when nothing else can go on.
     private func follow(
         _ replica: StoreReplica, _ log: SharedLog, jobsPerEntry: Int?, restarts: Bool = false,
-        _ random: inout SeededRandom, _ afterStep: () throws -> Void = {}
-    ) throws {
+        _ random: inout SeededRandom
+    ) throws -> Int {
         var steps = 0
+        var outOfOrder = 0
         while replica.store.applied < log.last || replica.jobs.waiting > 0 {
             steps += 1
             try #require(steps < 100 * Int(log.last.rawValue), "it does not get on")
@@ -78,11 +76,12 @@ import Testing
                 try replica.settle()
                 try replica.runJob()
             }
-            try afterStep()
+            if try isOutOfOrder(replica) { outOfOrder += 1 }
             if random.oneIn(12) { try replica.check() }
             if restarts, random.oneIn(60) { try replica.restart() }
         }
         try replica.check()
+        return outOfOrder
     }
 }
 
@@ -127,7 +126,7 @@ private final class Leader {
     private func write() throws {
         if random.oneIn(80) { try changeSettings() }
         if random.oneIn(50) { try append(.rotate, []) }
-        let changes = source.changes(now: clock, on: replica.model)
+        let changes = source.changes(now: clock)
         let distance = log.tail.nextSequence.rawValue - replica.store.horizon.rawValue
         // The horizon of a busy leader lags.
         let horizon = distance + UInt64(random.below(5))
@@ -142,8 +141,6 @@ private final class Leader {
         settings.segmentBytes = UInt64(4096 << random.below(2))
         settings.blockBytes = UInt32(256 << random.below(3))
         settings.filter = filterPolicy()
-        if random.oneIn(2) { settings.functions.mergeOperators = TestMerge.references }
-        if random.oneIn(2) { settings.functions.compactionFilter = TouchingFilter.wanted }
         try append(.settings, settings.encoded())
     }
 
