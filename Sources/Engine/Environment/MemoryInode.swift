@@ -25,6 +25,8 @@ final class MemoryInode {
     private var lost: Set<Int> = []
     private var durableSize = 0
     private var isSizeLost = false
+    /// The largest size since the last sync: a truncation may be lost after it reached the medium.
+    private var peakSize = 0
     /// Damage that only the page cache has: offset and mask.
     private var cacheFlips: [(offset: Int, mask: UInt8)] = []
     private var unreadable: [Range<UInt64>] = []
@@ -104,6 +106,7 @@ final class MemoryInode {
             grow(to: size)
         } else if size < content.count {
             for sector in sectors(size..<content.count) { remember(sector) }
+            peakSize = max(peakSize, content.count)
             content.removeLast(content.count - size)
             isSizeLost = false
         }
@@ -151,7 +154,10 @@ final class MemoryInode {
         } else {
             unsynced = unsynced.filter { lost.contains($0.key) }
         }
-        if !isSizeLost { durableSize = content.count }
+        if !isSizeLost {
+            durableSize = content.count
+            peakSize = 0
+        }
     }
 
     /// Pages are marked clean, and never written.
@@ -184,13 +190,14 @@ final class MemoryInode {
     }
 
     private func sizeAfterPowerCut(_ random: inout SeededRandom) -> Int {
-        if isSizeLost || durableSize == content.count { return durableSize }
-        switch random.below(3) {
+        let low = min(durableSize, content.count)
+        let high = max(durableSize, content.count, peakSize)
+        if isSizeLost || low == high { return durableSize }
+        switch random.below(peakSize == high ? 4 : 3) {
         case 0: return durableSize
         case 1: return content.count
-        default:
-            let low = min(durableSize, content.count)
-            return low + random.below(max(durableSize, content.count) - low + 1)
+        case 2: return low + random.below(high - low + 1)
+        default: return peakSize
         }
     }
 

@@ -20,11 +20,15 @@ struct MemoryTree {
         var kind: Kind
         var path: String
         var inode: MemoryInode
+        /// Where it is made durable: a rename by either of two.
+        var directories: [String]
 
-        func touches(_ directory: String) -> Bool {
-            if MemoryTree.parent(path) == directory { return true }
-            if case .rename(let from) = kind { return MemoryTree.parent(from) == directory }
-            return false
+        init(_ kind: Kind, _ path: String, _ inode: MemoryInode) {
+            self.kind = kind
+            self.path = path
+            self.inode = inode
+            directories = [MemoryTree.parent(path)]
+            if case .rename(let from) = kind { directories.append(MemoryTree.parent(from)) }
         }
 
         func apply(to files: inout [String: MemoryInode]) {
@@ -74,7 +78,7 @@ struct MemoryTree {
     }
 
     private mutating func change(_ kind: Change.Kind, _ path: String, _ inode: MemoryInode) {
-        let change = Change(kind: kind, path: MemoryTree.normal(path), inode: inode)
+        let change = Change(kind, MemoryTree.normal(path), inode)
         change.apply(to: &files)
         changes.append(change)
     }
@@ -85,11 +89,13 @@ struct MemoryTree {
         let directory = MemoryTree.normal(directory)
         var waiting: [Change] = []
         for change in changes {
-            if change.touches(directory) {
-                change.apply(to: &durableFiles)
-            } else {
+            guard change.directories.contains(directory) else {
                 waiting.append(change)
+                continue
             }
+            change.apply(to: &durableFiles)
+            // Its file is named durably now: what came before is no news any more.
+            if case .rename = change.kind { waiting.removeAll { $0.inode === change.inode } }
         }
         changes = waiting
     }

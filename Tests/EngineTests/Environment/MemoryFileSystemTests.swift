@@ -77,6 +77,45 @@ import Testing
         #expect(outcomes.count == 8)
     }
 
+    /// What was appended may have reached the medium, and the truncation that took it back not.
+    @Test func anUnsyncedTruncationMayBeLost() throws {
+        var sizes: [Bool: Set<Int>] = [:]
+        for seed in 1...60 as ClosedRange<UInt64> {
+            for isSynced in [false, true] {
+                let files = MemoryFileSystem(seed: seed)
+                let file = try files.open("f", .create)
+                try file.writeAll([UInt8](repeating: 1, count: 1000), at: 0)
+                try file.sync()
+                try files.syncDirectory(".")
+                try file.writeAll([UInt8](repeating: 2, count: 2000), at: 1000)
+                try file.truncate(to: 1000)
+                if isSynced { try file.sync() }
+                files.powerCut()
+                let bytes = try contents(files, "f")
+                #expect(bytes.prefix(1000) == [UInt8](repeating: 1, count: 1000)[...])
+                sizes[isSynced, default: []].insert(bytes.count)
+            }
+        }
+        #expect(sizes[true] == [1000])
+        #expect(sizes[false]?.contains(1000) == true && sizes[false]?.contains(3000) == true)
+    }
+
+    /// A file that was moved between directories is not under its first name any more, although
+    /// that directory was never synced.
+    @Test func aSyncedMoveEndsTheOldName() throws {
+        for seed in 1...30 as ClosedRange<UInt64> {
+            let files = MemoryFileSystem(seed: seed)
+            try files.createDirectory("staged")
+            try files.createDirectory("sst")
+            try files.open("staged/a", .create).sync()
+            try files.rename("staged/a", to: "sst/a")
+            try files.syncDirectory("sst")
+            files.powerCut()
+            #expect(try files.list("staged").isEmpty)
+            #expect(try files.list("sst") == ["a"])
+        }
+    }
+
     @Test func aSyncedNameAndSizeStay() throws {
         for seed in 1...30 as ClosedRange<UInt64> {
             let files = MemoryFileSystem(seed: seed)

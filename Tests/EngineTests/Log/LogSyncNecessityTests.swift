@@ -84,14 +84,14 @@ private final class SyncScript {
 
 @Suite struct LogSyncNecessityTests {
     @Test func everySyncOfAppendRewindAndVoteIsNeeded() throws {
-        let full = try SyncScript(seeds: 24)
+        let full = try SyncScript(seeds: 48)
         let before = full.rig.fileSystem.syncCount
         try full.run()
         #expect(full.loss == nil, "\(full.loss ?? "")")
         let after = full.rig.fileSystem.syncCount
         #expect(after - before > 20)
         for number in (before + 1)...after {
-            let script = try SyncScript(seeds: 24)
+            let script = try SyncScript(seeds: 48)
             #expect(script.rig.fileSystem.syncCount == before)
             script.rig.fileSystem.skipSync = [number]
             try script.run()
