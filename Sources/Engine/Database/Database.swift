@@ -133,7 +133,8 @@ public final class Database: @unchecked Sendable {
     public func tables() -> [TableRecord] { order.tables() }
 
     /// Finishes running work and closes. Later calls throw `.closed`, those of snapshots, too. The
-    /// directory may be opened again when it returns, or throws.
+    /// directory may be opened again when it returns, or throws: then some of what was written
+    /// without a sync may be lost.
     public func close() throws(EngineError) {
         // Taken by the first caller; a second one has nothing to do.
         guard let lock = lockFile.withLock({ $0.take() }) else { return }

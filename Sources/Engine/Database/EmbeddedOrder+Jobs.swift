@@ -139,12 +139,13 @@ extension EmbeddedOrder {
     }
 
     /// Refuses what comes from now on and syncs the log. Running jobs are told to stop; what they
-    /// report is still taken, but nothing new begins.
+    /// report is still taken, but nothing new begins. Throws what stopped the database before, if
+    /// something did: what was not synced then may be lost.
     func close() throws(EngineError) {
         monitor.lock()
         defer { monitor.unlock() }
         while isCommitting { wait() }
-        guard gate.shut(.closed) else { return }
+        guard gate.shut(.closed) else { return try gate.check() }
         store.prepareToClose()
         store.noteOrderlyStop()
         monitor.broadcast()

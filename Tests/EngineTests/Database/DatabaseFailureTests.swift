@@ -244,6 +244,18 @@ import Testing
         try rig.database.close()
     }
 
+    /// Its log could not be synced: to close as if it were would be a lie.
+    @Test func `A database that stopped does not close in silence`() throws {
+        let rig = try DatabaseRig(DatabaseRig.smallOptions(sync: .never))
+        try fill(rig, 0..<3)
+        rig.memory.stop(after: 0)
+        #expect(error { try rig.database.flush() } != nil)
+        #expect(isPoisoned(error { try fill(rig, 3..<4) }))
+        #expect(isPoisoned(error { try rig.close() }))
+        rig.powerCut()
+        try rig.open()
+    }
+
     @Test func `A database let go is closed`() throws {
         let directory = try TemporaryDirectory()
         for round in 0..<3 {
