@@ -273,7 +273,7 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
             try gate.check()
             advance()
             guard let refusal = store.writeRefusal else { return }
-            if let trouble = store.trouble {
+            if let trouble = store.refusalTrouble {
                 throw .busy(reason: "\(refusal): \(trouble)")
             }
             guard isWorking else { throw .busy(reason: refusal) }

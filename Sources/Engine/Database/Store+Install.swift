@@ -159,6 +159,9 @@ extension Store {
             if case .compacted(let record) = pendingEdits.first?.kind,
                 record.tables.contains(where: { $0.id == id })
             {
+                // Nothing is lost: the job's inputs are in the tree until this edit.
+                failures.install = .busy(
+                    reason: "an output of job \(record.job) is not here yet; \(error)")
                 giveNewAttempts(record.job)
             }
         }

@@ -51,7 +51,14 @@ extension Store {
     /// As `flushTrouble`, of all work.
     package var trouble: EngineError? {
         if let trouble = flushTrouble { return trouble }
-        return jobStates.values.contains { $0.phase.retryTime != nil } ? failures.job : nil
+        // One that is due waits for a place among the jobs that run, not for the world to change.
+        let isStuck = jobStates.values.contains { ($0.phase.retryTime ?? 0) > now }
+        return isStuck ? failures.job : nil
+    }
+
+    /// What keeps writes refused, other than work that goes on.
+    package var refusalTrouble: EngineError? {
+        frozen.count >= options.memtablesMax ? flushTrouble : trouble
     }
 
     /// Makes everything that waits for another try due.

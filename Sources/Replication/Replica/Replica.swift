@@ -303,7 +303,7 @@ package final class Replica: @unchecked Sendable {
     /// Why writes are not welcome, with what is behind it.
     private var writeRefusal: String? {
         guard let refusal = store.writeRefusal else { return logRefusal }
-        guard let trouble = store.trouble else { return refusal }
+        guard let trouble = store.refusalTrouble else { return refusal }
         return "\(refusal): \(trouble)"
     }
 
