@@ -100,7 +100,7 @@ package final class Store: @unchecked Sendable {
         manifestRecord = parts.state
         visible = Atomic(parts.state.flushed.nextSequence.rawValue - 1)
         appliedIndex = Atomic(parts.state.flushed.position.index.rawValue)
-        appliedClock = Atomic(parts.state.flushed.clock)
+        appliedClock = Atomic(max(parts.state.flushed.clock, parts.state.clock))
         resume()
     }
 
@@ -149,7 +149,8 @@ package final class Store: @unchecked Sendable {
 
     /// Index of the last applied entry.
     package var applied: LogIndex { LogIndex(appliedIndex.load(ordering: .acquiring)) }
-    /// Clock of the last applied entry.
+    /// Clock of the last applied entry, or of the jobs in the tables where that is later: after a
+    /// restart the manifest may be ahead of S.
     package var clock: ClockMilliseconds { appliedClock.load(ordering: .acquiring) }
 
     /// A consistent prefix of the log: the view first, then the sequence.
@@ -171,7 +172,9 @@ package final class Store: @unchecked Sendable {
             standIns: installed.standIns.reversed().flatMap { standIn in
                 standIn.tables.reversed().map { handle($0.id) }
             },
-            version: makeVersion())
+            version: makeVersion(), clock: installed.clock)
+        // Before the view: who reads at this clock sees what the view shows.
+        appliedClock.store(max(clock, installed.clock), ordering: .releasing)
         // The old ones are let go outside of the locks: files may go with them.
         viewLock.withLock { swap(&view, &next) }
         var record = installed
@@ -196,7 +199,7 @@ package final class Store: @unchecked Sendable {
     /// Makes effects up to `tail` visible to readers.
     func publishApplied(_ tail: LogPoint) {
         appliedTail = tail
-        appliedClock.store(tail.clock, ordering: .releasing)
+        appliedClock.store(max(tail.clock, installed.clock), ordering: .releasing)
         visible.store(tail.nextSequence.rawValue - 1, ordering: .releasing)
         appliedIndex.store(tail.position.index.rawValue, ordering: .releasing)
     }

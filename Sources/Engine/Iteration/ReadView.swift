@@ -5,6 +5,9 @@
 // first hit does not win. Below level 0 an upper level is newer for every key, so the search ends
 // at the first level that says something. Damage in a source that is needed is an error; it is
 // never passed over towards an older version.
+//
+// Jobs let go at the deepest level what had expired by their clock. So no read of a view is at an
+// earlier one, whatever "now" it brings: it would see some of what was alive then, and not all.
 
 package final class ReadView: Sendable {
     /// Newest first; the first may still grow.
@@ -12,11 +15,17 @@ package final class ReadView: Sendable {
     /// Flushed tables that are not in the version yet, newest first.
     package let standIns: [TableHandle]
     package let version: Version
+    /// The latest clock of the jobs that made its tables.
+    package let clock: ClockMilliseconds
 
-    package init(memtables: [Memtable], standIns: [TableHandle], version: Version) {
+    package init(
+        memtables: [Memtable], standIns: [TableHandle], version: Version,
+        clock: ClockMilliseconds = 0
+    ) {
         self.memtables = memtables
         self.standIns = standIns
         self.version = version
+        self.clock = clock
     }
 
     /// The value of `key` that a reader at `sequence` sees; nil if there is none or it has expired.
@@ -39,6 +48,7 @@ package final class ReadView: Sendable {
         io: ReadIO
     ) throws(EngineError) -> LiveValue? {
         guard let found = try newestVersion(key, at: sequence, io: io) else { return nil }
+        let now = max(now, clock)
         switch found.trailer.kind {
         case .put: return LiveValue(value: found.value)
         case .delete: return nil

@@ -40,7 +40,7 @@ package final class VisibleIterator {
         self.view = view
         self.span = span
         self.sequence = sequence
-        self.now = now
+        self.now = max(now, view.clock)
         cursor = view.makeCursor(span, io: io)
         cover = RangeCover(view, span: span, at: sequence, io: io)
     }

@@ -55,8 +55,9 @@ package enum EntryValidation {
         throws(DecodingError)
     {
         var reader = try WritePayloadReader(payload)
-        guard reader.horizonDistance <= header.firstSequence.rawValue else {
-            throw DecodingError("a horizon below zero")
+        // A horizon was applied before, so it is below the write.
+        guard (1...header.firstSequence.rawValue).contains(reader.horizonDistance) else {
+            throw DecodingError("a horizon below zero, or not below its write")
         }
         guard reader.count > 0 else { throw DecodingError("a write without effects") }
         // The last effect takes firstSequence + count - 1; the next entry's first must fit, too.

@@ -114,6 +114,7 @@ extension ManifestState {
         for table in removed { local[table.id] = nil }
         try addLocal(added, rows)
         horizon = max(horizon, job.spec.horizon)
+        if job.spec.isBottommost { clock = max(clock, job.spec.clock) }
         try moveFrontier(to: index)
         noteRoot()
     }

@@ -99,6 +99,9 @@ package struct ManifestState: Hashable, Sendable {
     package internal(set) var flushed: LogPoint
     /// Highest horizon of any flush or job installed: older reads are refused.
     package internal(set) var horizon = SequenceNumber.zero
+    /// Highest clock by which any installed job let go what had expired. F may be ahead of S, so
+    /// this may be later than S: reads at an earlier clock would miss what was alive then.
+    package internal(set) var clock: ClockMilliseconds = 0
     /// Oldest first.
     package internal(set) var standIns: [StandIn] = []
     /// One row for each table of `manifest` and `standIns`.

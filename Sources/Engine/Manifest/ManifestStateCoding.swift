@@ -2,7 +2,7 @@
 // The state's are also what one node gives another. Layout: docs/formats/manifest.md.
 
 extension ManifestState {
-    static let format: UInt16 = 1
+    static let format: UInt16 = 2
 
     package func encoded() -> [UInt8] {
         var writer = ByteWriter(capacity: 1024 + manifest.tables.count * 256)
@@ -10,6 +10,7 @@ extension ManifestState {
         writer.write(frontier.rawValue)
         flushed.encode(into: &writer)
         writer.write(horizon.rawValue)
+        writer.write(clock)
         writer.write(bounds.index.rawValue)
         writer.write(bounds.sequence.rawValue)
         writer.writePrefixed(settings.encoded())
@@ -48,6 +49,7 @@ extension ManifestState {
         self.frontier = frontier
         flushed = try LogPoint(&reader)
         horizon = SequenceNumber(try reader.read(UInt64.self))
+        clock = try reader.read(UInt64.self)
         bounds = try LogBounds(&reader)
         settings = try LoggedSettings(decoding: reader.readPrefixed())
         membership = try Membership(decoding: reader.readPrefixed())

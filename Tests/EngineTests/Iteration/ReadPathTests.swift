@@ -35,6 +35,22 @@ import Testing
         #expect(try view.text("a", at: 4) == "old")
     }
 
+    @Test func `No read is at an earlier clock than the tables were compacted by`() throws {
+        let memtable = TableBed.memtable([ModelEntry.expiring("a", 1, at: 500, "old")])
+        for (clock, now, isLive) in [(0, 499, true), (499, 1, true), (500, 1, false)]
+            as [(UInt64, UInt64, Bool)]
+        {
+            let view = ReadView(
+                memtables: [memtable], standIns: [], version: .empty, clock: clock)
+            #expect(try view.text("a", now: now) == (isLive ? "old" : nil))
+            for reverse in [false, true] {
+                let pairs = try view.scan(
+                    .everything, reverse: reverse, at: SequenceNumber(1), now: now)
+                #expect(pairs.map(\.value.expiry) == (isLive ? [500] : []))
+            }
+        }
+    }
+
     @Test func `A range tombstone hides what is older in every source below`() throws {
         let bed = try TableBed()
         let base = try bed.flush(

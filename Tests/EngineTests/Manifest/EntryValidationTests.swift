@@ -15,7 +15,7 @@ import Testing
     private func write(_ change: (inout WriteBatch) -> Void) -> [UInt8] {
         var batch = WriteBatch()
         change(&batch)
-        return batch.payload(horizonDistance: 0)
+        return batch.payload(horizonDistance: 1)
     }
 
     @Test func wholeWritesAreTaken() {
@@ -58,6 +58,7 @@ import Testing
         batch.delete(Sample.key("a"))
         #expect(!isRefused(.write, batch.payload(horizonDistance: 9), firstSequence: 9))
         #expect(isRefused(.write, batch.payload(horizonDistance: 10), firstSequence: 9))
+        #expect(isRefused(.write, batch.payload(horizonDistance: 0), firstSequence: 9))
     }
 
     @Test func otherKinds() {

@@ -41,12 +41,13 @@ enum Sample {
     }
 
     static func spec(
-        _ inputs: [TableRecord], to level: UInt8, bottommost: Bool = false, horizon: UInt64 = 0
+        _ inputs: [TableRecord], to level: UInt8, bottommost: Bool = false, horizon: UInt64 = 0,
+        clock: UInt64 = 0
     ) -> CompactionSpec {
         CompactionSpec(
             inputs: inputs.map { CompactionSpec.Input($0) }, outputLevel: level,
             targetBytes: 1 << 20,
-            horizon: SequenceNumber(horizon), clock: 0, blockBytes: 4096,
+            horizon: SequenceNumber(horizon), clock: clock, blockBytes: 4096,
             filter: FilterShape(kind: .burr, keyBits: 10), isBottommost: bottommost)
     }
 
