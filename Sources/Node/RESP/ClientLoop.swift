@@ -308,9 +308,11 @@ package final class ClientLoop: @unchecked Sendable {
         }
         guard timeout >= 0 else { return fail(batch, "ERR timeout is negative") }
         let carried = LoopBatches(batches: [batch])
+        let cancellation = CancellationFlag()
+        batch.session.waiting = cancellation
         service.wait(
             for: batch.session.lastWriteIndex, count: Int(clamping: count),
-            timeout: UInt64(timeout)
+            timeout: UInt64(timeout), cancellation: cancellation
         ) { [self] reached in
             hop(carried.batches) { _, batches in
                 var writer = RESPWriter(version: batches[0].version)

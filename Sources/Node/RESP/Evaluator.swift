@@ -161,10 +161,11 @@ package final class Evaluator: @unchecked Sendable {
 
     private func evaluateOne(_ routed: RoutedCommand, of group: PendingGroup, term: Term) {
         evaluation.writer.removeAll()
-        if group.replyBytes > settings.outputBytes {
+        if group.replyBytes > settings.outputBytes, routed.mayReplyAtLength {
             evaluation.effects.removeAll()
             evaluation.writer.error(
-                "BUSY the replies of this pipeline exceed \(settings.outputBytes) bytes")
+                "BUSY the replies to commands that came together exceed"
+                    + " \(settings.outputBytes) bytes")
         } else {
             evaluation.evaluate(routed.id, routed.command)
         }

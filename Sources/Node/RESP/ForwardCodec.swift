@@ -51,9 +51,9 @@ package enum ForwardCodec {
             guard
                 case .found(let id) = CommandTable.shared.resolve(
                     command, keyBytes: Limits.keyBytes),
-                CommandTable.shared[id].family == .evaluated
+                case let routed = RoutedCommand(id: id, command: command), routed.isEvaluable
             else { throw DecodingError("the leader does not evaluate '\(command.text(0))'") }
-            commands.append(RoutedCommand(id: id, command: command))
+            commands.append(routed)
         }
         return CommandBatch(version: version, commands: commands)
     }

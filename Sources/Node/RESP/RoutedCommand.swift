@@ -11,12 +11,12 @@ package struct RoutedCommand: Sendable {
         self.command = command
     }
 
-    /// Whether the leader's evaluator can answer it, although it writes nothing.
+    /// Whether the leader's evaluator can answer it: a write, or what may go between writes.
     var isEvaluable: Bool {
         switch id {
         case .get, .exists, .ttl, .pttl, .type: return true
         case .ping: return command.count == 1
-        default: return false
+        default: return CommandTable.shared[id].family == .evaluated
         }
     }
 

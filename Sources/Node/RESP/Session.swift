@@ -52,6 +52,8 @@ package final class Session: ChannelInboundHandler, @unchecked Sendable {
     private var queueHead = 0
     private var queuedBytes = 0
     private var inFlight: ClientBatch?
+    /// Of a `WAIT` in flight: nobody wants to know any more.
+    var waiting: CancellationFlag?
     /// Cleared once what follows in the input means nothing.
     private var isParsing = true
     /// Set by QUIT, an error or a stop: what is queued before it is answered, then it closes.
@@ -139,6 +141,7 @@ package final class Session: ChannelInboundHandler, @unchecked Sendable {
     /// Gives back all memory: nothing that came or is to go matters any more.
     private func letGo() {
         inFlight = nil
+        waiting?.cancel()
         queue = []
         queueHead = 0
         queuedBytes = 0

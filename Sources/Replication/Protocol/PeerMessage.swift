@@ -85,7 +85,7 @@ package struct DurabilityQuestion: Sendable, Equatable {
     package var index: LogIndex
     /// Answered as soon as it is so many,
     package var count: UInt32
-    /// or after so many milliseconds; 0 waits for ever.
+    /// or after so many milliseconds, of which the leader grants two thousand at most.
     package var timeout: UInt64
 
     package init(index: LogIndex, count: UInt32, timeout: UInt64) {

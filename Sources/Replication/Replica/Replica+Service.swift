@@ -46,10 +46,12 @@ extension Replica: ReplicaService {
     }
 
     package func wait(
-        for index: LogIndex, count: Int, timeout: UInt64,
+        for index: LogIndex, count: Int, timeout: UInt64, cancellation: CancellationFlag,
         completion: @escaping @Sendable (Int) -> Void
     ) {
-        post(.wait(index, count: count, timeout: timeout, completion))
+        post(
+            .wait(
+                index, count: count, timeout: timeout, cancellation: cancellation, completion))
     }
 
     package func status() -> ReplicaStatus {

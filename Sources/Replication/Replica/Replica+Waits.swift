@@ -9,6 +9,8 @@ struct DurabilityWait: Sendable {
     var deadline: UInt64
     /// Another member asks for it: it asks elsewhere itself when this one does not lead.
     var isAnothers: Bool
+    /// Its client is gone.
+    var cancellation = CancellationFlag()
     /// Nil: this member does not know.
     var completion: @Sendable (Int?) -> Void
 }
@@ -22,33 +24,36 @@ extension Replica {
 
     /// Counts for those whose number or time has come. Each turn.
     func answerWaits(now: UInt64) {
-        for wait in remoteWaits.expire(now: now) { wait.completion(nil) }
+        waits += remoteWaits.expire(now: now)
         guard !waits.isEmpty else { return }
         guard core.role == .leader else { return passWaits(now: now) }
         let progress = core.progress(now: now)
         waits.removeAll { wait in
-            let reached = progress.count { $0.id != options.node && $0.match >= wait.index }
-            guard reached >= wait.count || wait.deadline <= now else { return false }
+            // Who is away holds what it held; of a client that wrote nothing that says nothing.
+            let reached = progress.count {
+                $0.id != options.node && $0.match >= wait.index
+                    && (wait.index > .zero || $0.isRecentlyActive)
+            }
+            let isOver = wait.deadline <= now || wait.cancellation.isCancelled
+            guard reached >= wait.count || isOver else { return false }
             wait.completion(reached)
             return true
         }
     }
 
-    /// Another member leads, or nobody.
+    /// Another member leads, or nobody. A question to a leader is short, and asked again while its
+    /// client waits: the leader keeps nothing for long of what nobody wants to know any more.
     private func passWaits(now: UInt64) {
         let leader = core.leader
         waits.removeAll { wait in
-            if wait.isAnothers || wait.deadline <= now {
+            if wait.isAnothers || wait.deadline <= now || wait.cancellation.isCancelled {
                 wait.completion(nil)
                 return true
             }
             guard leader != .none else { return false }
-            let left =
-                wait.deadline == .max ? 0 : min(wait.deadline - now, Replica.waitMillisecondsMax)
-            // The leader answers at the deadline; its answer has a way to go.
-            let deadline =
-                wait.deadline == .max ? .max : wait.deadline + Replica.answerWayMilliseconds
-            let request = remoteWaits.add(to: leader, deadline: deadline, wait)
+            let left = min(wait.deadline - now, Replica.questionMilliseconds)
+            let request = remoteWaits.add(
+                to: leader, deadline: now + left + Replica.answerWayMilliseconds, wait)
             let question = DurabilityQuestion(
                 index: wait.index, count: UInt32(clamping: wait.count), timeout: left)
             guard environment.send(.wait(request, question), to: leader) else {
@@ -59,13 +64,14 @@ extension Replica {
         }
     }
 
+    /// The leader answers when the question's time is over; its answer has a way to go.
     private static let answerWayMilliseconds: UInt64 = 200
-    /// Of one question to a leader; a wait that is longer is asked for again. Some 35 years.
-    private static let waitMillisecondsMax: UInt64 = 1 << 40
+    private static let questionMilliseconds: UInt64 = 2_000
 
     /// The leader answered, or does not lead.
     func answered(_ wait: DurabilityWait, _ reached: Int?) {
-        if let reached {
+        let isOver = wait.deadline <= environment.monotonicMilliseconds
+        if let reached, reached >= wait.count || isOver || wait.cancellation.isCancelled {
             wait.completion(reached)
         } else {
             // Asked again in a later turn, whoever leads then.
@@ -79,10 +85,11 @@ extension Replica {
             return
         }
         let environment = self.environment
+        let timeout = min(question.timeout, Replica.questionMilliseconds)
         waits.append(
             DurabilityWait(
                 index: question.index, count: Int(question.count),
-                deadline: waitDeadline(question.timeout), isAnothers: true
+                deadline: environment.monotonicMilliseconds + timeout, isAnothers: true
             ) { environment.send(.waitReply(request, $0), to: member) })
     }
 }

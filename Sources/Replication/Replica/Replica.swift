@@ -201,11 +201,11 @@ package final class Replica: @unchecked Sendable {
             forwards.cancel(request)?(.notSent(reason: "the leader cannot be reached"))
         case .forwardAnswered(let request, let member, let bytes):
             environment.send(.forwardReply(request, .answered(bytes)), to: member)
-        case .wait(let index, let count, let timeout, let completion):
+        case .wait(let index, let count, let timeout, let cancellation, let completion):
             waits.append(
                 DurabilityWait(
                     index: index, count: count, deadline: waitDeadline(timeout),
-                    isAnothers: false
+                    isAnothers: false, cancellation: cancellation
                 ) { completion($0 ?? 0) })
         case .transfer(let member): step(.transfer(to: member))
         case .mended(let index, let entry): mended(index, entry)
@@ -278,7 +278,7 @@ package final class Replica: @unchecked Sendable {
             case .read(let completion): completion(.failure(.stopped))
             case .forward(_, let completion):
                 completion(.notSent(reason: "the node is stopping"))
-            case .wait(_, _, _, let completion): completion(0)
+            case .wait(_, _, _, _, let completion): completion(0)
             default: break
             }
         }

@@ -16,7 +16,9 @@ package enum ReplicaEvent: Sendable {
     /// No byte of it left this node.
     case forwardNotSent(RequestID)
     case forwardAnswered(RequestID, MemberID, [UInt8])
-    case wait(LogIndex, count: Int, timeout: UInt64, @Sendable (Int) -> Void)
+    case wait(
+        LogIndex, count: Int, timeout: UInt64, cancellation: CancellationFlag,
+        @Sendable (Int) -> Void)
     case transfer(MemberID)
     /// A missing entry of a damaged log came from a peer, or did not.
     case mended(LogIndex, Entry?)

@@ -130,9 +130,10 @@ package protocol ReplicaService: AnyObject, Sendable {
             -> Void)
 
     /// Calls back with how many members other than this one hold `position` durably, when that
-    /// count reaches `count` or `timeout` milliseconds (0: none) have passed.
+    /// count reaches `count`, `timeout` milliseconds (0: none) have passed, or soon after it was
+    /// cancelled.
     func wait(
-        for index: LogIndex, count: Int, timeout: UInt64,
+        for index: LogIndex, count: Int, timeout: UInt64, cancellation: CancellationFlag,
         completion: @escaping @Sendable (Int) -> Void)
 
     func status() -> ReplicaStatus

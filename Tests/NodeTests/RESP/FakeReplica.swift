@@ -173,7 +173,11 @@ final class FakeReplica: ReplicaService {
         /// Where forwards go; nil: they are held for the test to answer.
         var leader: FakeReplica?
         var handler: Handler?
-        var waits: [(index: LogIndex, count: Int, completion: @Sendable (Int) -> Void)] = []
+        var waits:
+            [(
+                index: LogIndex, count: Int, cancellation: CancellationFlag,
+                completion: @Sendable (Int) -> Void
+            )] = []
     }
 
     let store: FakeReader
@@ -239,10 +243,10 @@ final class FakeReplica: ReplicaService {
     }
 
     func wait(
-        for index: LogIndex, count: Int, timeout: UInt64,
+        for index: LogIndex, count: Int, timeout: UInt64, cancellation: CancellationFlag,
         completion: @escaping @Sendable (Int) -> Void
     ) {
-        state.withLock { $0.waits.append((index, count, completion)) }
+        state.withLock { $0.waits.append((index, count, cancellation, completion)) }
     }
 
     func status() -> ReplicaStatus {

@@ -63,8 +63,12 @@ private func hex(_ bytes: [UInt8]) -> String {
     }
 
     @Test func whatALeaderDoesNotEvaluateIsRefusedWhole() {
-        let read = ForwardCodec.encode([batch(.two, ["SET", "a", "1"], ["GET", "a"])])
-        #expect(throws: DecodingError.self) { try ForwardCodec.decodeRequest(read) }
+        let mixed = [batch(.two, ["SET", "a", "1"], ["GET", "a"], ["PING"], ["EXISTS", "a"])]
+        #expect(throws: Never.self) { try ForwardCodec.decodeRequest(ForwardCodec.encode(mixed)) }
+        for other in [["MGET", "a"], ["PING", "a"], ["INFO"], ["SELECT", "0"], ["WAIT", "1", "0"]] {
+            let request = ForwardCodec.encode([batch(.two, ["SET", "a", "1"], other)])
+            #expect(throws: DecodingError.self) { try ForwardCodec.decodeRequest(request) }
+        }
         let unknown = ForwardCodec.encode([batch(.two, ["FROBNICATE", "a"])])
         #expect(throws: DecodingError.self) { try ForwardCodec.decodeRequest(unknown) }
     }

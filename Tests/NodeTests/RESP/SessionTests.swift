@@ -98,6 +98,19 @@ private struct Pair {
         #expect(pair.follower.replica.state.withLock { $0.proposalCount } == 0)
     }
 
+    /// As on the leader: one message, whatever reads stand between the writes.
+    @Test func aMixedPipelineOfAFollowerIsOneMessage() throws {
+        let pair = Pair()
+        let client = try pair.follower.connect()
+        try client.push(
+            "SET a 1\r\nGET a\r\nPING\r\nINCR a\r\nGET a\r\nEXISTS a b\r\nTTL a\r\nTYPE a\r\n")
+        pair.follower.settle()
+        #expect(
+            try client.replies()
+                == "+OK\r\n$1\r\n1\r\n+PONG\r\n:2\r\n$1\r\n2\r\n:1\r\n:-1\r\n+string\r\n")
+        #expect(pair.follower.replica.state.withLock { $0.forwardCount } == 1)
+    }
+
     @Test func aTurnIsForwardedInOneMessage() throws {
         let pair = Pair()
         let clients = try (0..<4).map { _ in try pair.follower.connect() }
@@ -277,6 +290,20 @@ private struct Pair {
         node.settle()
         #expect(try client.replies() == ":1\r\n+PONG\r\n")
         #expect(try client.send("WAIT 1 -1") == "-ERR timeout is negative\r\n")
+    }
+
+    @Test func aClientThatLeavesWaitsNoMore() throws {
+        let node = TestNode(FakeReplica())
+        let client = try node.connect()
+        try client.push("WAIT 9 0\r\n")
+        node.settle()
+        let wait = node.replica.state.withLock { $0.waits[0] }
+        #expect(!wait.cancellation.isCancelled)
+        client.channel.close(promise: nil)
+        node.settle()
+        #expect(wait.cancellation.isCancelled)
+        wait.completion(0)
+        node.settle()
     }
 
     @Test func quitAnswersWhatCameBeforeItAndNothingAfter() throws {

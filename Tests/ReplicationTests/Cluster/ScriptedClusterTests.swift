@@ -2,6 +2,7 @@
 // crashes and elections between the entries of one job, a member that was away, rot on one node.
 import Engine
 import Replication
+import Synchronization
 import Testing
 
 @Suite struct ScriptedClusterTests {
@@ -24,6 +25,36 @@ import Testing
         cluster.clients.pause()
         cluster.expectConvergence(within: 150_000)
         cluster.report()
+    }
+
+    // MARK: Waits
+
+    /// More members than there are: it ends with its time, on the leader and elsewhere, where the
+    /// leader is asked again and again; or soon after its client has gone.
+    @Test func aWaitEndsWithItsTimeOrItsClient() throws {
+        let cluster = makeCluster(seed: 4)
+        let leader = try #require(cluster.leaders.first)
+        for process in cluster.running {
+            let isLeader = process === leader
+            let answers = Mutex<[Int]>([])
+            let patient = CancellationFlag()
+            func ask(_ timeout: UInt64, _ cancellation: CancellationFlag = CancellationFlag()) {
+                process.replica.wait(
+                    for: leader.replica.store.applied, count: 9, timeout: timeout,
+                    cancellation: cancellation
+                ) { reached in answers.withLock { $0.append(reached) } }
+            }
+            ask(0, patient)
+            ask(5_000)
+            cluster.run(milliseconds: 4_900)
+            #expect(answers.withLock { $0 }.isEmpty)
+            cluster.run(milliseconds: 400)
+            #expect(answers.withLock { $0 } == [2], "leader: \(isLeader)")
+            patient.cancel()
+            cluster.run(milliseconds: 2_400)
+            #expect(answers.withLock { $0.count } == 2, "leader: \(isLeader)")
+        }
+        finish(cluster)
     }
 
     // MARK: Jobs
