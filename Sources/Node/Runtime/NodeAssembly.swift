@@ -1,5 +1,6 @@
-// Builds the parts of a node from its configuration, in the order in which they start: loops, the
-// administrative listener, the replica with its files and peers, the client listener.
+// Builds the parts of a node from its configuration, in the order in which they start: the data
+// directory, loops, the administrative listener, the replica with its files and peers, the client
+// listener.
 import Engine
 import Logging
 import NIOCore
@@ -11,11 +12,13 @@ enum NodeAssembly {
         _ configuration: NodeConfiguration, fatal: FatalReport, logger: Logger
     ) throws -> [any NodeComponent] {
         let eventLoops = MultiThreadedEventLoopGroup.singleton
+        let directory = DirectoryComponent(configuration, logger: logger)
         let replica = ReplicaComponent(
-            configuration, eventLoops: eventLoops, fatal: fatal, logger: logger)
+            configuration, directory: directory, eventLoops: eventLoops, fatal: fatal, logger: logger)
         let surface = NodeSurface(configuration, replica: replica)
         let clientLoops = ClientEventLoops(count: configuration.client.threads)
         return [
+            directory,
             clientLoops,
             AdministrationServer(
                 host: configuration.listen.host, port: configuration.listen.httpPort,

@@ -1,4 +1,4 @@
-// The replica of this node: its data directory, its log and store, its peers.
+// The replica of this node: its log and store, its peers.
 import Engine
 import Logging
 import NIOCore
@@ -8,34 +8,32 @@ import Synchronization
 package final class ReplicaComponent: NodeComponent {
     package let name = "replica"
     private let configuration: NodeConfiguration
+    private let directory: DirectoryComponent
     private let eventLoops: any EventLoopGroup
     private let fatal: FatalReport
     private let logger: Logger
-    private let running = Mutex<Running?>(nil)
-
-    private struct Running: Sendable {
-        var runtime: ReplicaRuntime
-        var lock: any FileLock
-    }
+    private let running = Mutex<ReplicaRuntime?>(nil)
 
     package init(
-        _ configuration: NodeConfiguration, eventLoops: any EventLoopGroup, fatal: FatalReport,
-        logger: Logger
+        _ configuration: NodeConfiguration, directory: DirectoryComponent,
+        eventLoops: any EventLoopGroup, fatal: FatalReport, logger: Logger
     ) {
         self.configuration = configuration
+        self.directory = directory
         self.eventLoops = eventLoops
         self.fatal = fatal
         self.logger = logger
     }
 
     /// Nil before the start and after the stop.
-    package var replica: Replica? { running.withLock { $0?.runtime.replica } }
-    package var runtime: ReplicaRuntime? { running.withLock { $0?.runtime } }
+    package var replica: Replica? { runtime?.replica }
+    package var runtime: ReplicaRuntime? { running.withLock { $0 } }
 
     package func start() async throws {
         if configuration.isCluster { try checkCertificateFiles() }
-        let directory = try openDirectory()
-        for note in directory.notes { logger.warning("\(note)") }
+        guard let directory = directory.directory else {
+            throw NodeFailure(.storage, "the data directory is not open")
+        }
         // Beside `node` it is missing only if it was lost.
         let isLost = !directory.fileSystem.exists(directory.group.hardState)
         let rejoins = configuration.isCluster && (configuration.rejoins || isLost)
@@ -57,7 +55,7 @@ package final class ReplicaComponent: NodeComponent {
         try await runtime.start(
             opened, options: options(), transport: try transport(opened.hardState, boots),
             eventLoops: eventLoops)
-        running.withLock { $0 = Running(runtime: runtime, lock: directory.lock) }
+        running.withLock { $0 = runtime }
     }
 
     package func stop() async {
@@ -65,19 +63,7 @@ package final class ReplicaComponent: NodeComponent {
             defer { running = nil }
             return running
         }
-        await stopped?.runtime.stop()
-    }
-
-    private func openDirectory() throws -> DataDirectory {
-        let identity = NodeIdentity(cluster: configuration.clusterID, node: configuration.nodeID)
-        do throws(EngineError) {
-            return try DataDirectory.open(
-                POSIXFileSystem(), path: configuration.dataDirectory, wanted: identity,
-                fallback: identity, isAlone: !configuration.isCluster)
-        } catch {
-            guard case .file(let cause) = error else { throw error }
-            throw NodeFailure(.storage, "data.directory: \(cause)")
-        }
+        await stopped?.stop()
     }
 
     /// The TLS library says of a file that it cannot read no more than that.
