@@ -129,6 +129,9 @@ public final class Database: @unchecked Sendable {
     /// Merges everything into the deepest level, and waits for it.
     public func compactAll() throws(EngineError) { try order.compactAll() }
 
+    /// Bytes of the log that `sync: .never` stored without a call of the system.
+    package var mappedLogBytes: UInt64 { order.mappedLogBytes }
+
     /// Tables as the manifest has them now.
     public func tables() -> [TableRecord] { order.tables() }
 

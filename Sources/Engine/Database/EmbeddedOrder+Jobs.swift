@@ -132,6 +132,13 @@ extension EmbeddedOrder {
         wait()
     }
 
+    /// What this process stored in its log through mappings, of which the system keeps no count.
+    var mappedLogBytes: UInt64 {
+        monitor.lock()
+        defer { monitor.unlock() }
+        return options.sync == .never ? log.appendedBytes : 0
+    }
+
     func tables() -> [TableRecord] {
         monitor.lock()
         defer { monitor.unlock() }

@@ -50,6 +50,8 @@ package final class Log: @unchecked Sendable {
     /// Segments with bytes that no sync covers, oldest first.
     var dirty: [LogSegment] = []
     var isDirectoryDirty = false
+    /// Frames that this process appended.
+    private(set) var appendedBytes: UInt64 = 0
 
     enum SpareState { case none, preparing, ready }
 
@@ -222,6 +224,7 @@ package final class Log: @unchecked Sendable {
             if dirty.last !== writer.segment { dirty.append(writer.segment) }
             let offset = try writer.write(entries, start..<stop, stamp)
             publish(entries, start..<stop, from: offset, in: writer.segment)
+            appendedBytes += writer.segment.end - offset
             start = stop
             if ends { try seal(next: nextIndex) }
         }

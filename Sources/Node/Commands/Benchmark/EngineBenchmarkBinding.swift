@@ -43,7 +43,7 @@ private final class EngineUnderTest: BenchmarkDatabase {
 
     func flush() throws { try database.flush() }
     func compact() throws { try database.compactAll() }
-    var bytesWritten: UInt64 { ProcessIO.read().written - written }
+    var bytesWritten: UInt64 { ProcessIO.read().written - written + database.mappedLogBytes }
     var bytesRead: UInt64 { ProcessIO.read().read - read }
     func close() throws { try database.close() }
 }
