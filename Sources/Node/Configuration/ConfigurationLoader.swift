@@ -87,14 +87,14 @@ package enum ConfigurationLoader {
             provider: InMemoryProvider(name: "flags", values: values), origin: { _ in "--set" })
     }
 
-    /// One problem for each. Names that container platforms invent for a service called martlet,
-    /// like `MARTLET_PORT_7379_TCP`, are nobody's mistake.
+    /// Variables that were meant for a setting and name none. Others with the prefix are not ours:
+    /// platforms and scripts make such, too.
     package static func unknownVariables(in environment: [String: String])
         -> [ConfigurationProblem]
     {
         let known = Set(SettingCatalog.keys.map(variable))
         let unknown = environment.keys.filter {
-            $0.hasPrefix(environmentPrefix) && !known.contains($0) && !isPlatforms($0)
+            $0.hasPrefix(environmentPrefix) && !known.contains($0) && isMeantForSetting($0)
         }
         return unknown.sorted().map { name in
             let hint = NearestKey.suggestion(for: name, among: known.sorted())
@@ -103,9 +103,12 @@ package enum ConfigurationLoader {
         }
     }
 
-    private static func isPlatforms(_ name: String) -> Bool {
-        ["MARTLET_PORT", "MARTLET_SERVICE_HOST", "MARTLET_SERVICE_PORT"].contains {
-            name == $0 || name.hasPrefix($0 + "_")
+    /// It begins like a section, or is two typing errors away from a setting.
+    private static func isMeantForSetting(_ name: String) -> Bool {
+        let sections = Set(SettingCatalog.keys.compactMap { $0.split(separator: ".").first })
+        if sections.contains(where: { name.hasPrefix(variable(String($0)) + "_") }) { return true }
+        return SettingCatalog.keys.contains {
+            NearestKey.editDistance(Array(name.utf8), Array(variable($0).utf8)) <= 2
         }
     }
 

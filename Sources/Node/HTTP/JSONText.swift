@@ -43,15 +43,15 @@ package struct JSONText: Sendable {
     package mutating func value(_ number: Int) { raw(String(number)) }
     package mutating func value(_ flag: Bool) { raw(flag ? "true" : "false") }
 
-    /// Rounded to three places; infinite and undefined numbers have no JSON and become null.
+    /// Rounded to six places; infinite and undefined numbers have no JSON and become null.
     package mutating func value(_ number: Double) {
-        guard number.isFinite, abs(number) < 1e15 else { return raw("null") }
-        let thousandths = Int64((number * 1000).rounded())
-        let (whole, rest) = thousandths.magnitude.quotientAndRemainder(dividingBy: 1000)
-        var text = (thousandths < 0 ? "-" : "") + String(whole)
+        guard number.isFinite, abs(number) < 1e12 else { return raw("null") }
+        let millionths = Int64((number * 1e6).rounded())
+        let (whole, rest) = millionths.magnitude.quotientAndRemainder(dividingBy: 1_000_000)
+        var text = (millionths < 0 ? "-" : "") + String(whole)
         if rest > 0 {
             let digits = String(rest)
-            text += "." + String(repeating: "0", count: 3 - digits.utf8.count) + digits
+            text += "." + String(repeating: "0", count: 6 - digits.utf8.count) + digits
             while text.hasSuffix("0") { text.removeLast() }
         }
         raw(text)

@@ -156,7 +156,8 @@ struct AdministrationReport: Sendable {
 
 extension AdministrationReport {
     private static let sections = [
-        "server", "clients", "memory", "persistence", "stats", "replication", "martlet",
+        "server", "clients", "memory", "persistence", "stats", "replication", "cpu", "cluster",
+        "keyspace", "martlet",
     ]
 
     private func information(_ command: ClientCommand) -> String {
@@ -198,9 +199,24 @@ extension AdministrationReport {
             return [InfoRow("loading", "0"), InfoRow("aof_enabled", "1")]
         case "stats": return statisticsRows()
         case "replication": return replicationRows(status)
+        case "cpu": return processorRows()
+        // Not Redis Cluster: every node takes every key.
+        case "cluster": return [InfoRow("cluster_enabled", "0")]
         case "martlet": return martletRows(status)
         default: return []
         }
+    }
+
+    private func processorRows() -> [InfoRow] {
+        var usage = rusage()
+        getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+        func seconds(_ time: timeval) -> String {
+            "\(time.tv_sec)." + String(1_000_000 + Int(time.tv_usec)).dropFirst()
+        }
+        return [
+            InfoRow("used_cpu_sys", seconds(usage.ru_stime)),
+            InfoRow("used_cpu_user", seconds(usage.ru_utime)),
+        ]
     }
 
     private func serverRows() -> [InfoRow] {

@@ -11,7 +11,7 @@ extension Session {
         case .ping: ping(command)
         case .echo: output.bulk(command[1])
         case .hello: hello(command)
-        case .auth: output.error(command.count > 3 ? ReplyText.syntax : Session.noUsers)
+        case .auth: authenticate(command)
         case .select: select(command)
         case .quit:
             output.ok()
@@ -29,7 +29,21 @@ extension Session {
         }
     }
 
-    private static let noUsers = "ERR AUTH is not supported: this node has no users or passwords"
+    private static let noPassword =
+        "ERR AUTH <password> called without any password configured for the default user. "
+        + "Are you sure your configuration is correct?"
+    private static let noSuchUser =
+        "WRONGPASS invalid username-password pair or user is disabled."
+
+    /// As Redis without a password: the default user may say anything, and there is no other.
+    private func authenticate(_ command: ClientCommand) {
+        switch command.count {
+        case 2: output.error(Session.noPassword)
+        case 3 where command.text(1) == "default": output.ok()
+        case 3: output.error(Session.noSuchUser)
+        default: output.error(ReplyText.syntax)
+        }
+    }
 
     private func ping(_ command: ClientCommand) {
         switch command.count {
@@ -75,7 +89,10 @@ extension Session {
         var index = 2
         while index < command.count {
             if command.matches(index, "AUTH"), index + 2 < command.count {
-                return output.error(Session.noUsers)
+                guard command.text(index + 1) == "default" else {
+                    return output.error(Session.noSuchUser)
+                }
+                index += 3
             } else if command.matches(index, "SETNAME"), index + 1 < command.count {
                 guard let valid = clientName(command, index + 1) else { return }
                 name = valid

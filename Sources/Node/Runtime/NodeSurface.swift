@@ -146,15 +146,7 @@ package final class NodeSurface: AdminSource, AdminInformation {
     }
 
     package func settings() -> [InfoRow] {
-        [
-            InfoRow("cluster-id", configuration.clusterID),
-            InfoRow("node-id", configuration.nodeID.description),
-            InfoRow("data-directory", configuration.dataDirectory),
-            InfoRow("log-segment-bytes", String(configuration.log.segmentBytes)),
-            InfoRow("log-retain-bytes", String(configuration.log.retainBytes)),
-            InfoRow("cache-bytes", String(configuration.cache.bytes)),
-            InfoRow("heal-source", configuration.heal.source.rawValue),
-        ]
+        SettingCatalog.all.map { InfoRow($0.key, $0.show(configuration)) }
     }
 
     package func clientAddress(of member: MemberID) -> (host: String, port: Int)? {

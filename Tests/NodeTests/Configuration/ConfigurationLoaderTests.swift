@@ -114,26 +114,27 @@ import Testing
                 == ["--set: chache.bytes: unknown key; did you mean cache.bytes?"])
     }
 
-    @Test func unknownVariablesAreProblemsUnlessAPlatformMadeThem() throws {
-        let platforms = [
+    @Test func variablesThatWereMeantForASettingAreProblems() throws {
+        let others = [
             "MARTLET_PORT": "tcp://10.0.0.1:7379", "MARTLET_PORT_7379_TCP": "tcp://10.0.0.1:7379",
             "MARTLET_SERVICE_HOST": "10.0.0.1", "MARTLET_SERVICE_PORT_RESP": "7379",
-            "PATH": "/bin",
+            "MARTLET_BIN": "/usr/bin/martlet", "MARTLET_TEST_DIR": "/tmp", "PATH": "/bin",
         ]
         func load(_ more: [String: String]) throws {
             _ = try ConfigurationLoader.load(
                 ConfigurationSources(
-                    file: nil, environment: platforms.merging(more) { $1 },
+                    file: nil, environment: others.merging(more) { $1 },
                     overrides: ["data.directory=/d"]))
         }
         try load([:])
         let error = #expect(throws: ConfigurationError.self) {
-            try load(["MARTLET_LOG_SINK": "never", "MARTLET_QQQQQQQQ": "1"])
+            try load(["MARTLET_LOG_SINK": "never", "MARTLET_LGO_SYNC": "never", "MARTLET_RAFT_X": "1"])
         }
         #expect(
             error?.problems.map(\.description) == [
+                "MARTLET_LGO_SYNC: unknown variable; did you mean MARTLET_LOG_SYNC?",
                 "MARTLET_LOG_SINK: unknown variable; did you mean MARTLET_LOG_SYNC?",
-                "MARTLET_QQQQQQQQ: unknown variable",
+                "MARTLET_RAFT_X: unknown variable",
             ])
     }
 

@@ -32,7 +32,12 @@ import Testing
             ("WAIT 0 x", "-ERR timeout is not an integer or out of range|"),
             ("WAIT x x", "-ERR value is not an integer or out of range|"),
             ("foo a b", "-ERR unknown command 'foo', with args beginning with: 'a' 'b' |"),
-            ("AUTH x", "-ERR AUTH is not supported: this node has no users or passwords|"),
+            (
+                "AUTH x",
+                "-ERR AUTH <password> called without any password configured for the default "
+                    + "user. Are you sure your configuration is correct?|"
+            ), ("AUTH default x", "+OK|"),
+            ("AUTH me x", "-WRONGPASS invalid username-password pair or user is disabled.|"),
             ("READONLY", "+OK|"), ("READWRITE", "+OK|"), ("RESET", "+RESET|"),
         ])
     }
@@ -44,7 +49,8 @@ import Testing
         #expect(
             try client.send("HELLO x")
                 == "-ERR Protocol version is not an integer or out of range\r\n")
-        #expect(try client.send("HELLO 3 AUTH default x").hasPrefix("-ERR AUTH is not supported"))
+        #expect(try client.send("HELLO 3 AUTH me x").hasPrefix("-WRONGPASS invalid"))
+        #expect(try client.send("HELLO 2 AUTH default x SETNAME y").hasPrefix("*14\r\n"))
         #expect(try client.send("HELLO 3 FOO") == "-ERR Syntax error in HELLO option 'FOO'\r\n")
         #expect(try client.send("GET none") == "$-1\r\n")
         let reply = try client.send("HELLO 3 SETNAME me")
