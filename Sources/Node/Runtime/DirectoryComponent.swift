@@ -1,5 +1,5 @@
-// The node's data directory, locked. Opened before anything else: a second process on it is told so,
-// whatever ports it was given.
+// The node's data directory, locked. Opened before anything else: a second process on it is told
+// so, whatever ports it was given.
 import Engine
 import Logging
 import Synchronization

@@ -14,7 +14,8 @@ enum NodeAssembly {
         let eventLoops = MultiThreadedEventLoopGroup.singleton
         let directory = DirectoryComponent(configuration, logger: logger)
         let replica = ReplicaComponent(
-            configuration, directory: directory, eventLoops: eventLoops, fatal: fatal, logger: logger)
+            configuration, directory: directory, eventLoops: eventLoops, fatal: fatal,
+            logger: logger)
         let surface = NodeSurface(configuration, replica: replica)
         let clientLoops = ClientEventLoops(count: configuration.client.threads)
         return [

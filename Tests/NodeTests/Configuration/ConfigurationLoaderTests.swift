@@ -128,7 +128,9 @@ import Testing
         }
         try load([:])
         let error = #expect(throws: ConfigurationError.self) {
-            try load(["MARTLET_LOG_SINK": "never", "MARTLET_LGO_SYNC": "never", "MARTLET_RAFT_X": "1"])
+            try load([
+                "MARTLET_LOG_SINK": "never", "MARTLET_LGO_SYNC": "never", "MARTLET_RAFT_X": "1",
+            ])
         }
         #expect(
             error?.problems.map(\.description) == [

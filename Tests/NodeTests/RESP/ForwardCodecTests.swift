@@ -65,7 +65,9 @@ private func hex(_ bytes: [UInt8]) -> String {
     @Test func whatALeaderDoesNotEvaluateIsRefusedWhole() {
         let mixed = [batch(.two, ["SET", "a", "1"], ["GET", "a"], ["PING"], ["EXISTS", "a"])]
         #expect(throws: Never.self) { try ForwardCodec.decodeRequest(ForwardCodec.encode(mixed)) }
-        for other in [["MGET", "a"], ["PING", "a"], ["INFO"], ["SELECT", "0"], ["WAIT", "1", "0"]] {
+        for other in [
+            ["MGET", "a"], ["PING", "a"], ["INFO"], ["SELECT", "0"], ["WAIT", "1", "0"],
+        ] {
             let request = ForwardCodec.encode([batch(.two, ["SET", "a", "1"], other)])
             #expect(throws: DecodingError.self) { try ForwardCodec.decodeRequest(request) }
         }
