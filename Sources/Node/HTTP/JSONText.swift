@@ -45,10 +45,11 @@ package struct JSONText: Sendable {
 
     /// Rounded to six places; infinite and undefined numbers have no JSON and become null.
     package mutating func value(_ number: Double) {
-        guard number.isFinite, abs(number) < 1e12 else { return raw("null") }
-        let millionths = Int64((number * 1e6).rounded())
-        let (whole, rest) = millionths.magnitude.quotientAndRemainder(dividingBy: 1_000_000)
-        var text = (millionths < 0 ? "-" : "") + String(whole)
+        guard number.isFinite, abs(number) < 1e15 else { return raw("null") }
+        var whole = UInt64(number.magnitude)
+        var rest = UInt64(((number.magnitude - Double(whole)) * 1e6).rounded())
+        if rest == 1_000_000 { (whole, rest) = (whole + 1, 0) }
+        var text = (number < 0 && (whole, rest) != (0, 0) ? "-" : "") + String(whole)
         if rest > 0 {
             let digits = String(rest)
             text += "." + String(repeating: "0", count: 6 - digits.utf8.count) + digits
