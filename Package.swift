@@ -94,3 +94,18 @@ let package = Package(
             ], swiftSettings: settings),
     ]
 )
+
+// CI sets it for the release build: only what runs at a larger scale there is compiled, which are
+// the oracles, power cuts and simulated clusters, with the support that they use.
+if Context.environment["HEAVY_TESTS_ONLY"] != nil {
+    let heavy = [
+        "EngineTests": [
+            "Compaction/TableBed.swift", "Database", "Environment/TemporaryDirectory.swift",
+            "Iteration/CursorSupport.swift", "Log/LogRig.swift", "Manifest/ManifestFixtures.swift",
+            "Manifest/SimulatedTables.swift", "Table/TableFixtures.swift",
+        ],
+        "ReplicationTests": ["Cluster", "Protocol/SampleMessages.swift"],
+    ]
+    package.targets.removeAll { $0.isTest && heavy[$0.name] == nil }
+    for target in package.targets { target.sources = heavy[target.name] ?? target.sources }
+}
