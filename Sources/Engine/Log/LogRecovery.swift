@@ -372,14 +372,14 @@ extension Log {
         try hardState.recordCut(lastPosition, epoch: epoch)
     }
 
-    /// `reopenActive` leaves a sealed segment alone if it ends by the rule; whether the last one
-    /// was sealed is for the rule to say, not for a footer that a rewind may have left.
+    /// `reopenActive` leaves a sealed segment alone if it ends there; whether the last one was
+    /// sealed is for the rule and for S to say, not for a footer that a rewind may have left.
     private func markActiveSealed(_ segment: LogSegment?) throws(EngineError) {
         guard let segment, let offsets = segment.offsets, let header = segment.header else {
             return
         }
         let measure = try SegmentMeasure(segment.file, offsets, settings: header.settings)
-        guard measure.endsHere, segment.last == lastPosition.index else { return }
+        guard isEnd(of: segment, measure), segment.last == lastPosition.index else { return }
         segment.isSealed = true
         try repair(segment)
     }

@@ -96,7 +96,7 @@ extension Log {
         let measure = try SegmentMeasure(
             segment.file, offsets.prefix(count),
             settings: segment.header?.settings ?? settings.before(segment.first))
-        if segment.isSealed, measure.endsHere, segment.count == count { return }
+        if segment.isSealed, isEnd(of: segment, measure), segment.count == count { return }
         lock.withLock {
             segment.offsets = Array(offsets.prefix(count))
             segment.truncate(after: nextIndexInFile - 1, end: measure.end)
@@ -111,6 +111,12 @@ extension Log {
         rule = measure.rule
         isRuleKnown = measure.isComplete
         if !dirty.contains(where: { $0 === segment }) { dirty.append(segment) }
+    }
+
+    /// Whether the next entry begins another segment. S is the end of one, whatever can be read of
+    /// its frames: a segment that has lost some and went on would be no segment to anybody else.
+    func isEnd(of segment: LogSegment, _ measure: SegmentMeasure) -> Bool {
+        measure.endsHere || segment.last <= base.index
     }
 
     /// One above the last entry; `nextIndex` differs from it after a skip.

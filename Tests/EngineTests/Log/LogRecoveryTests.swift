@@ -208,6 +208,35 @@ import Testing
         #expect(rig.recovery.holes.isEmpty)
     }
 
+    /// Its own frames may be gone by then: an unsynced log has them in tables only.
+    @Test(arguments: [false, true], [LogSyncPolicy.always, .never])
+    func aFlushedSegmentWithoutSomeFramesIsNotAppendedTo(
+        nextIsUnreadable: Bool, sync: LogSyncPolicy
+    ) throws {
+        let rig = try LogRig(sync: sync)
+        let stored = try rig.append(10, bytes: 1000)
+        #expect(try rig.segmentFirsts() == [1, 6])
+        rig.base.position = stored[9].position
+        let frame = try rig.frameOffset(stored[7], in: rig.path(6))
+        try rig.poke(rig.path(6), at: frame, [UInt8](repeating: 0, count: 200))
+        if nextIsUnreadable {
+            let file = try rig.fileSystem.open(rig.path(11), .create)
+            try file.writeAll([UInt8](repeating: 7, count: 600), at: 0)
+        }
+        try rig.kill()
+        #expect(rig.recovery.holes.isEmpty && rig.log.last == stored[9].position)
+        for round in 1...2 as ClosedRange<UInt64> {
+            let added = try rig.append(7, bytes: 1000)
+            #expect(try rig.segmentFirsts().contains(11))
+            _ = try rig.log.sync()
+            try rig.powerCut()
+            #expect(rig.recovery.holes.isEmpty)
+            #expect(rig.log.last == added[6].position)
+            let read = try rig.log.entries(from: LogIndex(11), maxBytes: 1 << 20)
+            #expect(read.count == Int(7 * round) && read.last?.header == added[6].header)
+        }
+    }
+
     @Test func aLostFirstSegmentIsAHoleToo() throws {
         let rig = try LogRig()
         let stored = try rig.append(8, bytes: 1000)
