@@ -69,6 +69,8 @@ public enum EngineError: Error, Sendable, CustomStringConvertible {
     /// Writes are refused because memory is full of unflushed data; retry is safe.
     case busy(reason: String)
     case closed
+    /// No merge operator of this id is registered with this database.
+    case mergeOperatorUnknown(MergeOperatorID)
     /// A request that can never succeed as given.
     case invalid(reason: String)
 
@@ -90,6 +92,8 @@ public enum EngineError: Error, Sendable, CustomStringConvertible {
         case .logTrimmed(let first): return "the log starts at entry \(first) here"
         case .busy(let reason): return reason
         case .closed: return "the database is closed"
+        case .mergeOperatorUnknown(let id):
+            return "merge operator \(id) is unknown; register it in the options"
         case .invalid(let reason): return reason
         }
     }

@@ -9,6 +9,15 @@ public enum ValueKind: UInt8, Sendable {
     /// A put whose value starts with the expiry (u64 little-endian, absolute milliseconds).
     /// Expired, it is a tombstone.
     case expiringPut = 3
+    /// An operand: the id of its merge operator (u16), then what the operator folds.
+    case merge = 4
+    /// A delete of a key that was put at most once since its last single delete: where it meets
+    /// that put in a flush or a compaction, both go.
+    case singleDelete = 5
+
+    /// Whether it says "nothing here", whatever the clock. An expired put does, too.
+    @inline(__always)
+    public var isDelete: Bool { self == .delete || self == .singleDelete }
 }
 
 /// SequenceNumber (56 bits) and kind (8 bits) in one word; larger is newer.
@@ -52,6 +61,16 @@ public struct KeySpan: Hashable, Sendable {
     }
 
     public static let everything = KeySpan(start: [], end: nil)
+
+    /// Every key that begins with `prefix`.
+    public static func prefix(_ prefix: [UInt8]) -> KeySpan {
+        // The next string that does not begin with it: the last byte that can grow does, what is
+        // behind it goes. Of a prefix of 0xff alone there is none.
+        var end = prefix
+        while end.last == 0xff { end.removeLast() }
+        guard let last = end.popLast() else { return KeySpan(start: prefix, end: nil) }
+        return KeySpan(start: prefix, end: end + [last + 1])
+    }
 
     public var isEmpty: Bool {
         guard let end else { return false }

@@ -2,20 +2,30 @@
 // of an input is a typed error: the caller mends it and runs the job again.
 
 package struct CompactionJob {
+    private let spec: CompactionSpec
     private let inputs: [TableHandle]
+    private let witnesses: [TableHandle]
     private let parameters: MergeParameters
+    private let functions: JobFunctions
 
     /// `index` is that of the `compact` entry; `inputs` are the live handles of `spec.inputs`, in
-    /// any order. Throws unless they are exactly those, by digest.
+    /// any order, `witnesses` likewise. Throws unless they are exactly those, by digest, and all
+    /// functions that the spec names are in `registry`.
     package init(
-        _ spec: CompactionSpec, at index: LogIndex, inputs: [TableHandle]
+        _ spec: CompactionSpec, at index: LogIndex, inputs: [TableHandle],
+        witnesses: [TableHandle] = [], registry: FunctionRegistry = .empty
     ) throws(EngineError) {
-        let named = Set(spec.inputs)
-        let given = Set(inputs.map { CompactionSpec.Input($0.record) })
-        guard named == given, inputs.count == spec.inputs.count else {
-            throw .invalid(reason: "the tables at hand are not those that job \(index) names")
+        for (named, given) in [(spec.inputs, inputs), (spec.witnesses, witnesses)] {
+            guard Set(named) == Set(given.map { CompactionSpec.Input($0.record) }),
+                named.count == given.count
+            else {
+                throw .invalid(reason: "the tables at hand are not those that job \(index) names")
+            }
         }
+        functions = try JobFunctions(spec.functions, from: registry)
+        self.spec = spec
         self.inputs = inputs
+        self.witnesses = witnesses
         parameters = MergeParameters(
             job: JobID(index: index, kind: .compaction), level: spec.outputLevel,
             rules: .compaction(
@@ -29,6 +39,7 @@ package struct CompactionJob {
         codec: BlockCodec, cancellation: CancellationFlag = CancellationFlag(),
         makeFile: TableMerge.FileFactory
     ) throws(EngineError) -> MergeResult? {
+        guard witnesses.isEmpty else { return try dropCovered() }
         var sources: [MergeInput] = []
         for level in 0..<TableRecord.levelCount {
             let tables = inputs.filter { $0.record.level == level }
@@ -41,7 +52,30 @@ package struct CompactionJob {
             }
         }
         return try TableMerge.run(
-            sources, parameters, codec: codec, cancellation: cancellation, makeFile: makeFile)
+            sources, parameters, codec: codec, functions: functions, cancellation: cancellation,
+            makeFile: makeFile)
+    }
+
+    /// Lets all inputs go, unread, once the witnesses prove that nobody can see any of them. Every
+    /// member looks for itself: the leader is not believed.
+    private func dropCovered() throws(EngineError) -> MergeResult {
+        var tombstones: [RangeTombstone] = []
+        for witness in witnesses {
+            tombstones += try witness.reader(io: .blocking).rangeTombstones(io: .blocking)
+                .tombstones
+        }
+        let cover = RangeTombstoneList(tombstones)
+        var dropped = MergeResult.noneDropped
+        for input in inputs {
+            guard cover.hides(input.record, at: spec.horizon) else {
+                throw .invalid(
+                    reason: "no range tombstones hide all of table \(input.id), which was to go")
+            }
+            let reason = CompactionRules.DropReason.rangeDeleted.rawValue
+            dropped[reason].count &+= input.record.entryCount
+            dropped[reason].entrySum &+= input.record.entrySum
+        }
+        return MergeResult(outputs: [], dropped: dropped, isBalanced: true)
     }
 
     private static func input(_ tables: [TableHandle]) throws(EngineError) -> MergeInput {

@@ -3,9 +3,9 @@
 // what stops it once would stop it again.
 
 struct Picker {
-    private let manifest: LogicalManifest
-    private let facts: CompactionPlanner.Facts
-    private let options: CompactionOptions
+    let manifest: LogicalManifest
+    let facts: CompactionPlanner.Facts
+    let options: CompactionOptions
     private let exclusions: CompactionExclusions
     private let reserved: Set<TableID>
     /// Bytes that jobs under way leave for another.
@@ -76,7 +76,7 @@ struct Picker {
 
     // MARK: - Growing
 
-    private func isFree(_ table: TableRecord) -> Bool {
+    func isFree(_ table: TableRecord) -> Bool {
         !reserved.contains(table.id) && !exclusions.excludes(table.id, now: facts.now)
     }
 
@@ -117,6 +117,7 @@ struct Picker {
             targetBytes: options.targetBytes, horizon: facts.horizon, clock: facts.clock,
             blockBytes: facts.settings.blockBytes,
             filter: facts.settings.filter.shape(level: outputLevel, isBottommost: isBottommost),
-            isBottommost: isBottommost)
+            isBottommost: isBottommost,
+            functions: facts.settings.functions)
     }
 }

@@ -8,6 +8,8 @@
 //   level 0   a run of tables that are neighbours in age, from the oldest that is free, with all
 //             tables of level 1 in their hull, as long as job and hull allow
 //   level n   one table, round-robin by key, with all tables of level n+1 that it overlaps
+//
+// Before anything else, tables that range deletes have hidden whole are let go unread.
 
 package struct CompactionPlanner: Sendable {
     /// What the manifest does not know.
@@ -22,16 +24,19 @@ package struct CompactionPlanner: Sendable {
         /// Input bytes of all unfinished jobs together, the new one included: a third of the
         /// smallest voter's free space.
         package var unfinishedBytesMax: UInt64
+        /// As far as they are in memory.
+        package var rangeTombstones: [LiveTombstone]
 
         package init(
             settings: LoggedSettings, horizon: SequenceNumber, clock: ClockMilliseconds,
-            now: UInt64, unfinishedBytesMax: UInt64 = .max
+            now: UInt64, unfinishedBytesMax: UInt64 = .max, rangeTombstones: [LiveTombstone] = []
         ) {
             self.settings = settings
             self.horizon = horizon
             self.clock = clock
             self.now = now
             self.unfinishedBytesMax = unfinishedBytesMax
+            self.rangeTombstones = rangeTombstones
         }
     }
 
@@ -48,6 +53,7 @@ package struct CompactionPlanner: Sendable {
     /// The most urgent job that can start now.
     package mutating func plan(_ manifest: LogicalManifest, _ facts: Facts) -> CompactionSpec? {
         let picker = Picker(manifest, facts, options, exclusions)
+        if let spec = picker.pickCovered() { return spec }
         var starved: UInt8?
         for score in CompactionScore.scores(manifest, options) {
             guard score.value >= 1 else { return nil }
@@ -100,6 +106,7 @@ package struct CompactionPlanner: Sendable {
         _ request: FullCompaction, _ manifest: LogicalManifest, _ facts: Facts
     ) -> FullStep {
         let picker = Picker(manifest, facts, options, exclusions)
+        if let spec = picker.pickCovered() { return .job(spec) }
         for level in 0..<request.bottom
         where manifest.tables.tables(at: level).contains(where: request.concerns) {
             let spec =

@@ -9,6 +9,9 @@
 // - A tombstone goes only where nothing older can be (bottommost) and everybody sees it (at or
 //   below the horizon). An expired put is a tombstone, no more and no less.
 // - A flush drops what is hidden and nothing else: tombstones and expired versions stay.
+// - An operand hides nothing: it stands on what is older. What it makes with it does (`MergePass`).
+// - A single delete is never dropped for being hidden: its put may lie in a table further down, and
+//   would come back when the versions above are gone.
 // - Sequences are never changed.
 
 package struct CompactionRules: Hashable, Sendable {
@@ -55,6 +58,12 @@ package struct CompactionRules: Hashable, Sendable {
         case tombstone
         /// An expired put with nothing below it to hide.
         case expired
+        /// Folded with its neighbours: what they make was written instead.
+        case merged
+        /// A single delete and the put that it met, or one above another tombstone.
+        case singleDeleted
+        /// Let go or changed by the compaction filter.
+        case filtered
     }
 
     /// What the versions of one key, newest first, have shown so far.
@@ -64,6 +73,9 @@ package struct CompactionRules: Hashable, Sendable {
         /// The newest range tombstone at or below the horizon that covers the key; zero without.
         fileprivate let covering: SequenceNumber
 
+        /// Nothing below what is kept can be seen by anybody.
+        var isCovered: Bool { covering > .zero }
+
         package init(covering: SequenceNumber = .zero) { self.covering = covering }
     }
 
@@ -72,13 +84,16 @@ package struct CompactionRules: Hashable, Sendable {
         _ sequence: SequenceNumber, _ kind: ValueKind, expiry: ClockMilliseconds?,
         _ state: inout KeyState
     ) -> DropReason? {
-        if state.isShadowing { return .shadowed }
+        if state.isShadowing {
+            guard kind == .singleDelete, sequence > state.covering else { return .shadowed }
+            return dropsTombstones ? .tombstone : nil
+        }
         if sequence < state.covering { return .rangeDeleted }
-        guard sequence <= horizon else { return nil }
+        guard sequence <= horizon, kind != .merge else { return nil }
         state.isShadowing = true
         switch kind {
-        case .put: return nil
-        case .delete: return dropsTombstones ? .tombstone : nil
+        case .put, .merge: return nil
+        case .delete, .singleDelete: return dropsTombstones ? .tombstone : nil
         case .expiringPut:
             guard dropsTombstones, let clock, let expiry, expiry <= clock else { return nil }
             return .expired

@@ -90,16 +90,21 @@ final class MergeOutput {
 
     /// Ends the current output before `key`; nil: behind all keys.
     private func cut(at key: [UInt8]?) throws(EngineError) {
+        var pieces: [RangeTombstone] = []
         for tombstone in open {
             guard let piece = clip(tombstone, to: key) else { continue }
             let builder = if let open = self.builder { open } else { try makeBuilder() }
             builder.add(piece)
+            if pieces.count <= LiveTombstone.tableMax { pieces.append(piece) }
             tombstoneEntrySum &+= EntrySum.of(piece)
             tombstonePieceSum &+= RangeTombstoneMerge.sum(of: piece)
         }
         if let builder {
             let (record, fileBytes) = try builder.finish()
-            outputs.append(MergeResult.Output(record: record, fileBytes: fileBytes))
+            outputs.append(
+                MergeResult.Output(
+                    record: record, fileBytes: fileBytes,
+                    rangeTombstones: pieces.count <= LiveTombstone.tableMax ? pieces : []))
         }
         builder = nil
         tombstoneBytes = 0

@@ -4,7 +4,8 @@
 // each other's work by digest.
 //
 // It balances its books: the sums over all entries that the inputs carry (from the log, and from
-// the memtable before that) must equal those of what was written and what was dropped by rule. So
+// the memtable before that), and over those that folding and filtering made, must equal the sums of
+// what was written and what was dropped by rule. So
 // an entry lost or altered on the way, by a bug or by memory, is reported with the outputs. Used by
 // `FlushJob` and `CompactionJob`.
 
@@ -66,6 +67,8 @@ package struct MergeResult: Sendable {
         package var record: TableRecord
         /// Size of the file here; another node's may differ.
         package var fileBytes: UInt64
+        /// Its range tombstones, unless they are many.
+        package var rangeTombstones: [RangeTombstone] = []
     }
 
     /// What was dropped for one reason.
@@ -78,8 +81,14 @@ package struct MergeResult: Sendable {
     package var outputs: [Output]
     /// By `CompactionRules.DropReason.rawValue`.
     package var dropped: [Dropped]
+    /// Written in the place of what was merged or filtered.
+    package var created = Dropped()
     /// The books balance.
     package var isBalanced: Bool
+
+    static var noneDropped: [Dropped] {
+        Array(repeating: Dropped(), count: CompactionRules.DropReason.allCases.count)
+    }
 
     package func dropped(_ reason: CompactionRules.DropReason) -> Dropped {
         dropped[reason.rawValue]
@@ -99,6 +108,7 @@ package enum TableMerge {
     /// run the caller removes the files that were made.
     package static func run(
         _ inputs: [MergeInput], _ parameters: MergeParameters, codec: BlockCodec,
+        functions: JobFunctions = .engine,
         cancellation: CancellationFlag = CancellationFlag(), makeFile: FileFactory
     ) throws(EngineError) -> MergeResult? {
         let tombstones = RangeTombstoneMerge(
@@ -107,90 +117,31 @@ package enum TableMerge {
             (makeFile) throws(EngineError) -> MergeResult? in
             let output = MergeOutput(
                 parameters, codec: codec, tombstones: tombstones.kept, makeFile: makeFile)
-            let cursor = MergingCursor.over(inputs.map(\.cursor))
-            guard
-                let dropped = try copy(
-                    cursor, to: output, parameters.rules, CoveringWalk(tombstones.covering),
-                    cancellation)
-            else { return nil }
+            let pass = MergePass(
+                MergingCursor.over(inputs.map(\.cursor)), to: output, parameters.rules, functions,
+                CoveringWalk(tombstones.covering))
+            guard try pass.run(cancellation) else { return nil }
             let outputs = try output.finish()
             return MergeResult(
-                outputs: outputs, dropped: dropped,
-                isBalanced: isBalanced(inputs, tombstones, dropped, output, outputs))
+                outputs: outputs, dropped: pass.dropped, created: pass.created,
+                isBalanced: isBalanced(inputs, tombstones, pass, output, outputs))
         }
-    }
-
-    /// Entries between two looks at the cancellation flag.
-    private static let entriesPerCheck = 1024
-
-    /// Hands over what survives and counts what does not; nil if cancelled.
-    private static func copy(
-        _ cursor: any EntryCursor, to output: MergeOutput, _ rules: CompactionRules,
-        _ covered: CoveringWalk, _ cancellation: CancellationFlag
-    ) throws(EngineError) -> [MergeResult.Dropped]? {
-        var covered = covered
-        var dropped = Array(
-            repeating: MergeResult.Dropped(), count: CompactionRules.DropReason.allCases.count)
-        let current = ScratchBytes()
-        var isFirst = true
-        var last = Trailer(rawValue: 0)
-        var state = CompactionRules.KeyState()
-        var untilCheck = entriesPerCheck
-        try cursor.seekToFirst()
-        while cursor.isValid {
-            let key = cursor.key
-            let trailer = cursor.trailer
-            let order = isFirst ? 1 : compareKeys(key, current.bytes)
-            if order > 0 {
-                isFirst = false
-                current.assign(key)
-                state = CompactionRules.KeyState(covering: covered.covering(key))
-                try output.reach(key)
-            } else if order < 0 || trailer >= last {
-                throw .corrupt(file: "an input of a merge", reason: "its entries are not in order")
-            }
-            last = trailer
-            let value = cursor.value
-            if let reason = try judge(trailer, value, rules, &state) {
-                dropped[reason.rawValue].count += 1
-                dropped[reason.rawValue].entrySum &+= EntrySum.of(key, trailer, value)
-            } else {
-                try output.add(key, trailer, value)
-            }
-            untilCheck -= 1
-            if untilCheck == 0 {
-                if cancellation.isCancelled { return nil }
-                untilCheck = entriesPerCheck
-            }
-            try cursor.next()
-        }
-        return cancellation.isCancelled ? nil : dropped
-    }
-
-    @inline(__always)
-    private static func judge(
-        _ trailer: Trailer, _ value: UnsafeRawBufferPointer, _ rules: CompactionRules,
-        _ state: inout CompactionRules.KeyState
-    ) throws(EngineError) -> CompactionRules.DropReason? {
-        guard let kind = trailer.kind else { throw VersionContent.malformed }
-        let expiry = kind == .expiringPut ? try VersionContent.expiry(value) : nil
-        return rules.judge(trailer.sequence, kind, expiry: expiry, &state)
     }
 
     /// Point entries by their sums and count, range tombstones by theirs (which do not mind being
     /// cut): what came in equals what went out and what was dropped.
     private static func isBalanced(
         _ inputs: [MergeInput], _ tombstones: RangeTombstoneMerge,
-        _ dropped: [MergeResult.Dropped], _ output: MergeOutput, _ outputs: [MergeResult.Output]
+        _ pass: MergePass, _ output: MergeOutput, _ outputs: [MergeResult.Output]
     ) -> Bool {
-        var sum: UInt64 = 0
-        var count: UInt64 = 0
+        var sum = pass.created.entrySum
+        var count = pass.created.count
         for input in inputs {
             sum &+= input.entrySum
             count &+= input.entryCount
             for tombstone in input.rangeTombstones { sum &-= EntrySum.of(tombstone) }
         }
-        for reason in dropped {
+        for reason in pass.dropped {
             sum &-= reason.entrySum
             count &-= reason.count
         }

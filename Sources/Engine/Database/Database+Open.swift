@@ -23,6 +23,7 @@ extension Database {
         _ environment: DatabaseEnvironment, pool: ThreadPool? = nil
     ) throws(EngineError) -> Database {
         try options.check()
+        let options = try options.namingFunctions()
         let directory = try DataDirectory.open(
             fileSystem, path: path, wanted: nil,
             fallback: NodeIdentity(

@@ -27,7 +27,32 @@ public struct DatabaseOptions: Sendable {
     /// any thread; must not call the database.
     public var report: (@Sendable (String) -> Void)?
 
+    /// Operators of your own for `merge`, ids from 256 up. Register them at every open: without one
+    /// its operands stay, but their keys cannot be read.
+    public var mergeOperators: [any MergeOperator] {
+        get { store.mergeOperators }
+        set { store.mergeOperators = newValue }
+    }
+    /// Filters that `settings.functions.compactionFilter` may name. One that is named there is
+    /// called by every compaction from then on.
+    public var compactionFilters: [any CompactionFilter] {
+        get { store.compactionFilters }
+        set { store.compactionFilters = newValue }
+    }
+
     public init() {}
+
+    /// With the registered operators in the settings, for jobs to fold by.
+    func namingFunctions() throws(EngineError) -> DatabaseOptions {
+        let registry = try FunctionRegistry(
+            mergeOperators: mergeOperators, compactionFilters: compactionFilters)
+        if let wanted = settings.functions.compactionFilter, registry.filter(wanted) == nil {
+            throw .invalid(reason: "compaction filter \(wanted) is not registered")
+        }
+        var named = self
+        named.settings.functions.mergeOperators = registry.mergeOperators.references
+        return named
+    }
 
     /// What is logged is applied, now and at every later open: so before.
     func check() throws(EngineError) {
@@ -84,6 +109,30 @@ public final class Database: @unchecked Sendable {
     public func delete(_ key: [UInt8]) throws(EngineError) {
         var batch = WriteBatch()
         batch.delete(key)
+        try write(batch)
+    }
+
+    /// Deletes a key that was put at most once since it was last deleted so: see
+    /// `WriteBatch.singleDelete`.
+    public func singleDelete(_ key: [UInt8]) throws(EngineError) {
+        var batch = WriteBatch()
+        batch.singleDelete(key)
+        try write(batch)
+    }
+
+    /// Changes the value of `key` by `operand`, without reading it: see `WriteBatch.merge`.
+    public func merge(_ key: [UInt8], _ operand: [UInt8], by mergeOperator: MergeOperatorID)
+        throws(EngineError)
+    {
+        var batch = WriteBatch()
+        batch.merge(key, operand, by: mergeOperator)
+        try write(batch)
+    }
+
+    /// Deletes every key that begins with `prefix`; an empty one means all keys.
+    public func deletePrefix(_ prefix: [UInt8]) throws(EngineError) {
+        var batch = WriteBatch()
+        batch.deletePrefix(prefix)
         try write(batch)
     }
 

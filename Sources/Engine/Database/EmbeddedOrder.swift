@@ -86,6 +86,11 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
                 _ = try propose(.settings, options.settings.encoded())
             }
             if store.segmentSettings != options.settings { _ = try propose(.rotate, []) }
+        } else if store.settings.functions != options.settings.functions {
+            // Shapes stay as they were made; which functions there are, this process decides.
+            var settings = store.settings
+            settings.functions = options.settings.functions
+            _ = try propose(.settings, settings.encoded())
         }
         advance()
     }
@@ -94,6 +99,7 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
 
     func commit(_ batch: WriteBatch) throws(EngineError) {
         try batch.checkLimits()
+        try batch.checkOperators(store.functions)
         monitor.lock()
         defer {
             advanceIfDue()

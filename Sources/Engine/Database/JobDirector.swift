@@ -13,6 +13,8 @@ package struct JobFacts: Sendable {
     package var frontier: FrontierRoot
     /// Level-0 tables, stand-ins included.
     package var level0Count: Int
+    /// Of live tables, as far as they are in memory.
+    package var rangeTombstones: [LiveTombstone] = []
 }
 
 package struct JobSituation: Sendable {
@@ -161,7 +163,8 @@ package struct JobDirector: Sendable {
             settings: situation.store.settings, horizon: situation.store.horizon,
             clock: situation.clock
                 - min(situation.clock, options.clockMaxOffsetMilliseconds),
-            now: situation.now, unfinishedBytesMax: situation.unfinishedBytesMax)
+            now: situation.now, unfinishedBytesMax: situation.unfinishedBytesMax,
+            rangeTombstones: situation.store.rangeTombstones)
         if let full {
             switch planner.planFull(full, situation.store.manifest, facts) {
             case .job(let spec): return spec

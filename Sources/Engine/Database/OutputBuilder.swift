@@ -7,6 +7,7 @@ struct OutputBuilder: Sendable {
     let index: LogIndex
     let kind: TableKind
     let options: StoreOptions
+    let functions: FunctionRegistry
     /// Differs from that of an earlier output: a reader may still hold that file, and unlinks it
     /// when done.
     var generation: UInt32 = 0
@@ -25,10 +26,12 @@ struct OutputBuilder: Sendable {
     }
 
     func compact(
-        _ spec: CompactionSpec, _ inputs: [TableHandle], cancellation: CancellationFlag
+        _ spec: CompactionSpec, _ inputs: [TableHandle], witnesses: [TableHandle],
+        cancellation: CancellationFlag
     ) throws(JobFailure) -> JobResult {
         do throws(EngineError) {
-            let job = try CompactionJob(spec, at: index, inputs: inputs)
+            let job = try CompactionJob(
+                spec, at: index, inputs: inputs, witnesses: witnesses, registry: functions)
             let merged = try job.run(codec: codec, cancellation: cancellation) {
                 (ordinal) throws(EngineError) in
                 try makeFile(ordinal)
@@ -78,8 +81,9 @@ struct OutputBuilder: Sendable {
                 BuiltTable(
                     record: output.record,
                     local: LocalTable(
-                        generation: generation, codec: codec.rawValue, fileBytes: output.fileBytes))
-            )
+                        generation: generation, codec: codec.rawValue,
+                        fileBytes: output.fileBytes),
+                    rangeTombstones: output.rangeTombstones))
         }
         return JobResult(tables: built, isBalanced: merged.isBalanced)
     }

@@ -55,9 +55,14 @@ package struct FrozenSegment {
 package struct BuiltTable: Sendable {
     package var record: TableRecord
     package var local: LocalTable
+    /// Its range tombstones, if the job that wrote it knows and they are few.
+    package var rangeTombstones: [RangeTombstone]
 
-    package init(record: TableRecord, local: LocalTable) {
+    package init(
+        record: TableRecord, local: LocalTable, rangeTombstones: [RangeTombstone] = []
+    ) {
         self.record = record
         self.local = local
+        self.rangeTombstones = rangeTombstones
     }
 }

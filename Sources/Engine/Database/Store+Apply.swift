@@ -69,6 +69,12 @@ extension Store {
             case .delete(let key):
                 memtable.insert(
                     key, Trailer(sequence, .delete), UnsafeRawBufferPointer(start: nil, count: 0))
+            case .merge(let key, let stored):
+                memtable.insert(key, Trailer(sequence, .merge), stored)
+            case .singleDelete(let key):
+                memtable.insert(
+                    key, Trailer(sequence, .singleDelete),
+                    UnsafeRawBufferPointer(start: nil, count: 0))
             case .deleteRange(let start, let end):
                 memtable.insert(
                     RangeTombstone(

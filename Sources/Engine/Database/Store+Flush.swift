@@ -25,6 +25,7 @@ extension Store {
     private func submitFlush(_ segment: FrozenSegment) {
         let builder = OutputBuilder(
             files: files, index: segment.last, kind: .flush, options: options,
+            functions: functions,
             generation: segment.generation)
         jobs.submit(.flush) { [weak self] in
             let result: Result<FlushResult, EngineError>
@@ -85,16 +86,19 @@ extension Store {
     /// Makes a finished file usable. Its handle deletes the file once it is obsolete and unpinned.
     @discardableResult
     func adopt(_ table: BuiltTable) -> TableHandle {
-        let handle = makeHandle(table.record, table.local)
+        let handle = makeHandle(table.record, table.local, table.rangeTombstones)
         tables.set(handle)
         return handle
     }
 
-    func makeHandle(_ record: TableRecord, _ local: LocalTable) -> TableHandle {
+    func makeHandle(
+        _ record: TableRecord, _ local: LocalTable, _ tombstones: [RangeTombstone] = []
+    ) -> TableHandle {
         let healer = self.healer
         return TableHandle(
             record: record, generation: UInt64(local.generation), fileBytes: local.fileBytes,
-            codec: BlockCodec(rawValue: local.codec) ?? .none, source: openTables
+            codec: BlockCodec(rawValue: local.codec) ?? .none, source: openTables,
+            writtenTombstones: tombstones
         ) { name in
             healer.remove(name)
         }

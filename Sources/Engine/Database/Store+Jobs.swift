@@ -127,9 +127,11 @@ extension Store {
         guard runningJobs < options.concurrentJobs else { return }
         for index in jobStates.keys.sorted() {
             guard runningJobs < options.concurrentJobs else { return }
-            guard let state = jobStates[index], isDue(state), let inputs = usableInputs(state.spec)
+            guard let state = jobStates[index], isDue(state),
+                let inputs = usable(state.spec.inputs),
+                let witnesses = usable(state.spec.witnesses)
             else { continue }
-            start(index, state, inputs)
+            start(index, state, inputs, witnesses)
         }
     }
 
@@ -141,11 +143,13 @@ extension Store {
         }
     }
 
-    /// Handles of all inputs, in the spec's order; nil while one is still being made here.
-    private func usableInputs(_ spec: CompactionSpec) -> [TableHandle]? {
+    /// Handles of all these tables, in order; nil while one is still being made here.
+    private func usable(_ tables: [CompactionSpec.Input]) -> [TableHandle]? {
         var handles: [TableHandle] = []
-        for input in spec.inputs {
-            guard let handle = tables.handle(input.id), handle.record.digest == input.digest else {
+        for input in tables {
+            guard let handle = self.tables.handle(input.id),
+                handle.record.digest == input.digest
+            else {
                 return nil
             }
             handles.append(handle)
@@ -153,11 +157,14 @@ extension Store {
         return handles
     }
 
-    private func start(_ index: LogIndex, _ state: JobState, _ inputs: [TableHandle]) {
+    private func start(
+        _ index: LogIndex, _ state: JobState, _ inputs: [TableHandle], _ witnesses: [TableHandle]
+    ) {
         runningJobs += 1
         jobStates[index]?.phase = .running
         let builder = OutputBuilder(
             files: files, index: index, kind: .compaction, options: options,
+            functions: functions,
             generation: state.generation)
         let attempts = self.attempts
         jobs.submit(.compaction) { [weak self] in
@@ -167,7 +174,9 @@ extension Store {
             do throws(JobFailure) {
                 attempt = try Store.beginAttempt(job, attempts)
                 result = .success(
-                    try builder.compact(state.spec, inputs, cancellation: state.cancellation))
+                    try builder.compact(
+                        state.spec, inputs, witnesses: witnesses,
+                        cancellation: state.cancellation))
             } catch {
                 result = .failure(error)
             }
@@ -279,6 +288,23 @@ extension Store {
         JobFacts(
             manifest: logical, settings: settings, horizon: horizon,
             frontier: FrontierRoot(frontier: frontier, root: stateRoot),
-            level0Count: level0Count)
+            level0Count: level0Count, rangeTombstones: liveTombstones)
+    }
+
+    /// Those of tables with few, where they are in memory: nobody waits for a disk here.
+    private var liveTombstones: [LiveTombstone] {
+        var found: [LiveTombstone] = []
+        for level in 0..<TableRecord.levelCount {
+            for record in logical.tables.tables(at: level)
+            where (1...UInt64(LiveTombstone.tableMax)).contains(record.rangeTombstoneCount) {
+                guard let handle = tables.handle(record.id), handle.record == record else {
+                    continue
+                }
+                for tombstone in handle.knownTombstones {
+                    found.append(LiveTombstone(table: record.id, tombstone: tombstone))
+                }
+            }
+        }
+        return found
     }
 }

@@ -35,6 +35,9 @@ extension Store {
     /// record and open again with it as `replacement`.
     package static func open(_ configuration: StoreConfiguration) throws(EngineError) -> Store {
         let files = configuration.files
+        let functions = try FunctionRegistry(
+            mergeOperators: configuration.options.mergeOperators,
+            compactionFilters: configuration.options.compactionFilters)
         try engineError { () throws(FileError) in try files.create() }
         let (manifestFile, notes) = try openManifest(configuration)
         for note in notes { configuration.healEnvironment.note(note.text) }
@@ -57,7 +60,7 @@ extension Store {
         let store = Store(
             StoreParts(
                 options: configuration.options, files: files, jobs: configuration.jobs,
-                tables: tables, openTables: openTables, healer: healer,
+                tables: tables, openTables: openTables, functions: functions, healer: healer,
                 manifestFile: manifestFile, attempts: attempts, state: state,
                 clock: configuration.healEnvironment.clock))
         store.hintMissingFiles()

@@ -17,6 +17,8 @@ package final class Store: @unchecked Sendable {
     let jobs: any JobRunner
     let tables: TableDirectory
     let openTables: OpenTables
+    /// What this process can fold and filter by.
+    package let functions: FunctionRegistry
     package let healer: Healer
     package let scrubber: Scrubber
 
@@ -83,6 +85,7 @@ package final class Store: @unchecked Sendable {
         jobs = parts.jobs
         tables = parts.tables
         openTables = parts.openTables
+        functions = parts.functions
         healer = parts.healer
         scrubber = Scrubber(
             tables: parts.tables, healer: parts.healer, jobs: parts.jobs,
@@ -172,7 +175,8 @@ package final class Store: @unchecked Sendable {
             standIns: installed.standIns.reversed().flatMap { standIn in
                 standIn.tables.reversed().map { handle($0.id) }
             },
-            version: makeVersion(), clock: installed.clock)
+            version: makeVersion(), mergeOperators: functions.mergeOperators,
+            clock: installed.clock)
         // Before the view: who reads at this clock sees what the view shows.
         appliedClock.store(max(clock, installed.clock), ordering: .releasing)
         // The old ones are let go outside of the locks: files may go with them.
@@ -274,6 +278,7 @@ struct StoreParts {
     var jobs: any JobRunner
     var tables: TableDirectory
     var openTables: OpenTables
+    var functions: FunctionRegistry
     var healer: Healer
     var manifestFile: ManifestFile
     var attempts: JobAttempts

@@ -19,6 +19,10 @@ public struct StoreOptions: Sendable {
     /// Jobs that compute at a time.
     public var concurrentJobs = 1
     public var heal = HealOptions()
+    /// Operators besides the engine's own, ids from 256 up.
+    public var mergeOperators: [any MergeOperator] = []
+    /// Filters that the logged settings may name.
+    public var compactionFilters: [any CompactionFilter] = []
 
     public init() {}
 

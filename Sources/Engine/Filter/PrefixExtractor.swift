@@ -62,17 +62,6 @@ public enum PrefixExtractor: Hashable, Sendable {
 }
 
 extension KeySpan {
-    /// Exactly the keys that begin with `prefix`.
-    package init(prefix: [UInt8]) {
-        var end = prefix
-        while end.last == 0xff { end.removeLast() }
-        guard let last = end.popLast() else {
-            self.init(start: prefix, end: nil)
-            return
-        }
-        self.init(start: prefix, end: end + [last + 1])
-    }
-
     /// What all keys of the span begin with, as far as its bounds tell.
     package var sharedPrefix: ArraySlice<UInt8> {
         guard let end else { return start.prefix { $0 == 0xff } }

@@ -65,6 +65,19 @@ package struct RangeTombstoneList: Sendable {
         return window
     }
 
+    /// Whether all that `table` holds is hidden from every reader at or above `horizon`: of each of
+    /// its keys, by a tombstone at or below the horizon that is newer than the whole table.
+    package func hides(_ table: TableRecord, at horizon: SequenceNumber) -> Bool {
+        var place = table.span.start
+        while true {
+            let window = place.withUnsafeBytes { self.window(around: $0, at: horizon) }
+            guard let newest = window.sequence, newest > table.largestSequence else { return false }
+            guard let end = window.end else { return true }
+            if let last = table.span.end, !end.isKeyBefore(last) { return true }
+            place = end
+        }
+    }
+
     /// Keys from `start` up to but without `end` (nil: to the last key) share one answer.
     package struct Window: Sendable {
         package var sequence: SequenceNumber?

@@ -15,16 +15,18 @@ package final class ReadView: Sendable {
     /// Flushed tables that are not in the version yet, newest first.
     package let standIns: [TableHandle]
     package let version: Version
+    package let mergeOperators: MergeOperators
     /// The latest clock of the jobs that made its tables.
     package let clock: ClockMilliseconds
 
     package init(
         memtables: [Memtable], standIns: [TableHandle], version: Version,
-        clock: ClockMilliseconds = 0
+        mergeOperators: MergeOperators = .builtIn, clock: ClockMilliseconds = 0
     ) {
         self.memtables = memtables
         self.standIns = standIns
         self.version = version
+        self.mergeOperators = mergeOperators
         self.clock = clock
     }
 
@@ -51,7 +53,9 @@ package final class ReadView: Sendable {
         let now = max(now, clock)
         switch found.trailer.kind {
         case .put: return LiveValue(value: found.value)
-        case .delete: return nil
+        case .delete, .singleDelete: return nil
+        case .merge:
+            return LiveValue(value: try mergedValue(key, at: sequence, now: now, io: io))
         case .expiringPut, nil:
             var live: LiveValue?
             var failure: EngineError?
@@ -70,8 +74,32 @@ package final class ReadView: Sendable {
         }
     }
 
-    /// The newest version of `key` at or below `sequence` that no range tombstone hides: a put or a
-    /// tombstone. Nil if there is none. Also tells when the key was last written.
+    /// What the operands of `key` make, of which a reader at `sequence` sees one at least. A merged
+    /// value never expires, whatever lies below it: an expired base is a tombstone. `now` is not
+    /// earlier than the view's clock.
+    @inline(never)
+    func mergedValue(
+        _ key: UnsafeRawBufferPointer, at sequence: SequenceNumber, now: ClockMilliseconds,
+        io: ReadIO
+    ) throws(EngineError) -> [UInt8] {
+        var chain = MergeChain(key: key, sequence: sequence, io: io)
+        for memtable in memtables {
+            chain.visit(memtable)
+            if chain.isDecided { break }
+        }
+        for table in standIns { try chain.visit(table) }
+        for table in version.levels[0] { try chain.visit(table) }
+        var level = 1
+        while !chain.isDecided, level < version.levels.count {
+            if let table = version.find(level, key) { try chain.visit(table) }
+            level += 1
+        }
+        let (operands, base) = try chain.resolve(now: now)
+        return try mergeOperators.fold(operands, onto: base)
+    }
+
+    /// The newest version of `key` at or below `sequence` that no range tombstone hides: a put, an
+    /// operand or a tombstone. Nil if there is none. Also tells when the key was last written.
     package func newestVersion(
         _ key: UnsafeRawBufferPointer, at sequence: SequenceNumber, io: ReadIO
     ) throws(EngineError) -> FoundVersion? {
@@ -122,7 +150,7 @@ package final class ReadView: Sendable {
     /// Whether any source may hold a version of a key that begins with `prefix`, a tombstone
     /// included: false is certain, and costs no data block.
     package func mayContainPrefix(_ prefix: [UInt8], io: ReadIO) throws(EngineError) -> Bool {
-        let span = KeySpan(prefix: prefix)
+        let span = KeySpan.prefix(prefix)
         if memtables.contains(where: { $0.holds(span) }) { return true }
         var tables = standIns.filter { $0.record.span.overlaps(span) }
         for level in version.levels.indices { tables += version.overlapping(level, span) }

@@ -16,13 +16,14 @@ package struct VersionContent {
         case .put:
             self.value = value
             expiry = nil
-        case .delete: return nil
+        case .delete, .singleDelete: return nil
         case .expiringPut:
             let expiry = try VersionContent.expiry(value)
             guard now < expiry else { return nil }
             self.value = UnsafeRawBufferPointer(rebasing: value[8...])
             self.expiry = expiry
-        case nil: throw VersionContent.malformed
+        // An operand says nothing alone: who reads folds it (`MergeChain`).
+        case .merge, nil: throw VersionContent.malformed
         }
     }
 

@@ -4,7 +4,8 @@
 //
 // Keys and values are borrowed until the next move. Forward, the cursor stands on the version that
 // is shown; in reverse it already stands before all versions of the key, which are copied into
-// buffers that are used again and again. After a throw the iterator is invalid until it is sought.
+// buffers that are used again and again. Operands are folded by a point read of their key: the
+// cursor's place does not depend on it. After a throw the iterator is invalid until it is sought.
 // It pins its view. One thread at a time.
 
 package final class VisibleIterator {
@@ -24,6 +25,9 @@ package final class VisibleIterator {
     /// Its value with the expiry, in reverse.
     private let currentValue = ScratchBytes(capacity: 256)
     private var shownValue = UnsafeRawBufferPointer(start: nil, count: 0)
+    /// A folded value; made when the first one is met.
+    private var foldedValue: ScratchBytes?
+    private let io: ReadIO
     private var shownExpiry: ClockMilliseconds?
     private var shownSequence = SequenceNumber.zero
 
@@ -41,6 +45,7 @@ package final class VisibleIterator {
         self.span = span
         self.sequence = sequence
         self.now = max(now, view.clock)
+        self.io = io
         cursor = view.makeCursor(span, io: io)
         cover = RangeCover(view, span: span, at: sequence, io: io)
     }
@@ -197,10 +202,26 @@ package final class VisibleIterator {
     private func show(_ trailer: Trailer, _ bytes: UnsafeRawBufferPointer) throws(EngineError)
         -> Bool
     {
+        if trailer.kind == .merge { return try showMerged(trailer) }
         guard let content = try VersionContent(trailer, bytes, now: now) else { return false }
         if !cover.isEmpty, try cover.hides(currentKey.bytes, trailer.sequence) { return false }
         shownValue = content.value
         shownExpiry = content.expiry
+        shownSequence = trailer.sequence
+        valid = true
+        return true
+    }
+
+    /// Shows what the operands of the current key make, unless a range tombstone hides them all.
+    @inline(never)
+    private func showMerged(_ trailer: Trailer) throws(EngineError) -> Bool {
+        if !cover.isEmpty, try cover.hides(currentKey.bytes, trailer.sequence) { return false }
+        let value = try view.mergedValue(currentKey.bytes, at: sequence, now: now, io: io)
+        let buffer = foldedValue ?? ScratchBytes(capacity: value.count)
+        foldedValue = buffer
+        value.withUnsafeBytes { buffer.assign($0) }
+        shownValue = buffer.bytes
+        shownExpiry = nil
         shownSequence = trailer.sequence
         valid = true
         return true

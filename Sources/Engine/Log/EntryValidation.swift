@@ -55,7 +55,8 @@ package enum EntryValidation {
         throws(DecodingError)
     {
         var reader = try WritePayloadReader(payload)
-        // A horizon was applied before, so it is below the write.
+        // A horizon was applied before, so it is below the write. Hence no flush is empty: its
+        // segment's last write is above the horizon, and stays.
         guard (1...header.firstSequence.rawValue).contains(reader.horizonDistance) else {
             throw DecodingError("a horizon below zero, or not below its write")
         }
@@ -65,7 +66,7 @@ package enum EntryValidation {
         else { throw DecodingError("a write's sequences exceed 56 bits") }
         while let effect = try reader.next() {
             switch effect {
-            case .put, .expiringPut, .delete: break
+            case .put, .expiringPut, .delete, .merge, .singleDelete: break
             case .deleteRange(let start, let end?):
                 guard compareKeys(start, end) < 0 else {
                     throw DecodingError("a range delete of an empty range")

@@ -9,10 +9,14 @@ public struct LoggedSettings: Hashable, Sendable {
     public var blockBytes: UInt32 = 4096
     /// Which filters tables get.
     public var filter = FilterPolicy()
+    /// Functions of the embedding program that compactions use.
+    public var functions = JobFunctionNames()
 
     public init() {}
 
     static let format: UInt16 = 2
+    /// As `format`, with the names of functions behind it; never without any.
+    static let functionsFormat: UInt16 = 3
 
     /// The budget of `filter` as bits per key; 0 writes no filter.
     public var filterBitsPerKey: UInt32 {
@@ -27,16 +31,18 @@ public struct LoggedSettings: Hashable, Sendable {
 
     package func encoded() -> [UInt8] {
         var writer = ByteWriter(capacity: 96)
-        writer.write(LoggedSettings.format)
+        writer.write(
+            functions.isEmpty ? LoggedSettings.format : LoggedSettings.functionsFormat)
         writer.write(segmentBytes)
         writer.write(blockBytes)
         filter.encode(into: &writer)
+        if !functions.isEmpty { functions.encode(into: &writer) }
         return writer.bytes
     }
 
     package init(_ reader: inout ByteReader) throws(DecodingError) {
         let format = try reader.read(UInt16.self)
-        guard format == LoggedSettings.format else {
+        guard format == LoggedSettings.format || format == LoggedSettings.functionsFormat else {
             throw DecodingError("settings format \(format) is not supported")
         }
         segmentBytes = try reader.read(UInt64.self)
@@ -45,6 +51,9 @@ public struct LoggedSettings: Hashable, Sendable {
         guard (4 << 10...4 << 30).contains(segmentBytes),
             (256...1 << 20).contains(blockBytes)
         else { throw DecodingError("a setting is out of its range") }
+        guard format == LoggedSettings.functionsFormat else { return }
+        functions = try JobFunctionNames(&reader)
+        guard !functions.isEmpty else { throw DecodingError("settings that name no function") }
     }
 
     package init(decoding payload: UnsafeRawBufferPointer) throws(DecodingError) {

@@ -5,6 +5,8 @@
 //   delete        u8 2, key
 //   expiring put  u8 3, key, stored value: as a value, and begins with the u64 expiry
 //   range delete  u8 4, start, u8 bounded, end if bounded
+//   merge         u8 5, key, stored operand: as a value, and begins with the u16 operator id
+//   single delete u8 6, key
 
 /// One effect of a write, its bytes borrowed from the payload.
 package enum Effect {
@@ -13,12 +15,17 @@ package enum Effect {
     case expiringPut(key: UnsafeRawBufferPointer, stored: UnsafeRawBufferPointer)
     case delete(key: UnsafeRawBufferPointer)
     case deleteRange(start: UnsafeRawBufferPointer, end: UnsafeRawBufferPointer?)
+    /// `stored` is what memtables and tables keep: the operator's id (u16), then the operand.
+    case merge(key: UnsafeRawBufferPointer, stored: UnsafeRawBufferPointer)
+    case singleDelete(key: UnsafeRawBufferPointer)
 
     fileprivate enum Tag {
         static let put: UInt8 = 1
         static let delete: UInt8 = 2
         static let expiringPut: UInt8 = 3
         static let deleteRange: UInt8 = 4
+        static let merge: UInt8 = 5
+        static let singleDelete: UInt8 = 6
     }
 }
 
@@ -29,6 +36,8 @@ public struct WriteBatch: Sendable {
     public private(set) var count = 0
     private var longestKey = 0
     private var longestValue = 0
+    /// Without repetition.
+    package private(set) var mergeOperators: [MergeOperatorID] = []
 
     public init() {}
 
@@ -41,6 +50,7 @@ public struct WriteBatch: Sendable {
         count = 0
         longestKey = 0
         longestValue = 0
+        mergeOperators.removeAll()
     }
 
     private mutating func note(key: Int, value: Int = 0) {
@@ -79,6 +89,38 @@ public struct WriteBatch: Sendable {
         effects.writePrefixed(key)
     }
 
+    /// Deletes a key that was put at most once since it was last deleted singly or by range, and
+    /// never merged or deleted otherwise: the tombstone and the put vanish together as soon as they
+    /// meet, long before the deepest level. Against this rule it hides the key like `delete` until
+    /// they meet, and afterwards what was older than that put and in no input of the job that
+    /// joined them shows again; on every replica alike.
+    public mutating func singleDelete(_ key: [UInt8]) {
+        note(key: key.count)
+        effects.write(Effect.Tag.singleDelete)
+        effects.writePrefixed(key)
+    }
+
+    /// Changes the value of `key` by `operand` as the operator says, without reading it. Where
+    /// there is no value (or a deleted or an expired one) the operand is the first. The result does
+    /// not expire.
+    public mutating func merge(
+        _ key: [UInt8], _ operand: [UInt8], by mergeOperator: MergeOperatorID
+    ) {
+        note(key: key.count, value: operand.count)
+        if !mergeOperators.contains(mergeOperator) { mergeOperators.append(mergeOperator) }
+        effects.write(Effect.Tag.merge)
+        effects.writePrefixed(key)
+        effects.writeVarint(UInt64(operand.count + MergeOperand.headBytes))
+        effects.write(mergeOperator.rawValue)
+        effects.write(raw: operand)
+    }
+
+    /// Deletes every key that begins with `prefix`; an empty one means all keys.
+    public mutating func deletePrefix(_ prefix: [UInt8]) {
+        let span = KeySpan.prefix(prefix)
+        deleteRange(span.start, span.end)
+    }
+
     /// Deletes every key in `[start, end)`; a nil end reaches to the last key. An empty range adds
     /// nothing.
     public mutating func deleteRange(_ start: [UInt8], _ end: [UInt8]?) {
@@ -97,6 +139,9 @@ public struct WriteBatch: Sendable {
         count += other.count
         longestKey = max(longestKey, other.longestKey)
         longestValue = max(longestValue, other.longestValue)
+        for id in other.mergeOperators where !mergeOperators.contains(id) {
+            mergeOperators.append(id)
+        }
     }
 
     /// Whether it may become an entry; the error names the limit. To be asked before it is logged:
@@ -170,6 +215,14 @@ package struct WritePayloadReader {
                     start: key, end: try reader.readPrefixed(atMost: Limits.keyBytes + 1))
             case let flag: throw DecodingError("range delete flag \(flag) is unknown")
             }
+        case Effect.Tag.merge:
+            let stored = try reader.readPrefixed(
+                atMost: Limits.valueBytesMax + MergeOperand.headBytes)
+            guard let operand = MergeOperand(stored: stored), operand.id.rawValue > 0 else {
+                throw DecodingError("a merge without an operator")
+            }
+            return .merge(key: key, stored: stored)
+        case Effect.Tag.singleDelete: return .singleDelete(key: key)
         default: throw DecodingError("effect \(tag) is unknown")
         }
     }

@@ -53,12 +53,18 @@ package struct CompactionSpec: Hashable, Sendable {
     package var tableFormat: UInt16
     /// Nothing older than the inputs exists in their hull, so tombstones may go.
     package var isBottommost: Bool
+    /// What the embedding program adds.
+    package var functions: JobFunctionNames
+    /// If there are any, the job reads no input: range tombstones of these tables, at or below the
+    /// horizon, hide all that the inputs hold, and the inputs go. Sorted; reserved, and kept.
+    package var witnesses: [Input]
 
     package init(
         inputs: [Input], outputLevel: UInt8, cutRule: CutRule = .targetBytes, targetBytes: UInt64,
         horizon: SequenceNumber, clock: ClockMilliseconds, blockBytes: UInt32,
         filter: FilterShape, tableFormat: UInt16 = CompactionSpec.currentTableFormat,
-        isBottommost: Bool
+        isBottommost: Bool, functions: JobFunctionNames = JobFunctionNames(),
+        witnesses: [Input] = []
     ) {
         self.inputs = inputs.sorted()
         self.outputLevel = outputLevel
@@ -70,6 +76,8 @@ package struct CompactionSpec: Hashable, Sendable {
         self.filter = filter
         self.tableFormat = tableFormat
         self.isBottommost = isBottommost
+        self.functions = functions
+        self.witnesses = witnesses.sorted()
     }
 
     /// The table format that this build writes.
@@ -92,6 +100,10 @@ package struct CompactionSpec: Hashable, Sendable {
 
 extension CompactionSpec {
     static let format: UInt16 = 2
+    /// As `format`, with functions and witnesses before the inputs; never without any.
+    static let extendedFormat: UInt16 = 3
+
+    private var isExtended: Bool { !functions.isEmpty || !witnesses.isEmpty }
 
     package func encoded() -> [UInt8] {
         var writer = ByteWriter(capacity: 64 + inputs.count * 30)
@@ -100,7 +112,7 @@ extension CompactionSpec {
     }
 
     package func encode(into writer: inout ByteWriter) {
-        writer.write(CompactionSpec.format)
+        writer.write(isExtended ? CompactionSpec.extendedFormat : CompactionSpec.format)
         writer.write(outputLevel)
         writer.write(cutRule.rawValue)
         writer.write(targetBytes)
@@ -110,17 +122,36 @@ extension CompactionSpec {
         filter.encode(into: &writer)
         writer.write(tableFormat)
         writer.write(UInt8(isBottommost ? 1 : 0))
-        writer.writeVarint(UInt64(inputs.count))
-        for input in inputs {
-            input.id.encode(into: &writer)
-            writer.write(input.level)
-            writer.write(input.digest)
+        if isExtended {
+            functions.encode(into: &writer)
+            CompactionSpec.encode(witnesses, into: &writer)
         }
+        CompactionSpec.encode(inputs, into: &writer)
+    }
+
+    private static func encode(_ tables: [Input], into writer: inout ByteWriter) {
+        writer.writeVarint(UInt64(tables.count))
+        for table in tables {
+            table.id.encode(into: &writer)
+            writer.write(table.level)
+            writer.write(table.digest)
+        }
+    }
+
+    private static func decodeTables(_ reader: inout ByteReader) throws(DecodingError) -> [Input] {
+        let count = try reader.readVarint(atMost: UInt64(Limits.jobTables), "an input count")
+        var tables: [Input] = []
+        for _ in 0..<count {
+            let id = try TableID(&reader)
+            let level = try reader.read(UInt8.self)
+            tables.append(Input(id: id, level: level, digest: try reader.readDigest()))
+        }
+        return tables
     }
 
     package init(_ reader: inout ByteReader) throws(DecodingError) {
         let format = try reader.read(UInt16.self)
-        guard format == CompactionSpec.format else {
+        guard format == CompactionSpec.format || format == CompactionSpec.extendedFormat else {
             throw DecodingError("compaction format \(format) is not supported")
         }
         outputLevel = try reader.read(UInt8.self)
@@ -136,12 +167,15 @@ extension CompactionSpec {
         filter = try FilterShape(&reader)
         tableFormat = try reader.read(UInt16.self)
         isBottommost = try reader.readFlag()
-        let count = try reader.readVarint(atMost: UInt64(Limits.jobTables), "an input count")
-        inputs = []
-        for _ in 0..<count {
-            let id = try TableID(&reader)
-            let level = try reader.read(UInt8.self)
-            inputs.append(Input(id: id, level: level, digest: try reader.readDigest()))
+        functions = JobFunctionNames()
+        witnesses = []
+        if format == CompactionSpec.extendedFormat {
+            functions = try JobFunctionNames(&reader)
+            witnesses = try CompactionSpec.decodeTables(&reader)
+        }
+        inputs = try CompactionSpec.decodeTables(&reader)
+        guard isExtended == (format == CompactionSpec.extendedFormat) else {
+            throw DecodingError("a compaction of another format than it says")
         }
         try check()
     }
@@ -176,6 +210,23 @@ extension CompactionSpec {
                 throw DecodingError("table \(input.id) is an input twice")
             }
             last = input
+        }
+        try checkWitnesses(tables)
+    }
+
+    private func checkWitnesses(_ inputs: Set<TableID>) throws(DecodingError) {
+        var last: Input?
+        for witness in witnesses {
+            guard last.map({ $0 < witness }) ?? true, witness.level < TableRecord.levelCount else {
+                throw DecodingError("witnesses are not in order")
+            }
+            guard !inputs.contains(witness.id) else {
+                throw DecodingError("table \(witness.id) is an input and a witness")
+            }
+            last = witness
+        }
+        guard witnesses.isEmpty || outputLevel == sourceLevel else {
+            throw DecodingError("a job that drops tables moves none")
         }
     }
 }

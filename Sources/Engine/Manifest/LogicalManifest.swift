@@ -213,17 +213,20 @@ package struct LogicalManifest: Hashable, Sendable {
     /// Every table that a job under way reads.
     package var reservedTables: Set<TableID> {
         var reserved = Set<TableID>()
-        for job in jobs { for input in job.spec.inputs { reserved.insert(input.id) } }
+        for job in jobs {
+            for input in job.spec.inputs + job.spec.witnesses { reserved.insert(input.id) }
+        }
         return reserved
     }
 
     /// Why `spec` would be void here and now; nil if it could start.
     package func refusal(of spec: CompactionSpec) -> VoidReason? {
         let inputs: [TableRecord]
-        switch liveInputs(of: spec) {
+        switch live(spec.inputs) {
         case .success(let live): inputs = live
         case .failure(let reason): return reason
         }
+        if case .failure(let reason) = live(spec.witnesses) { return reason }
         guard let hull = CompactionSpec.hull(of: inputs) else { return nil }
         return conflict(of: spec, Set(inputs.lazy.map(\.id)), hull)
             ?? (spec.sourceLevel == 0 ? ageConflict(of: spec, inputs, hull) : nil)
@@ -235,10 +238,11 @@ package struct LogicalManifest: Hashable, Sendable {
         -> Result<PendingJob, VoidReason>
     {
         let inputs: [TableRecord]
-        switch liveInputs(of: spec) {
+        switch live(spec.inputs) {
         case .success(let live): inputs = live
         case .failure(let reason): return .failure(reason)
         }
+        if case .failure(let reason) = live(spec.witnesses) { return .failure(reason) }
         guard let hull = CompactionSpec.hull(of: inputs) else {
             brokenInvariant("a compaction without inputs")
         }
@@ -250,10 +254,10 @@ package struct LogicalManifest: Hashable, Sendable {
         return .success(job)
     }
 
-    private func liveInputs(of spec: CompactionSpec) -> Result<[TableRecord], VoidReason> {
+    private func live(_ named: [CompactionSpec.Input]) -> Result<[TableRecord], VoidReason> {
         var inputs: [TableRecord] = []
-        inputs.reserveCapacity(spec.inputs.count)
-        for input in spec.inputs {
+        inputs.reserveCapacity(named.count)
+        for input in named {
             guard let table = tables.record(input.id) else {
                 return .failure(.inputNotLive(input.id))
             }
@@ -271,6 +275,14 @@ package struct LogicalManifest: Hashable, Sendable {
         for job in jobs {
             for input in job.spec.inputs where named.contains(input.id) {
                 return .inputReserved(input.id, by: job.index)
+            }
+            // Several jobs may have one witness, but none of them takes it away.
+            for witness in job.spec.witnesses where named.contains(witness.id) {
+                return .inputReserved(witness.id, by: job.index)
+            }
+            for witness in spec.witnesses
+            where job.spec.inputs.contains(where: { $0.id == witness.id }) {
+                return .inputReserved(witness.id, by: job.index)
             }
             let meets =
                 (spec.sourceLevel > 0 && job.reserves(level: spec.sourceLevel))

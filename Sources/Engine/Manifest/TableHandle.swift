@@ -25,6 +25,8 @@ package final class TableHandle: @unchecked Sendable {
     package let fileBytes: UInt64
     package let codec: BlockCodec
 
+    /// What the job that wrote it knew of its range tombstones, if they are few.
+    private let writtenTombstones: [RangeTombstone]
     private let source: any TableSource
     private let remove: @Sendable (_ fileName: String) -> Void
     private let slot = PlainLock()
@@ -37,9 +39,11 @@ package final class TableHandle: @unchecked Sendable {
     /// `remove` is called once, from whatever thread releases the handle last, if it is obsolete.
     package init(
         record: TableRecord, generation: UInt64, fileBytes: UInt64, codec: BlockCodec,
-        source: any TableSource, remove: @escaping @Sendable (_ fileName: String) -> Void
+        source: any TableSource, writtenTombstones: [RangeTombstone] = [],
+        remove: @escaping @Sendable (_ fileName: String) -> Void
     ) {
         self.record = record
+        self.writtenTombstones = writtenTombstones
         self.generation = generation
         self.fileName = TableHandle.fileName(record.id, generation: generation)
         self.fileBytes = fileBytes
@@ -80,6 +84,16 @@ package final class TableHandle: @unchecked Sendable {
 
     /// The reader, if the table is open.
     package var openReader: TableReader? { slot.withLock { open } }
+
+    /// Its range tombstones, if they are in memory; else none.
+    package var knownTombstones: [RangeTombstone] {
+        if !writtenTombstones.isEmpty { return writtenTombstones }
+        guard let open = slot.withLock({ open }) else { return [] }
+        do throws(EngineError) { return try open.rangeTombstones(io: .cacheOnly).tombstones } catch
+        {
+            return []
+        }
+    }
 
     /// A cursor over its point entries. `fillsCache` is for reads; jobs leave the cache alone.
     package func makeCursor(io: ReadIO, fillsCache: Bool = true) throws(EngineError)

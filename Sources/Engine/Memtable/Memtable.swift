@@ -54,7 +54,7 @@ package final class Memtable: @unchecked Sendable {
         filter.insert(hash)
         list.insert(key, trailer.rawValue, value)
         entrySum &+= EntrySum.of(keyHash: hash, trailer, value)
-        if trailer.kind == .delete { deleteCount += 1 }
+        if trailer.kind?.isDelete ?? false { deleteCount += 1 }
         note(trailer.sequence)
         entries.store(entries.load(ordering: .relaxed) + 1, ordering: .relaxed)
         bytes.store(list.usedBytes + tombstoneBytes, ordering: .relaxed)
@@ -93,6 +93,19 @@ package final class Memtable: @unchecked Sendable {
         else { return nil }
         return FoundVersion(
             trailer: Trailer(rawValue: node.trailer), value: [UInt8](node.value))
+    }
+
+    /// Visits the versions of `key` at or below `sequence`, newest first, until `body` is done.
+    func forEachVersion(
+        of key: UnsafeRawBufferPointer, hash: UInt64, at sequence: SequenceNumber,
+        _ body: (Trailer, UnsafeRawBufferPointer) -> VersionStep
+    ) {
+        guard filter.mayContain(hash) else { return }
+        var node = list.nodeAtOrAfter(key, Trailer.seek(sequence).rawValue)
+        while let version = node, compareKeys(version.key, key) == 0 {
+            guard body(Trailer(rawValue: version.trailer), version.value) == .goOn else { return }
+            node = version.next(0)
+        }
     }
 
     /// The range tombstones inserted so far, as an immutable list.

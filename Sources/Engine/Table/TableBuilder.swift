@@ -74,7 +74,7 @@ package final class TableBuilder {
         lastHash = hash
         note(trailer.sequence)
         entryCount += 1
-        if trailer.kind == .delete { deleteCount += 1 }
+        if trailer.kind?.isDelete ?? false { deleteCount += 1 }
         entrySum &+= EntrySum.of(keyHash: hash, trailer, value)
     }
 

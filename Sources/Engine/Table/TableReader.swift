@@ -140,6 +140,20 @@ package final class TableReader: @unchecked Sendable {
         return FoundVersion(trailer: entry.trailer, value: [UInt8](entry.value))
     }
 
+    /// Visits the versions of `key` at or below `sequence`, newest first, until `body` is done.
+    func forEachVersion(
+        of key: UnsafeRawBufferPointer, hash: UInt64, at sequence: SequenceNumber, io: ReadIO,
+        _ body: (Trailer, UnsafeRawBufferPointer) -> VersionStep
+    ) throws(EngineError) {
+        guard mayContain(key, hash: hash, io: io) else { return }
+        let cursor = makeCursor(io: io)
+        try cursor.seek(key, Trailer.seek(sequence))
+        while cursor.isValid, compareKeys(cursor.key, key) == 0 {
+            guard body(cursor.trailer, cursor.value) == .goOn else { return }
+            try cursor.next()
+        }
+    }
+
     package func makeCursor(io: ReadIO, fillCache: Bool = true) -> TableCursor {
         TableCursor(self, io, fillCache: fillCache)
     }

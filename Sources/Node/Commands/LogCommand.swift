@@ -124,6 +124,11 @@ package enum SegmentText {
             return "put \(InspectionText.quote(key)) until \(expiry) ="
                 + " \(InspectionText.quote(value))"
         case .delete(let key): return "delete \(InspectionText.quote(key))"
+        case .singleDelete(let key): return "single delete \(InspectionText.quote(key))"
+        case .merge(let key, let stored):
+            guard let operand = MergeOperand(stored: stored) else { return "merge" }
+            return "merge \(InspectionText.quote(key)) by \(operand.id):"
+                + " \(InspectionText.quote(operand.bytes))"
         case .deleteRange(let start, let end):
             let end = end.map { InspectionText.quote($0) } ?? "the last key"
             return "delete range \(InspectionText.quote(start)) up to \(end)"

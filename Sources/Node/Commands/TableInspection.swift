@@ -87,6 +87,13 @@ package final class TableInspection {
         switch cursor.trailer.kind {
         case .put: return "\(sequence) put \(key) = \(InspectionText.quote(cursor.value))"
         case .delete: return "\(sequence) delete \(key)"
+        case .singleDelete: return "\(sequence) single delete \(key)"
+        case .merge:
+            guard let operand = MergeOperand(stored: cursor.value) else {
+                return "\(sequence) merge \(key) without an operator"
+            }
+            return "\(sequence) merge \(key) by \(operand.id):"
+                + " \(InspectionText.quote(operand.bytes))"
         case .expiringPut:
             let expiry = cursor.value.prefix(8).enumerated().reduce(UInt64(0)) { sum, byte in
                 sum | UInt64(byte.element) << UInt64(8 * byte.offset)

@@ -17,7 +17,8 @@ package enum ReplyText {
         case .blockLost, .tableLost, .corrupt, .logHole: return "DAMAGED \(error)"
         case .busy: return "BUSY \(error)"
         case .closed, .poisoned: return "CLUSTERDOWN \(error)"
-        case .file, .wouldBlock, .limit, .locked, .identity, .logTrimmed, .invalid:
+        case .file, .wouldBlock, .limit, .locked, .identity, .logTrimmed, .invalid,
+            .mergeOperatorUnknown:
             return "ERR \(error)"
         }
     }

@@ -42,6 +42,7 @@ final class TableBed {
     private(set) var source: OpenTables
     let codec: BlockCodec
     var shape = TableShape(blockBytes: 256, filterBitsPerKey: 10)
+    var filters: [any CompactionFilter] = []
 
     init(codec: BlockCodec = .lz4, openLimit: Int = 512) throws {
         fileSystem = MemoryFileSystem(seed: 1)
@@ -106,19 +107,23 @@ final class TableBed {
 
     func spec(
         _ inputs: [TableHandle], to level: UInt8, target: UInt64 = 1 << 20, horizon: UInt64 = 0,
-        clock: UInt64 = 0, bottommost: Bool = false
+        clock: UInt64 = 0, bottommost: Bool = false,
+        functions: JobFunctionNames = TestMerge.names
     ) -> CompactionSpec {
         CompactionSpec(
             inputs: inputs.map { CompactionSpec.Input($0.record) }, outputLevel: level,
             targetBytes: target, horizon: SequenceNumber(horizon), clock: clock,
             blockBytes: UInt32(shape.blockBytes), filter: shape.filter,
-            isBottommost: bottommost)
+            isBottommost: bottommost, functions: functions)
     }
 
-    func compact(_ inputs: [TableHandle], _ spec: CompactionSpec, at index: UInt64) throws
-        -> MergeResult
-    {
-        let job = try CompactionJob(spec, at: LogIndex(index), inputs: inputs)
+    func compact(
+        _ inputs: [TableHandle], _ spec: CompactionSpec, at index: UInt64,
+        witnesses: [TableHandle] = []
+    ) throws -> MergeResult {
+        let job = try CompactionJob(
+            spec, at: LogIndex(index), inputs: inputs, witnesses: witnesses,
+            registry: TestMerge.registry(filters: filters))
         let result = try job.run(
             codec: codec, makeFile: factory(JobID(index: LogIndex(index), kind: .compaction)))
         guard let result else { throw EngineError.invalid(reason: "cancelled") }
@@ -147,7 +152,9 @@ extension ReadView {
     convenience init(
         _ memtables: [Memtable] = [], standIns: [TableHandle] = [], tables: [TableHandle]
     ) throws {
-        self.init(memtables: memtables, standIns: standIns, version: try Version(tables))
+        self.init(
+            memtables: memtables, standIns: standIns, version: try Version(tables),
+            mergeOperators: try TestMerge.registry().mergeOperators)
     }
 
     func text(_ key: String, at sequence: UInt64 = 1 << 40, now: UInt64 = 0) throws -> String? {

@@ -89,7 +89,7 @@ import Testing
     private func check(_ rig: DatabaseRig, _ prefix: [UInt8], _ model: [[UInt8]: [UInt8]]) throws {
         let wanted = model.keys.filter { $0.starts(with: prefix) }.sorted { $0.isKeyBefore($1) }
         for reverse in [false, true] {
-            let found = try rig.database.scan(KeySpan(prefix: prefix), reverse: reverse)
+            let found = try rig.database.scan(KeySpan.prefix(prefix), reverse: reverse)
             #expect(found.map(\.key) == (reverse ? wanted.reversed() : wanted))
             #expect(found.allSatisfy { model[$0.key] == $0.value.value })
         }

@@ -46,6 +46,7 @@ final class DatabaseRig: OracleHost {
         options.store.compaction.baseLevelBytes = 4 * segmentBytes
         options.store.compaction.multiplier = 4
         options.store.compaction.targetBytes = segmentBytes
+        options.mergeOperators = TestMerge.operators
         return options
     }
 

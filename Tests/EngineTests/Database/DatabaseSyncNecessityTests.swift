@@ -161,7 +161,7 @@ private final class DatabaseSyncScript {
             let live = model.live(0, nil, now: 0)
             let isSame =
                 found.map(\.key) == live.map { KeyValueModel.key($0) }
-                && found.map(\.value.value) == live.map { model.values[$0]?.bytes }
+                && found.map(\.value.value) == live.map { model.get($0, now: 0) }
             guard isSame else { throw Loss(what: "entries") }
         } catch let error as EngineError { throw Loss(what: "\(error)") }
         opened.kill()

@@ -3,8 +3,16 @@ import Engine
 
 struct KeyValueModel: Equatable {
     struct Value: Equatable {
-        var bytes: [UInt8]
+        /// What was put; nil under operands that stand on nothing.
+        var bytes: [UInt8]?
         var expiry: UInt64?
+        /// Since then, oldest first.
+        var operands: [Operand] = []
+    }
+
+    struct Operand: Equatable {
+        var id: MergeOperatorID
+        var bytes: [UInt8]
     }
 
     private(set) var values: [Value?]
@@ -21,20 +29,37 @@ struct KeyValueModel: Equatable {
         return [0x6b] + digits + [UInt8](repeating: 0xff, count: number % 3)
     }
 
+    /// Keys that are only put when they are not there, and deleted singly or by range.
+    static func isSingle(_ number: Int) -> Bool { number % 9 == 4 }
+
     mutating func apply(_ change: Change) {
         switch change {
         case .put(let key, let bytes, let expiry):
             values[key] = Value(bytes: bytes, expiry: expiry)
-        case .delete(let key): values[key] = nil
+        case .delete(let key), .singleDelete(let key): values[key] = nil
+        case .merge(let key, let operand):
+            var value = values[key] ?? Value(bytes: nil, expiry: nil)
+            value.operands.append(operand)
+            values[key] = value
+        case .deletePrefix(let prefix):
+            for key in values.indices where KeyValueModel.key(key).starts(with: prefix) {
+                values[key] = nil
+            }
         case .deleteRange(let start, let end):
             for key in start..<(end ?? values.count) { values[key] = nil }
         }
     }
 
-    func get(_ key: Int, now: UInt64) -> [UInt8]? {
+    func get(_ key: Int, now: UInt64) -> [UInt8]? { read(key, now: now)?.value }
+
+    func read(_ key: Int, now: UInt64) -> LiveValue? {
         guard let value = values[key] else { return nil }
-        if let expiry = value.expiry, expiry <= now { return nil }
-        return value.bytes
+        let isExpired = value.expiry.map { $0 <= now } ?? false
+        let base = isExpired ? nil : value.bytes
+        if value.operands.isEmpty {
+            return base.map { LiveValue(value: $0, expiry: value.expiry) }
+        }
+        return LiveValue(value: MergeReference.fold(value.operands, onto: base))
     }
 
     /// Numbers of live keys in `[start, end)`.
@@ -48,6 +73,9 @@ struct KeyValueModel: Equatable {
         case put(Int, [UInt8], expiry: UInt64?)
         case delete(Int)
         case deleteRange(Int, Int?)
+        case merge(Int, Operand)
+        case singleDelete(Int)
+        case deletePrefix([UInt8])
 
         func add(to batch: inout WriteBatch) {
             switch self {
@@ -55,6 +83,10 @@ struct KeyValueModel: Equatable {
                 batch.put(KeyValueModel.key(key), bytes, expiry: expiry)
             case .put(let key, let bytes, nil): batch.put(KeyValueModel.key(key), bytes)
             case .delete(let key): batch.delete(KeyValueModel.key(key))
+            case .merge(let key, let operand):
+                batch.merge(KeyValueModel.key(key), operand.bytes, by: operand.id)
+            case .singleDelete(let key): batch.singleDelete(KeyValueModel.key(key))
+            case .deletePrefix(let prefix): batch.deletePrefix(prefix)
             case .deleteRange(let start, let end):
                 batch.deleteRange(KeyValueModel.key(start), end.map { KeyValueModel.key($0) })
             }
@@ -95,9 +127,45 @@ struct ChangeSource {
         }
     }
 
-    mutating func changes(now: UInt64) -> [KeyValueModel.Change] {
+    /// Changes of all kinds that follow `model`, which single deletes have to respect.
+    mutating func changes(now: UInt64, on model: KeyValueModel) -> [KeyValueModel.Change] {
         let count = random.oneIn(8) ? 1 + random.below(12) : 1
-        return (0..<count).map { _ in change(now: now) }
+        guard count > 1 else { return [change(now: now, on: model)] }
+        var model = model
+        return (0..<count).map { _ in
+            let next = change(now: now, on: model)
+            model.apply(next)
+            return next
+        }
+    }
+
+    private mutating func change(now: UInt64, on model: KeyValueModel) -> KeyValueModel.Change {
+        count += 1
+        if random.oneIn(60) {
+            return .deletePrefix(Array(KeyValueModel.key(key()).prefix(3 + random.below(4))))
+        }
+        let key = key()
+        if KeyValueModel.isSingle(key) {
+            if model.values[key] != nil { return .singleDelete(key) }
+            let expiry = random.oneIn(4) ? now + UInt64(random.below(400)) : nil
+            return .put(key, value(), expiry: expiry)
+        }
+        // Some keys are merged most of the time, others now and then.
+        if random.oneIn(key % 4 == 0 ? 2 : 8) { return .merge(key, operand()) }
+        var other = change(now: now)
+        while other.touches(where: KeyValueModel.isSingle) { other = change(now: now) }
+        return other
+    }
+
+    private mutating func operand() -> KeyValueModel.Operand {
+        let ids: [MergeOperatorID] =
+            [.int64Add, .float64Add, .append, .min, .max] + TestMerge.ids
+        // Mostly one of the same operator after the other.
+        let id = ids[random.oneIn(3) ? random.below(ids.count) : Int(count / 40) % ids.count]
+        // Now and then one that is no number.
+        let length = random.oneIn(20) ? random.below(12) : 8
+        return KeyValueModel.Operand(
+            id: id, bytes: (0..<length).map { _ in UInt8(truncatingIfNeeded: random.next()) })
     }
 
     private mutating func value() -> [UInt8] {
@@ -112,6 +180,17 @@ struct ChangeSource {
             bytes.append(UInt8(truncatingIfNeeded: noise >> 56))
         }
         return bytes
+    }
+}
+
+extension KeyValueModel.Change {
+    /// Whether it is of one key, and that one is such.
+    func touches(where predicate: (Int) -> Bool) -> Bool {
+        switch self {
+        case .put(let key, _, _), .delete(let key), .merge(let key, _), .singleDelete(let key):
+            return predicate(key)
+        case .deleteRange, .deletePrefix: return false
+        }
     }
 }
 

@@ -66,7 +66,7 @@ final class OracleRun<Host: OracleHost> {
     }
 
     private func write() throws {
-        let changes = source.changes(now: now)
+        let changes = source.changes(now: now, on: model)
         pending = changes
         if changes.count > 1 {
             try rig.database.write(changes.batch)
@@ -82,6 +82,10 @@ final class OracleRun<Host: OracleHost> {
             try rig.database.put(KeyValueModel.key(key), value)
         case .put: try rig.database.write([change].batch)
         case .delete(let key): try rig.database.delete(KeyValueModel.key(key))
+        case .merge(let key, let operand):
+            try rig.database.merge(KeyValueModel.key(key), operand.bytes, by: operand.id)
+        case .singleDelete(let key): try rig.database.singleDelete(KeyValueModel.key(key))
+        case .deletePrefix(let prefix): try rig.database.deletePrefix(prefix)
         case .deleteRange(let start, let end):
             try rig.database.deleteRange(
                 KeyValueModel.key(start), end.map { KeyValueModel.key($0) })
@@ -130,8 +134,7 @@ final class OracleRun<Host: OracleHost> {
         }
         for (pair, number) in zip(found, expected) {
             guard pair.key == KeyValueModel.key(number),
-                pair.value.value == model.values[number]?.bytes,
-                pair.value.expiry == model.values[number]?.expiry
+                pair.value == model.read(number, now: now)
             else { throw fail("\(what) differs at key \(number)") }
         }
     }

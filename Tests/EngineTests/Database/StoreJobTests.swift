@@ -14,7 +14,7 @@ import Testing
 
     private func addSegment(_ log: SharedLog, _ source: inout ChangeSource) throws {
         for _ in 0..<10 {
-            let changes = source.changes(now: 1_000)
+            let changes = source.changes(now: 1_000, on: log.model(through: log.last))
             try log.append(
                 .write, changes.batch.payload(horizonDistance: log.tail.nextSequence.rawValue),
                 clock: 1_000, changes)

@@ -38,6 +38,8 @@ final class StoreReplica: @unchecked Sendable {
         options.cacheBytes = 64 << 10
         options.openTables = 8
         options.compaction = SharedLog.compaction
+        options.mergeOperators = TestMerge.operators
+        options.compactionFilters = [TouchingFilter()]
         self.options = options
         model = KeyValueModel(keys: SharedLog.keys)
         store = try StoreReplica.open(files, jobs, options, notes)
@@ -115,7 +117,7 @@ final class StoreReplica: @unchecked Sendable {
             .everything, reverse: false, limit: .max, limitBytes: .max, now: clock)
         let live = model.live(0, nil, now: clock)
         try #require(found.map(\.key) == live.map { KeyValueModel.key($0) })
-        try #require(found.map(\.value.value) == live.map { model.values[$0]?.bytes ?? [] })
+        try #require(found.map(\.value) == live.map { model.read($0, now: clock) })
         for key in stride(from: 0, to: SharedLog.keys, by: 7) {
             let value = try reader.get(KeyValueModel.key(key), now: clock, io: .blocking)
             try #require(value?.value == model.get(key, now: clock))

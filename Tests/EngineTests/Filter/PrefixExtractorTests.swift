@@ -61,7 +61,7 @@ import Testing
     @Test func `The span of a prefix holds what begins with it and shares it`() {
         let keys = Self.keys(4)
         for prefix in Self.keys(2) {
-            let span = KeySpan(prefix: prefix)
+            let span = KeySpan.prefix(prefix)
             for key in keys { #expect(span.contains(key) == key.starts(with: prefix)) }
             #expect(Array(span.sharedPrefix) == prefix)
         }

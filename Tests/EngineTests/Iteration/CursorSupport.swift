@@ -28,6 +28,13 @@ struct ModelEntry: Equatable, CustomStringConvertible {
         return ModelEntry([UInt8](key.utf8), sequence, .expiringPut, writer.bytes)
     }
 
+    /// An operand.
+    static func merge(_ key: String, _ sequence: UInt64, _ id: MergeOperatorID, _ operand: [UInt8])
+        -> ModelEntry
+    {
+        ModelEntry([UInt8](key.utf8), sequence, .merge, MergeOperand.stored(id, operand))
+    }
+
     var description: String {
         "\(String(decoding: key, as: UTF8.self))@\(trailer.sequence)"
     }
@@ -137,16 +144,38 @@ struct ModelStore {
         for entry in entries { add(entry) }
     }
 
+    /// Whether the newest version is a put that no range tombstone hides, expired or not.
+    func holds(_ key: [UInt8]) -> Bool {
+        guard let newest = (entries[key] ?? []).max(by: { $0.trailer < $1.trailer }),
+            newest.trailer.kind == .put || newest.trailer.kind == .expiringPut
+        else { return false }
+        return !tombstones.contains {
+            $0.span.contains(key) && $0.sequence > newest.trailer.sequence
+        }
+    }
+
     mutating func add(_ entry: ModelEntry) { entries[entry.key, default: []].append(entry) }
 
     func get(_ key: [UInt8], at sequence: SequenceNumber, now: ClockMilliseconds) -> LiveValue? {
-        let versions = (entries[key] ?? []).filter { $0.trailer.sequence <= sequence }
-        guard let newest = versions.max(by: { $0.trailer < $1.trailer }) else { return nil }
-        for tombstone in tombstones where tombstone.sequence <= sequence {
-            if tombstone.span.contains(key), tombstone.sequence > newest.trailer.sequence {
-                return nil
-            }
+        let deleted =
+            tombstones.filter { $0.sequence <= sequence && $0.span.contains(key) }
+            .map(\.sequence).max() ?? .zero
+        let versions = (entries[key] ?? []).filter {
+            $0.trailer.sequence <= sequence && $0.trailer.sequence > deleted
         }
+        let newestFirst = versions.sorted { $0.trailer > $1.trailer }
+        let merges = newestFirst.prefix { $0.trailer.kind == .merge }
+        let base = newestFirst.dropFirst(merges.count).first.flatMap { live($0, now: now) }
+        if merges.isEmpty { return base }
+        let operands = merges.reversed().map { entry in
+            KeyValueModel.Operand(
+                id: MergeOperatorID(UInt16(entry.value[0]) | UInt16(entry.value[1]) << 8),
+                bytes: Array(entry.value.dropFirst(2)))
+        }
+        return LiveValue(value: MergeReference.fold(operands, onto: base?.value))
+    }
+
+    private func live(_ newest: ModelEntry, now: ClockMilliseconds) -> LiveValue? {
         switch newest.trailer.kind {
         case .put: return LiveValue(value: newest.value)
         case .expiringPut:

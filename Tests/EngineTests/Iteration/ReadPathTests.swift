@@ -36,17 +36,23 @@ import Testing
     }
 
     @Test func `No read is at an earlier clock than the tables were compacted by`() throws {
-        let memtable = TableBed.memtable([ModelEntry.expiring("a", 1, at: 500, "old")])
-        for (clock, now, isLive) in [(0, 499, true), (499, 1, true), (500, 1, false)]
-            as [(UInt64, UInt64, Bool)]
+        let brief = ModelEntry.expiring("a", 1, at: 500, "old")
+        let memtable = TableBed.memtable([brief, .merge("a", 2, .append, bytes("+"))])
+        for (clock, now, seen) in [(0, 499, "old+"), (499, 1, "old+"), (500, 1, "+")]
+            as [(UInt64, UInt64, String)]
         {
             let view = ReadView(
                 memtables: [memtable], standIns: [], version: .empty, clock: clock)
-            #expect(try view.text("a", now: now) == (isLive ? "old" : nil))
+            #expect(try view.text("a", now: now) == seen)
+            let below = SequenceNumber(1)
+            let isLive = seen == "old+"
+            #expect(try view.text("a", at: 1, now: now) == (isLive ? "old" : nil))
             for reverse in [false, true] {
-                let pairs = try view.scan(
-                    .everything, reverse: reverse, at: SequenceNumber(1), now: now)
+                let pairs = try view.scan(.everything, reverse: reverse, at: below, now: now)
                 #expect(pairs.map(\.value.expiry) == (isLive ? [500] : []))
+                let merged = try view.scan(
+                    .everything, reverse: reverse, at: SequenceNumber(2), now: now)
+                #expect(merged.map { text($0.value.value) } == [seen])
             }
         }
     }

@@ -76,19 +76,34 @@ private struct RandomTree {
                 memtables[0].insert(deleted)
                 continue
             }
-            let key = text(randomKey())
+            let number = random.below(40)
+            let key = "k\(number)"
             let value = "value \(sequence) of \(key)"
+            if number % 3 == 0 {
+                let isThere = model.holds(bytes(key))
+                write(
+                    ModelEntry(key, sequence, isThere ? .singleDelete : .put, isThere ? "" : value))
+                continue
+            }
             let entry =
-                switch random.below(6) {
+                switch random.below(10) {
                 case 0: ModelEntry(key, sequence, .delete)
+                case 6...9:
+                    ModelEntry.merge(
+                        key, sequence, TestMerge.all[random.below(TestMerge.all.count)],
+                        Array(bytes("operand \(sequence)").suffix(random.oneIn(4) ? 3 : 8)))
                 case 1:
                     ModelEntry.expiring(
                         key, sequence, at: clock + UInt64(random.below(60)), value)
                 default: ModelEntry(key, sequence, .put, value)
                 }
-            model.add(entry)
-            memtables[0].insert(entry)
+            write(entry)
         }
+    }
+
+    private mutating func write(_ entry: ModelEntry) {
+        model.add(entry)
+        memtables[0].insert(entry)
     }
 
     private mutating func raiseHorizon() {
@@ -194,7 +209,7 @@ private struct RandomTree {
         var span = KeySpan.everything
         switch random.below(3) {
         case 0: span = KeySpan(start: randomKey(), end: randomKey())
-        case 1: span = KeySpan(prefix: randomKey())
+        case 1: span = KeySpan.prefix(randomKey())
         default: break
         }
         let expected = model.scan(span, at: at, now: now)

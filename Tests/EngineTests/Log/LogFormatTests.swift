@@ -81,6 +81,28 @@ import Testing
         }
     }
 
+    /// As many functions as there may be fit into the header.
+    @Test func segmentHeaderWithFunctions() throws {
+        var full = header
+        full.settings.functions.mergeOperators = (0..<JobFunctionNames.mergeOperatorsMax).map {
+            MergeOperatorReference(
+                id: MergeOperatorID(UInt16(300 + $0)), version: 7, isAssociative: $0 % 2 == 0)
+        }
+        full.settings.functions.compactionFilter = CompactionFilterID(id: 5, version: 6)
+        let bytes = full.encoded()
+        #expect(bytes.count == 512)
+        #expect(try bytes.withUnsafeBytes { try SegmentHeader(decoding: $0) } == full)
+        var few = LoggedSettings()
+        few.functions.mergeOperators = [
+            MergeOperatorReference(id: MergeOperatorID(300), version: 2, isAssociative: true)
+        ]
+        few.functions.compactionFilter = CompactionFilterID(id: 5, version: 6)
+        expect(
+            few.encoded(),
+            "03000000000400000000001000000200000a00000000000000400000000000012c0102"
+                + "0001010500000006 3 zeros")
+    }
+
     @Test func segmentFooter() throws {
         let offsets: [UInt64] = [512, 1024, OffsetTable.missing, 1300]
         let summary = SegmentSummary(

@@ -11,10 +11,19 @@ import Testing
     private var golden: [(name: String, bytes: [UInt8], digest: String)] {
         var job = Sample.spec(inputs, to: 1, bottommost: true, horizon: 77)
         job.clock = 1_700_000_000_000
+        var extended = job
+        extended.outputLevel = 0
+        extended.inputs.removeLast()
+        extended.functions = TestMerge.names
+        extended.functions.compactionFilter = CompactionFilterID(id: 0x0102, version: 3)
+        extended.witnesses = [
+            CompactionSpec.Input(Sample.flush(5...9, "a", "z")), CompactionSpec.Input(inputs[1]),
+        ]
         let root = FrontierRoot(frontier: LogIndex(9), root: Digest128(low: 1, high: 2))
         let output = Sample.table(.compaction, 12, level: 1, "a", "m", sequences: 1...4)
         return [
             ("compact", job.encoded(), "b6e763498c5b551cae51de064d5fe365"),
+            ("extended", extended.encoded(), "78fc8498e61acbe118b4bde6fb7bd6a2"),
             (
                 "seal", Sample.seal(1...4, [inputs[0]], leader: root).encoded(),
                 "04e582319820fb37e4b337ca915caf28"
@@ -61,7 +70,7 @@ import Testing
 
     /// Every prefix is refused, and no flipped byte traps.
     @Test func cutAndFlippedPayloadsAreRefusedOrDecoded() {
-        let kinds: [EntryKind] = [.compact, .seal, .compacted, .cancelled]
+        let kinds: [EntryKind] = [.compact, .compact, .seal, .compacted, .cancelled]
         for (kind, payload) in zip(kinds, golden) {
             let whole = Sample.entry(kind, payload.bytes, index: 20)
             #expect(!isRefused(whole))
@@ -106,6 +115,31 @@ import Testing
         #expect(isRefused { $0.filter.kind = .none })
         #expect(isRefused { $0.horizon = SequenceNumber(1 << 56) })
         #expect(isRefused { $0.tableFormat = 1 })
+        func drops(_ change: (inout CompactionSpec) -> Void) -> Bool {
+            isRefused {
+                $0.inputs = [$0.inputs[0]]
+                $0.outputLevel = 0
+                $0.witnesses = [
+                    CompactionSpec.Input(Sample.flush(5...9, "a", "z")),
+                    CompactionSpec.Input(inputs[1]),
+                ]
+                change(&$0)
+            }
+        }
+        let accepted = !drops { _ in }
+        #expect(accepted)
+        let unsorted = drops { $0.witnesses.reverse() }
+        let twice = drops { $0.witnesses[1] = $0.witnesses[0] }
+        let itself = drops { $0.witnesses[0] = $0.inputs[0] }
+        let moving = drops { $0.outputLevel = 1 }
+        let nowhere = drops { $0.witnesses[1].level = 7 }
+        let disorder = isRefused { $0.functions.mergeOperators = TestMerge.references.reversed() }
+        let engine = isRefused {
+            $0.functions.mergeOperators = [
+                MergeOperatorReference(id: .append, version: 1, isAssociative: true)
+            ]
+        }
+        #expect(unsorted && twice && itself && moving && nowhere && disorder && engine)
     }
 
     @Test func outputsMustFollowFromTheirWork() {

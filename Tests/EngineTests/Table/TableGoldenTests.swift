@@ -49,6 +49,30 @@ import Testing
         #expect(blocks == Self.blocks)
     }
 
+    /// Kinds 4 and 5: an operand behind its operator's id, and a single delete.
+    @Test func operandsAndSingleDeletes() throws {
+        let file = TableTestFile()
+        let record = try buildTable(
+            TestModel([
+                TestEntry(
+                    key: [UInt8]("count".utf8), trailer: Trailer(SequenceNumber(9), .merge),
+                    value: MergeOperand.stored(.int64Add, [5, 0, 0, 0, 0, 0, 0, 0])),
+                TestEntry(
+                    key: [UInt8]("counter".utf8),
+                    trailer: Trailer(SequenceNumber(8), .singleDelete), value: []),
+            ]), tombstones: [], file: file,
+            shape: TableShape(blockBytes: 4096, filterBitsPerKey: 0), codec: .none, generation: 0)
+        #expect(record.deleteCount == 1)
+        #expect(hex16(record.entrySum) == "10e388c5e127cd9f")
+        let reader = try TableReader.open(
+            file: file, record: record, cache: BlockCache(capacity: 0))
+        let block = hex(try reader.canonicalBlock(BlockOrdinal(0), fromMedium: false))
+        #expect(
+            block
+                == "020000000900000000000000f11d1200250000050a04636f756e740100050000000000000005"
+                + "02000d6572")
+    }
+
     @Test func fileBytes() throws {
         let (file, _) = try build(.none)
         #expect(Digest128(of: file.bytes).description == "26cb26886db5abb7b76c4b8ed99d1df2")

@@ -96,7 +96,9 @@ final class FakeReader: KeyValueReader {
         case .expiringPut(let key, let stored):
             let expiry = UInt64(littleEndian: stored.loadUnaligned(as: UInt64.self))
             values[[UInt8](key)] = LiveValue(value: [UInt8](stored[8...]), expiry: expiry)
-        case .delete(let key): values.removeValue(forKey: [UInt8](key))
+        case .delete(let key), .singleDelete(let key):
+            values.removeValue(forKey: [UInt8](key))
+        case .merge: break
         case .deleteRange(let start, let end):
             let span = KeySpan(start: [UInt8](start), end: end.map { [UInt8]($0) })
             values = values.filter { !span.contains($0.key) }

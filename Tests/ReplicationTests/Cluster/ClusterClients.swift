@@ -45,6 +45,8 @@ struct BatchSplitter {
         case .put(let key, let value): bytes += [1] + key + value
         case .expiringPut(let key, let stored): bytes += [2] + key + stored
         case .delete(let key): bytes += [3] + key
+        case .merge(let key, let stored): bytes += [5] + key + stored
+        case .singleDelete(let key): bytes += [6] + key
         case .deleteRange(let start, let end):
             bytes += [4] + start + (end.map { [UInt8]($0) } ?? [])
         }

@@ -144,6 +144,8 @@ final class ClusterOracle {
                 [UInt8](key),
                 .init(index: index, value: [UInt8](stored.dropFirst(8)), expiry: expiry))
         case .delete(let key): model.put([UInt8](key), .init(index: index, value: nil))
+        case .singleDelete(let key): model.put([UInt8](key), .init(index: index, value: nil))
+        case .merge: violation("nobody writes merges here")
         case .deleteRange(let start, let end):
             model.deleteRange([UInt8](start), end.map { [UInt8]($0) }, at: index)
         }
