@@ -69,6 +69,11 @@ public enum EngineError: Error, Sendable, CustomStringConvertible {
     /// Writes are refused because memory is full of unflushed data; retry is safe.
     case busy(reason: String)
     case closed
+    /// A read as of a sequence whose versions are garbage already; `oldest` can be read still.
+    case historyGone(oldest: SequenceNumber)
+    /// Something that a transaction read was written before it committed: nothing was applied, and
+    /// the transaction may be run again.
+    case conflict(key: [UInt8])
     /// No merge operator of this id is registered with this database.
     case mergeOperatorUnknown(MergeOperatorID)
     /// A request that can never succeed as given.
@@ -92,9 +97,23 @@ public enum EngineError: Error, Sendable, CustomStringConvertible {
         case .logTrimmed(let first): return "the log starts at entry \(first) here"
         case .busy(let reason): return reason
         case .closed: return "the database is closed"
+        case .historyGone(let oldest):
+            return "the oldest sequence that can still be read is \(oldest); "
+                + "a longer history window would keep more"
+        case .conflict(let key):
+            return "key \(EngineError.shown(key)) was written since the transaction read it; "
+                + "run it again"
         case .mergeOperatorUnknown(let id):
             return "merge operator \(id) is unknown; register it in the options"
         case .invalid(let reason): return reason
         }
+    }
+
+    /// A key for people: as text where it is plain, and not too much of it.
+    private static func shown(_ key: [UInt8]) -> String {
+        let isText = key.allSatisfy { (0x20..<0x7f).contains($0) }
+        guard isText else { return "with \(key.count) bytes" }
+        let head = String(decoding: key.prefix(64), as: UTF8.self)
+        return key.count > 64 ? "'\(head)…'" : "'\(head)'"
     }
 }

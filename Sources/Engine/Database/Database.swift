@@ -167,8 +167,46 @@ public final class Database: @unchecked Sendable {
         return try store.pin().view.mayContainPrefix(prefix, io: .blocking)
     }
 
+    /// Sequence of the newest write that readers see. Each effect of a batch takes one.
+    public var sequence: SequenceNumber { store.pin().sequence }
+
     /// Pins what is visible now.
     public func snapshot() -> Snapshot { Snapshot(self) }
+
+    /// Pins what was visible when `sequence` was the newest. Throws `.historyGone` if versions that
+    /// it saw may be garbage already: `options.store.historyWindowMilliseconds` says for how long
+    /// they are kept.
+    public func snapshot(asOf sequence: SequenceNumber) throws(EngineError) -> Snapshot {
+        try gate.check()
+        return try Snapshot(self, asOf: sequence)
+    }
+
+    // MARK: transactions
+
+    /// Begins an optimistic transaction at what is visible now.
+    public func begin() throws(EngineError) -> Transaction {
+        try gate.check()
+        return Transaction(self)
+    }
+
+    /// Runs `body` in a transaction and commits it; after a conflict again, `attempts` times in
+    /// all. Whatever `body` throws ends it, with nothing written.
+    public func transact<Value>(
+        attempts: Int = 16, _ body: (Transaction) throws -> Value
+    ) throws -> Value {
+        var left = attempts
+        while true {
+            let transaction = try begin()
+            let value = try body(transaction)
+            left -= 1
+            do throws(EngineError) {
+                try transaction.commit()
+                return value
+            } catch {
+                guard case .conflict = error, left > 0 else { throw error }
+            }
+        }
+    }
 
     // MARK: maintenance
 

@@ -48,7 +48,8 @@ extension EmbeddedOrder {
         director.note(store.outcomes, from: EmbeddedOrder.member, now: now)
         let decided = director.decide(
             JobSituation(
-                store: store.jobFacts, able: [EmbeddedOrder.member], now: now, clock: tail.clock,
+                store: store.jobFacts(at: clock), able: [EmbeddedOrder.member], now: now,
+                clock: tail.clock,
                 unfinishedBytesMax: store.freeBytes / 3))
         for decision in decided {
             switch decision {

@@ -23,6 +23,8 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
 
     var tail: LogPoint
     private var waiting = WriteGroup()
+    /// What is at the log now, and applied when it is back.
+    private var underWay = WriteBatch()
     /// Entries of the engine's own that wait for their place in the log, in order.
     var proposals: [Proposal] = []
     /// When proposals that found no space are tried again.
@@ -105,7 +107,77 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
             advanceIfDue()
             monitor.unlock()
         }
+        try waitForPlace(batch)
+        try commitPlaced(batch)
+    }
+
+    /// As `commit`, if nothing above `sequence` touched what was read. Throws `.conflict` else.
+    func commit(_ batch: WriteBatch, reads: ReadSet, at sequence: SequenceNumber)
+        throws(EngineError)
+    {
+        try batch.checkLimits()
+        try batch.checkOperators(store.functions)
+        var checked = try check(reads, above: sequence)
+        monitor.lock()
+        defer {
+            advanceIfDue()
+            monitor.unlock()
+        }
+        try waitForPlace(batch)
+        // What was applied meanwhile is in memtables; if it was flushed meanwhile, too, then it
+        // is read without the lock, again.
+        while !store.pin().view.isInMemory(above: checked) {
+            monitor.unlock()
+            let outcome = Result { () throws(EngineError) in try check(reads, above: checked) }
+            monitor.lock()
+            checked = try outcome.get()
+            try waitForPlace(batch)
+        }
+        _ = try check(reads, above: checked)
+        for ahead in [underWay, waiting.batch] {
+            if let key = reads.touched(by: ahead) { throw .conflict(key: key) }
+        }
+        try commitPlaced(batch)
+    }
+
+    /// Returns through which sequence nothing touched what was read.
+    private func check(_ reads: ReadSet, above sequence: SequenceNumber) throws(EngineError)
+        -> SequenceNumber
+    {
+        let (view, visible) = store.pin()
+        guard visible > sequence else { return sequence }
+        if let key = try view.firstTouched(reads, above: sequence) { throw .conflict(key: key) }
+        return visible
+    }
+
+    /// From here on the horizon stays at or below the sequence of the view, until `endRead`.
+    func beginRead() -> (view: ReadView, sequence: SequenceNumber) {
+        monitor.lock()
+        defer { monitor.unlock() }
+        let pinned = store.pin()
+        store.openReads.begin(at: pinned.sequence)
+        return pinned
+    }
+
+    func endRead(at sequence: SequenceNumber) {
+        monitor.lock()
+        store.openReads.end(at: sequence)
+        monitor.unlock()
+    }
+
+    /// Returns when `batch` may be committed: with the lock, which was not released since.
+    private func waitForPlace(_ batch: WriteBatch) throws(EngineError) {
         try waitForRoom()
+        guard syncsGroups else { return }
+        while waiting.batch.byteCount > 0,
+            waiting.batch.byteCount + batch.byteCount > Limits.groupBytes
+        {
+            commitOrWait()
+            try waitForRoom()
+        }
+    }
+
+    private func commitPlaced(_ batch: WriteBatch) throws(EngineError) {
         if syncsGroups {
             try commitInGroup(batch)
         } else {
@@ -124,11 +196,6 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
     }
 
     private func commitInGroup(_ batch: WriteBatch) throws(EngineError) {
-        while waiting.batch.byteCount > 0,
-            waiting.batch.byteCount + batch.byteCount > Limits.groupBytes
-        {
-            commitOrWait()
-        }
         let group = waiting
         if group.batch.isEmpty { group.batch = batch } else { group.batch.append(batch) }
         while !group.isDone { commitOrWait() }
@@ -157,6 +224,7 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
             let group = waiting
             let taken = proposals
             waiting = WriteGroup()
+            underWay = group.batch
             proposals = []
             do throws(EngineError) {
                 try gate.check()
@@ -171,6 +239,7 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
                 group.failure = error
                 refuse(taken, error)
             }
+            underWay = WriteBatch()
             group.isDone = true
             monitor.broadcast()
         } while !proposals.isEmpty && retryProposalsAt <= environment.monotonic()
@@ -203,9 +272,12 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
     }
 
     private func makeWrite(_ batch: WriteBatch, after end: LogPoint) -> Entry {
-        let distance = end.nextSequence.rawValue - store.horizon.rawValue
+        let distance = end.nextSequence.rawValue - store.horizon(at: clock).rawValue
         return make(.write, batch.payload(horizonDistance: distance), after: end)
     }
+
+    /// Never earlier than that of what is in the log.
+    var clock: ClockMilliseconds { max(environment.wall(), tail.clock) }
 
     private func make(_ kind: EntryKind, _ payload: [UInt8], after end: LogPoint) -> Entry {
         // `commit` promises that what is below was synced: an unsynced log promises nothing.

@@ -3,12 +3,28 @@
 
 public final class Snapshot: Sendable {
     private let view: ReadView
-    private let sequence: SequenceNumber
+    public let sequence: SequenceNumber
     private let gate: AccessGate
     private let environment: DatabaseEnvironment
 
     init(_ database: Database) {
         (view, sequence) = database.store.pin()
+        gate = database.gate
+        environment = database.environment
+    }
+
+    init(_ database: Database, asOf sequence: SequenceNumber) throws(EngineError) {
+        let pinned = database.store.pin()
+        guard sequence >= pinned.view.horizon else {
+            throw .historyGone(oldest: pinned.view.horizon)
+        }
+        guard sequence <= pinned.sequence else {
+            throw .invalid(
+                reason: "sequence \(sequence) is not written yet; the newest is "
+                    + "\(pinned.sequence)")
+        }
+        view = pinned.view
+        self.sequence = sequence
         gate = database.gate
         environment = database.environment
     }

@@ -171,7 +171,9 @@ extension Store {
         var installation = next
         if options.recordsBounds {
             installation.edits.append(
-                .bounds(LogBounds(index: appliedTail.position.index, sequence: horizon)))
+                .bounds(
+                    LogBounds(
+                        index: appliedTail.position.index, sequence: appliedSequence)))
         }
         isInstalling = true
         if case .flushed = installation.conclusion { installingSegment = frozen.first?.last }

@@ -283,10 +283,10 @@ extension Store {
         startJobs()
     }
 
-    /// What the leader's decisions are made from.
-    package var jobFacts: JobFacts {
+    /// What the leader's decisions are made from, at its clock.
+    package func jobFacts(at clock: ClockMilliseconds) -> JobFacts {
         JobFacts(
-            manifest: logical, settings: settings, horizon: horizon,
+            manifest: logical, settings: settings, horizon: horizon(at: clock),
             frontier: FrontierRoot(frontier: frontier, root: stateRoot),
             level0Count: level0Count, rangeTombstones: liveTombstones)
     }

@@ -57,6 +57,9 @@ package final class Store: @unchecked Sendable {
     var failures = WorkFailures()
 
     // Jobs.
+    private var history: HistoryWindow
+    /// Of this node's transactions.
+    var openReads = OpenReads()
     let attempts: SharedAttempts
     var jobStates: [LogIndex: JobState] = [:]
     var runningJobs = 0
@@ -101,6 +104,9 @@ package final class Store: @unchecked Sendable {
         active = ActiveSegment(
             first: parts.state.flushed.position.index + 1, settings: parts.state.settings)
         manifestRecord = parts.state
+        history = HistoryWindow(
+            milliseconds: parts.options.historyWindowMilliseconds, clock: parts.state.flushed.clock,
+            sequence: SequenceNumber(parts.state.flushed.nextSequence.rawValue - 1))
         visible = Atomic(parts.state.flushed.nextSequence.rawValue - 1)
         appliedIndex = Atomic(parts.state.flushed.position.index.rawValue)
         appliedClock = Atomic(max(parts.state.flushed.clock, parts.state.clock))
@@ -176,7 +182,7 @@ package final class Store: @unchecked Sendable {
                 standIn.tables.reversed().map { handle($0.id) }
             },
             version: makeVersion(), mergeOperators: functions.mergeOperators,
-            clock: installed.clock)
+            clock: installed.clock, horizon: installed.horizon)
         // Before the view: who reads at this clock sees what the view shows.
         appliedClock.store(max(clock, installed.clock), ordering: .releasing)
         // The old ones are let go outside of the locks: files may go with them.
@@ -203,6 +209,7 @@ package final class Store: @unchecked Sendable {
     /// Makes effects up to `tail` visible to readers.
     func publishApplied(_ tail: LogPoint) {
         appliedTail = tail
+        history.note(tail.clock, appliedSequence)
         appliedClock.store(max(tail.clock, installed.clock), ordering: .releasing)
         visible.store(tail.nextSequence.rawValue - 1, ordering: .releasing)
         appliedIndex.store(tail.position.index.rawValue, ordering: .releasing)
@@ -223,9 +230,15 @@ package final class Store: @unchecked Sendable {
             position: flushedPosition, settings: installed.settings,
             highestIndex: max(installed.bounds.index, installed.frontier))
     }
-    /// Of two versions at or below it the older is garbage: the applied sequence.
-    package var horizon: SequenceNumber {
+    /// Sequence of the last applied effect.
+    package var appliedSequence: SequenceNumber {
         SequenceNumber(appliedTail.nextSequence.rawValue - 1)
+    }
+    /// Of two versions at or below it the older is garbage: what was applied a history window ago,
+    /// or what a transaction still reads at. By the leader's clock.
+    package func horizon(at clock: ClockMilliseconds) -> SequenceNumber {
+        let horizon = history.horizon(at: clock)
+        return openReads.oldest.map { min($0, horizon) } ?? horizon
     }
     /// Own results that the log has not concluded, in job order.
     package var outcomes: [JobOutcome] {

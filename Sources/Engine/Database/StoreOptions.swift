@@ -14,6 +14,9 @@ public struct StoreOptions: Sendable {
     /// Codec of blocks on this node's disk.
     public var compression = Compression.lz4
     public var compaction = CompactionOptions()
+    /// How long versions are kept for reads as of an earlier sequence, milliseconds. In a cluster
+    /// the leader's counts.
+    public var historyWindowMilliseconds: UInt64 = 0
     /// Record in every manifest edit what was given out: an unsynced log may lose it.
     package var recordsBounds = false
     /// Jobs that compute at a time.

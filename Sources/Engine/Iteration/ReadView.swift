@@ -18,16 +18,20 @@ package final class ReadView: Sendable {
     package let mergeOperators: MergeOperators
     /// The latest clock of the jobs that made its tables.
     package let clock: ClockMilliseconds
+    /// The highest horizon of what made its tables: a read at a lower sequence would miss versions.
+    package let horizon: SequenceNumber
 
     package init(
         memtables: [Memtable], standIns: [TableHandle], version: Version,
-        mergeOperators: MergeOperators = .builtIn, clock: ClockMilliseconds = 0
+        mergeOperators: MergeOperators = .builtIn, clock: ClockMilliseconds = 0,
+        horizon: SequenceNumber = .zero
     ) {
         self.memtables = memtables
         self.standIns = standIns
         self.version = version
         self.mergeOperators = mergeOperators
         self.clock = clock
+        self.horizon = horizon
     }
 
     /// The value of `key` that a reader at `sequence` sees; nil if there is none or it has expired.

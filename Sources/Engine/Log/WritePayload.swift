@@ -189,6 +189,14 @@ package struct WritePayloadReader {
         left = count
     }
 
+    /// Of the effects alone, as a batch holds them.
+    package init(effects: UnsafeRawBufferPointer, count: Int) {
+        horizonDistance = 0
+        self.count = count
+        left = count
+        reader = ByteReader(effects)
+    }
+
     /// The next effect; nil at the end, which must be the payload's end.
     package mutating func next() throws(DecodingError) -> Effect? {
         guard left > 0 else {

@@ -62,8 +62,9 @@ extension NodeFailure {
         case .file(let file): self.init(file: file)
         case .poisoned, .corrupt, .blockLost, .tableLost, .logHole:
             self.init(.storage, error.description)
-        case .invalid, .limit, .mergeOperatorUnknown: self.init(.usage, error.description)
-        case .wouldBlock, .logTrimmed, .busy, .closed:
+        case .invalid, .limit, .mergeOperatorUnknown, .historyGone:
+            self.init(.usage, error.description)
+        case .wouldBlock, .logTrimmed, .busy, .closed, .conflict:
             self.init(.software, error.description)
         }
     }

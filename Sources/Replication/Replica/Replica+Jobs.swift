@@ -111,7 +111,8 @@ extension Replica {
         let able = voters.filter { $0 == options.node || connected.contains($0) }
         let wanted = director.decide(
             JobSituation(
-                store: store.jobFacts, able: Set(able), now: now, clock: leaderClock(),
+                store: store.jobFacts(at: leaderClock()), able: Set(able), now: now,
+                clock: leaderClock(),
                 unfinishedBytesMax: freeBytes / 3))
         for proposal in wanted {
             switch proposal {

@@ -67,7 +67,7 @@ extension Replica {
             completions.append(proposal.completion)
         }
         guard !group.isEmpty else { return }
-        let distance = tail.nextSequence.rawValue - store.horizon.rawValue
+        let distance = tail.nextSequence.rawValue - store.horizon(at: leaderClock()).rawValue
         let entry = make(.write, group.payload(horizonDistance: distance))
         openProposals.add(entry.index, entry.term, completions)
         step(.propose([entry]))

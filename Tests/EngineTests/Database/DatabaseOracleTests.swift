@@ -36,6 +36,7 @@ import Testing
         var options = DatabaseRig.smallOptions(segmentBytes: 4096 << seed)
         options.store.concurrentJobs = Int(seed)
         options.store.compression = seed == 2 ? .none : .lz4
+        options.store.historyWindowMilliseconds = seed == 1 ? 0 : 80 * seed
         try run(seed, options, crashEvery: 1_900)
     }
 

@@ -108,6 +108,7 @@ final class DatabaseRig: OracleHost {
     }
 
     var store: Store { database.store }
+    var historyWindow: UInt64 { options.store.historyWindowMilliseconds }
 }
 
 /// Texts from any thread.

@@ -16,6 +16,7 @@ protocol OracleHost: AnyObject {
     func runJobs(_ count: Int)
     func close() throws
     func open() throws
+    var historyWindow: UInt64 { get }
 }
 
 final class OracleRun<Host: OracleHost> {
@@ -25,6 +26,8 @@ final class OracleRun<Host: OracleHost> {
     private var random: SeededRandom
     private(set) var model: KeyValueModel
     private var snapshots: [(snapshot: Snapshot, model: KeyValueModel)] = []
+    /// States to come back to, oldest first.
+    private var past: [(sequence: SequenceNumber, clock: UInt64, model: KeyValueModel)] = []
 
     private let isSynced: Bool
     /// States that a power cut may go back to, oldest first; the last is `model`. Only kept without
@@ -32,6 +35,7 @@ final class OracleRun<Host: OracleHost> {
     private var history: [KeyValueModel] = []
     /// Of a write that threw: it may have happened.
     private var pending: [KeyValueModel.Change] = []
+    private var changesOfLastWrite: [KeyValueModel.Change] = []
     private(set) var crashes = 0
     private(set) var writes = 0
 
@@ -56,7 +60,9 @@ final class OracleRun<Host: OracleHost> {
         case 0..<50: try write()
         case 50..<64: for _ in 0..<3 { try checkGet() }
         case 64..<72: try checkScan()
-        case 72..<78: try useSnapshot()
+        case 72..<76: try useSnapshot()
+        case 76: try readThePast()
+        case 77: try runTransaction()
         case 78..<94: rig.runJobs(1 + random.below(6))
         case 94, 95: rig.clock.advance(UInt64(random.below(40)))
         case 96, 97: if random.oneIn(3) { try flush() }
@@ -94,9 +100,14 @@ final class OracleRun<Host: OracleHost> {
 
     /// The pending write was acknowledged.
     private func settle() {
+        changesOfLastWrite = pending
         for change in pending { model.apply(change) }
         pending = []
         writes += 1
+        if random.oneIn(20) {
+            past.append((rig.database.sequence, now, model))
+            if past.count > 12 { past.removeFirst() }
+        }
         if isSynced { history.removeAll() }
         history.append(model)
     }
@@ -159,6 +170,81 @@ final class OracleRun<Host: OracleHost> {
         }
     }
 
+    private func readThePast() throws {
+        guard !past.isEmpty else { return }
+        let state = past[random.below(past.count)]
+        let snapshot: Snapshot
+        do {
+            snapshot = try rig.database.snapshot(asOf: state.sequence)
+        } catch EngineError.historyGone(let oldest) {
+            let window = rig.historyWindow
+            guard oldest > state.sequence, state.clock + window <= now else {
+                throw fail("sequence \(state.sequence) is gone within the window")
+            }
+            return
+        }
+        let key = source.key()
+        guard try snapshot.get(KeyValueModel.key(key)) == state.model.get(key, now: now) else {
+            throw fail("a get of key \(key) as of \(state.sequence)")
+        }
+        try compare(
+            try snapshot.scan(.everything), state.model, 0, nil, false, .max,
+            "a scan as of \(state.sequence)")
+    }
+
+    /// A transaction with other writes in between, of which some touch what it reads.
+    private func runTransaction() throws {
+        let transaction = try rig.database.begin()
+        var own = OracleTransaction(model: model, now: now)
+        for _ in 0..<(1 + random.below(8)) {
+            switch random.below(4) {
+            case 0: try write(to: transaction, &own)
+            case 1: try checkScan(of: transaction, &own)
+            case 2 where random.oneIn(4):
+                try write()
+                own.noteForeign(changesOfLastWrite)
+            default:
+                let key = source.key()
+                guard try transaction.get(KeyValueModel.key(key)) == own.get(key) else {
+                    throw fail("a transaction's get of key \(key)")
+                }
+            }
+            if random.oneIn(6) { rig.runJobs(1 + random.below(4)) }
+        }
+        if random.oneIn(5) { return transaction.rollback() }
+        pending = own.changes
+        do {
+            try transaction.commit()
+        } catch EngineError.conflict {
+            pending = []
+            guard own.mayConflict else { throw fail("a conflict without a cause") }
+            return
+        }
+        guard !own.mustConflict || own.changes.isEmpty else { throw fail("a conflict was missed") }
+        if own.changes.isEmpty { pending = [] } else { settle() }
+    }
+
+    private func write(to transaction: Transaction, _ own: inout OracleTransaction) throws {
+        // Keys that are deleted singly would need their rule kept across transactions.
+        for change in source.changes(now: own.now, on: own.model)
+        where change.isPlain {
+            try own.write(change, to: transaction)
+        }
+    }
+
+    private func checkScan(of transaction: Transaction, _ own: inout OracleTransaction) throws {
+        let (start, end) = source.span()
+        let isReverse = random.oneIn(2)
+        let limit = random.oneIn(4) ? Int.max : 1 + random.below(20)
+        let found = try transaction.scan(
+            KeySpan(start: KeyValueModel.key(start), end: end.map { KeyValueModel.key($0) }),
+            reverse: isReverse, limit: limit)
+        let expected = own.scan(start, end, reverse: isReverse, limit: limit)
+        guard found.map(\.key) == expected.map({ KeyValueModel.key($0.key) }),
+            found.map(\.value) == expected.map(\.value)
+        else { throw fail("a transaction's scan") }
+    }
+
     private func reopen() throws {
         snapshots = []
         try rig.close()
@@ -209,6 +295,7 @@ extension OracleRun where Host == DatabaseRig {
     private func crashNow() throws {
         crashes += 1
         snapshots = []
+        past = []
         let given = rig.store.manifest.bounds
         let isPowerCut = !random.oneIn(3)
         if isPowerCut { rig.powerCut() } else { rig.kill() }

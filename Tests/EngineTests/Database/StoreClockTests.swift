@@ -44,7 +44,8 @@ import Testing
             first: LogIndex(1), last: LogIndex(3), tables: flushed, leader: leader)
         try append(.seal, seal.encoded(), clock: 1_650, to: replica)
         let spec = Sample.spec(
-            flushed, to: 1, bottommost: true, horizon: replica.store.horizon.rawValue, clock: 1_600)
+            flushed, to: 1, bottommost: true, horizon: replica.store.appliedSequence.rawValue,
+            clock: 1_600)
         try append(.compact, spec.encoded(), clock: 1_650, to: replica)
         let compacted = Sample.compacted(5, try computed(replica))
         #expect(compacted.tables.reduce(0) { $0 + $1.entryCount } == 2)

@@ -128,7 +128,7 @@ private final class Leader {
         if random.oneIn(80) { try changeSettings() }
         if random.oneIn(50) { try append(.rotate, []) }
         let changes = source.changes(now: clock, on: replica.model)
-        let distance = log.tail.nextSequence.rawValue - replica.store.horizon.rawValue
+        let distance = log.tail.nextSequence.rawValue - replica.store.appliedSequence.rawValue
         // The horizon of a busy leader lags.
         let horizon = distance + UInt64(random.below(5))
         try append(
@@ -183,7 +183,8 @@ private final class Leader {
         director.absorb(store.takeJobInputs(), now: now)
         director.note(store.outcomes, from: MemberID(1), now: now)
         let decided = director.decide(
-            JobSituation(store: store.jobFacts, able: [MemberID(1)], now: now, clock: clock))
+            JobSituation(
+                store: store.jobFacts(at: clock), able: [MemberID(1)], now: now, clock: clock))
         for case .entry(let kind, let payload) in decided {
             try append(kind, payload)
             guard kind == .compact else { continue }

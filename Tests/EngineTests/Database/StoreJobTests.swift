@@ -93,7 +93,8 @@ import Testing
                 director.note(leader.store.outcomes, from: MemberID(1), now: leader.now)
                 let decided = director.decide(
                     JobSituation(
-                        store: leader.store.jobFacts, able: [MemberID(1)], now: leader.now,
+                        store: leader.store.jobFacts(at: leader.now), able: [MemberID(1)],
+                        now: leader.now,
                         clock: 1_000))
                 for case .entry(let made, let payload) in decided {
                     try log.append(made, payload, clock: 1_000)

@@ -36,6 +36,7 @@ final class ThreadedRig: OracleHost {
 
     func open() throws { database = try ThreadedRig.open(directory.path, options, clock) }
     func close() throws { try database.close() }
+    var historyWindow: UInt64 { options.store.historyWindowMilliseconds }
     /// They run by themselves.
     func runJobs(_ count: Int) {}
 }

@@ -286,7 +286,8 @@ final class HealBed {
             director.absorb(first.store.takeJobInputs(), now: now)
             director.note(first.store.outcomes, from: MemberID(1), now: now)
             let situation = JobSituation(
-                store: first.store.jobFacts, able: [MemberID(1)], now: now, clock: tail.clock)
+                store: first.store.jobFacts(at: tail.clock), able: [MemberID(1)], now: now,
+                clock: tail.clock)
             for proposal in director.decide(situation) {
                 guard case .entry(let kind, let payload) = proposal else { continue }
                 try append(kind, payload)
@@ -298,7 +299,7 @@ final class HealBed {
     }
 
     func compactAll() throws {
-        director.requestFullCompaction(first.store.jobFacts.manifest)
+        director.requestFullCompaction(first.store.jobFacts(at: 0).manifest)
         try settle()
     }
 

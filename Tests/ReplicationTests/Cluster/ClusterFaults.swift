@@ -195,7 +195,8 @@ extension SimulatedCluster {
             let store = process.replica.store
             return store.applied == oracle.committed
                 && store.isFlushed(through: store.lastFrozenIndex)
-                && store.isInstalled(through: store.applied) && store.jobFacts.manifest.jobs.isEmpty
+                && store.isInstalled(through: store.applied)
+                && store.jobFacts(at: 0).manifest.jobs.isEmpty
                 && store.frontier == first.frontier
                 && store.stateRoot == first.stateRoot
         }
