@@ -24,6 +24,11 @@ public struct FileError: Error, Hashable, Sendable, CustomStringConvertible {
 
     public var isNoSpace: Bool { code == ENOSPC || code == EDQUOT }
     public var isNotFound: Bool { code == ENOENT }
+    /// The file cannot have another name there: another file system, or one that has no links, or
+    /// too many of this file.
+    var isLinkUnsupported: Bool {
+        [EXDEV, EPERM, EMLINK, ENOSYS, ENOTSUP, EOPNOTSUPP].contains(code)
+    }
 }
 
 /// A block by its place in the data: what heals, and what an error names.

@@ -219,6 +219,15 @@ public final class Database: @unchecked Sendable {
     /// Bytes of the log that `sync: .never` stored without a call of the system.
     package var mappedLogBytes: UInt64 { order.mappedLogBytes }
 
+    /// Makes a copy of the database in the new directory `path`, as of a moment during the call,
+    /// that opens by itself. Tables are shared by hard links where the file system can, else
+    /// copied; writes go on meanwhile. After an error the directory is incomplete and does not
+    /// open: remove it.
+    public func checkpoint(to path: String) throws(EngineError) {
+        try gate.check()
+        try Checkpoint.write(try order.flushedState(), to: path)
+    }
+
     /// Tables as the manifest has them now.
     public func tables() -> [TableRecord] { order.tables() }
 

@@ -86,6 +86,14 @@ extension EmbeddedOrder {
         try flushLocked()
     }
 
+    /// What is in tables once all that was committed before is there.
+    func flushedState() throws(EngineError) -> CheckpointSource {
+        monitor.lock()
+        defer { monitor.unlock() }
+        try flushLocked()
+        return store.checkpointSource
+    }
+
     private func flushLocked() throws(EngineError) {
         try gate.check()
         store.retryNow()

@@ -65,6 +65,9 @@ package protocol FileSystem: AnyObject, Sendable {
     /// Replaces `to` if it exists. Durable only after `syncDirectory`.
     func rename(_ from: String, to: String) throws(FileError)
     func unlink(_ path: String) throws(FileError)
+    /// Gives a file a second name, `to`, which must be free. Not every file system can, nor between
+    /// two of them. Durable only after `syncDirectory`.
+    func link(_ from: String, to: String) throws(FileError)
     /// Makes creations, renames and unlinks in the directory durable.
     func syncDirectory(_ directory: String) throws(FileError)
     /// Exclusive lock on `path`, created if missing; nil if somebody else holds it.
@@ -82,6 +85,26 @@ extension FileSystem {
             throw FileError(operation: "read", path: path, code: EFBIG)
         }
         return try file.readBytes(at: 0, count: Int(size))
+    }
+
+    /// A second name where the file system can give one, else a synced copy. For files that nobody
+    /// changes any more.
+    package func linkOrCopy(_ from: String, to: String) throws(FileError) {
+        do throws(FileError) {
+            return try link(from, to: to)
+        } catch {
+            guard error.isLinkUnsupported else { throw error }
+        }
+        let source = try open(from, .read)
+        let size = try source.size()
+        let copy = try open(to, .create)
+        var offset: UInt64 = 0
+        while offset < size {
+            let count = Int(min(size - offset, 1 << 20))
+            try copy.writeAll(try source.readBytes(at: offset, count: count), at: offset)
+            offset += UInt64(count)
+        }
+        try copy.sync()
     }
 
     /// Replaces `path` so that a crash leaves the old or the new content: write beside it, fsync,

@@ -98,6 +98,18 @@ package final class MemoryFileSystem: FileSystem, @unchecked Sendable {
         }
     }
 
+    package func link(_ from: String, to: String) throws(FileError) {
+        try lock.withLock { () throws(FileError) in
+            guard let inode = tree.file(from) else { throw error("link", from, ENOENT) }
+            guard tree.file(to) == nil else { throw error("link", to, EEXIST) }
+            guard tree.hasDirectory(parentDirectory(of: to)) else {
+                throw error("link", to, ENOENT)
+            }
+            try spend("link", from)
+            tree.link(to, inode)
+        }
+    }
+
     package func syncDirectory(_ directory: String) throws(FileError) {
         try lock.withLock { () throws(FileError) in
             guard tree.hasDirectory(directory) else { throw error("open", directory, ENOENT) }

@@ -88,6 +88,15 @@ package final class POSIXFileSystem: FileSystem {
         guard result == 0 else { throw posixError("unlink", path) }
     }
 
+    package func link(_ from: String, to: String) throws(FileError) {
+        #if canImport(Glibc)
+            let result = Glibc.link(from, to)
+        #else
+            let result = Musl.link(from, to)
+        #endif
+        guard result == 0 else { throw posixError("link", from) }
+    }
+
     package func syncDirectory(_ directory: String) throws(FileError) {
         let descriptor = martlet_open(directory, O_RDONLY | O_DIRECTORY, 0, 0)
         guard descriptor >= 0 else { throw posixError("open", directory) }

@@ -18,7 +18,7 @@ package final class ManifestFile: @unchecked Sendable {
 
     private let fileSystem: any FileSystem
     private let directory: String
-    private let identity: ManifestIdentity
+    let identity: ManifestIdentity
     private var copies: [any File] = []
     /// Bytes in each copy; the next record goes here.
     private var end: UInt64 = 0

@@ -197,31 +197,35 @@ final class OracleRun<Host: OracleHost> {
         let transaction = try rig.database.begin()
         var own = OracleTransaction(model: model, now: now)
         for _ in 0..<(1 + random.below(8)) {
-            switch random.below(4) {
-            case 0: try write(to: transaction, &own)
-            case 1: try checkScan(of: transaction, &own)
-            case 2 where random.oneIn(4):
+            switch random.below(8) {
+            case 0, 1: try write(to: transaction, &own)
+            case 2, 3: try checkScan(of: transaction, &own)
+            case 4:
                 try write()
                 own.noteForeign(changesOfLastWrite)
-            default:
-                let key = source.key()
-                guard try transaction.get(KeyValueModel.key(key)) == own.get(key) else {
-                    throw fail("a transaction's get of key \(key)")
-                }
+            default: try checkGet(of: transaction, &own)
             }
             if random.oneIn(6) { rig.runJobs(1 + random.below(4)) }
         }
-        if random.oneIn(5) { return transaction.rollback() }
+        if random.oneIn(5) {
+            transaction.rollback()
+        } else {
+            try commit(transaction, own)
+        }
+    }
+
+    private func commit(_ transaction: Transaction, _ own: OracleTransaction) throws {
         pending = own.changes
-        do {
+        do throws(EngineError) {
             try transaction.commit()
-        } catch EngineError.conflict {
+        } catch {
+            guard case .conflict = error else { throw error }
             pending = []
             guard own.mayConflict else { throw fail("a conflict without a cause") }
             return
         }
         guard !own.mustConflict || own.changes.isEmpty else { throw fail("a conflict was missed") }
-        if own.changes.isEmpty { pending = [] } else { settle() }
+        if !own.changes.isEmpty { settle() }
     }
 
     private func write(to transaction: Transaction, _ own: inout OracleTransaction) throws {
@@ -230,6 +234,12 @@ final class OracleRun<Host: OracleHost> {
         where change.isPlain {
             try own.write(change, to: transaction)
         }
+    }
+
+    private func checkGet(of transaction: Transaction, _ own: inout OracleTransaction) throws {
+        let key = source.key()
+        let found = try transaction.get(KeyValueModel.key(key))
+        guard found == own.get(key) else { throw fail("a transaction's get of key \(key)") }
     }
 
     private func checkScan(of transaction: Transaction, _ own: inout OracleTransaction) throws {

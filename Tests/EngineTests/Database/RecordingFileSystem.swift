@@ -43,6 +43,10 @@ final class RecordingFileSystem: FileSystem, @unchecked Sendable {
         try base.rename(from, to: to)
     }
     func unlink(_ path: String) throws(FileError) { try base.unlink(path) }
+    func link(_ from: String, to: String) throws(FileError) {
+        name(to)
+        try base.link(from, to: to)
+    }
     func syncDirectory(_ directory: String) throws(FileError) {
         let new = names.removeValue(forKey: directory) ?? []
         syncs.append(Sync(number: base.syncCount + 1, path: directory, names: new))

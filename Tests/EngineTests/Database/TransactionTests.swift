@@ -10,7 +10,9 @@ import Testing
 #endif
 
 @Suite struct TransactionTests {
-    private let (a, b, c) = (bytes("a"), bytes("b"), bytes("c"))
+    private let a = bytes("a")
+    private let b = bytes("b")
+    private let c = bytes("c")
 
     private func conflict(_ transaction: Transaction) throws -> [UInt8]? {
         do {
@@ -126,7 +128,7 @@ import Testing
         try rig.database.compactAll()
         #expect(try conflict(transaction) == a)
         // It has ended, and holds nothing back any more.
-        try rig.database.put(c, [1])
+        try rig.database.put(a, [1])
         try rig.database.compactAll()
         #expect(rig.database.tables().reduce(0) { $0 + $1.entryCount } == 1)
     }

@@ -7,10 +7,12 @@ final class InterruptedFileSystem: FileSystem, @unchecked Sendable {
     let base: MemoryFileSystem
     private(set) var changes = 0
     private let lastChange: Int
+    private let hasLinks: Bool
 
-    init(_ base: MemoryFileSystem, diesAt change: Int = .max) {
+    init(_ base: MemoryFileSystem, diesAt change: Int = .max, hasLinks: Bool = true) {
         self.base = base
         lastChange = change
+        self.hasLinks = hasLinks
     }
 
     fileprivate func change(_ operation: String, _ path: String) throws(FileError) {
@@ -30,6 +32,11 @@ final class InterruptedFileSystem: FileSystem, @unchecked Sendable {
     func rename(_ from: String, to: String) throws(FileError) {
         try change("rename", from)
         try base.rename(from, to: to)
+    }
+    func link(_ from: String, to: String) throws(FileError) {
+        try change("link", from)
+        guard hasLinks else { throw FileError(operation: "link", path: from, code: 1) }
+        try base.link(from, to: to)
     }
     func unlink(_ path: String) throws(FileError) {
         try change("unlink", path)

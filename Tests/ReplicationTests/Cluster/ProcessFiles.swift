@@ -82,6 +82,11 @@ final class ProcessFiles: FileSystem {
         try disk.rename(from, to: to)
     }
 
+    func link(_ from: String, to: String) throws(FileError) {
+        try check("link", from)
+        try disk.link(from, to: to)
+    }
+
     func unlink(_ path: String) throws(FileError) {
         try check("unlink", path)
         try disk.unlink(path)

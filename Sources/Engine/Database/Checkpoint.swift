@@ -1,0 +1,74 @@
+// A copy of a database that opens by itself: the installed tables under second names, a manifest of
+// its own, and no log, since all that it holds is in tables. Its next index and sequence are above
+// all that the original's manifest knows of.
+//
+// The file `node` comes last: a directory without it, which a crash or an error leaves, does not
+// open as an empty database but is refused.
+
+/// What a checkpoint is made of. The handles keep the files while it exists.
+struct CheckpointSource {
+    let state: ManifestState
+    let files: StoreFiles
+    let identity: ManifestIdentity
+    let handles: [TableHandle]
+}
+
+extension Store {
+    /// The installed state. Owner only: handles and manifest are of one moment.
+    var checkpointSource: CheckpointSource {
+        let records =
+            installed.manifest.tables.sortedByID + installed.standIns.flatMap(\.tables)
+        return CheckpointSource(
+            state: installed, files: files, identity: manifestFile.identity,
+            handles: records.compactMap { tables.handle($0.id) })
+    }
+}
+
+enum Checkpoint {
+    static func write(_ source: CheckpointSource, to path: String) throws(EngineError) {
+        let fileSystem = source.files.fileSystem
+        guard !fileSystem.exists(path) else {
+            throw .invalid(reason: "\(path) exists; a checkpoint makes its own directory")
+        }
+        let target = StoreFiles(fileSystem: fileSystem, directory: path + "/group-0")
+        try engineError { () throws(FileError) in
+            try fileSystem.createDirectory(path)
+            try target.create()
+            for (id, local) in source.state.local.sorted(by: { $0.key < $1.key }) {
+                let name = TableHandle.fileName(id, generation: UInt64(local.generation))
+                try fileSystem.linkOrCopy(
+                    source.files.tables + "/" + name, to: target.tables + "/" + name)
+            }
+            try fileSystem.syncDirectory(target.tables)
+        }
+        try HardState.create(fileSystem, target.hardState)
+        _ = try ManifestFile.create(
+            fileSystem, directory: target.directory, identity: source.identity,
+            state: try withoutLog(source.state))
+        // Nobody writes it anew: its bytes are the original's.
+        try engineError { () throws(FileError) in
+            let node = try fileSystem.readAll(
+                parentDirectory(of: source.files.directory) + "/node", limit: 4096)
+            try fileSystem.replace(path + "/node", with: node)
+        }
+        withExtendedLifetime(source.handles) {}
+    }
+
+    /// What was given out through F is not given out again, though the log that says so is not
+    /// here.
+    private static func withoutLog(_ source: ManifestState) throws(EngineError) -> ManifestState {
+        var state = source
+        let index = max(
+            state.frontier, max(state.flushed.position.index, state.jobEntries.last?.index ?? .zero)
+        )
+        do throws(DecodingError) {
+            try state.apply([
+                .bounds(
+                    LogBounds(
+                        index: index,
+                        sequence: SequenceNumber(state.flushed.nextSequence.rawValue - 1)))
+            ])
+        } catch { brokenInvariant("bounds contradict a manifest: \(error)") }
+        return state
+    }
+}
