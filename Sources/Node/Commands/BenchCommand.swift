@@ -12,7 +12,12 @@ package struct EngineBenchCommand: ParsableCommand {
         commandName: "engine", abstract: "Run db_bench's workloads on the embedded engine.",
         discussion: """
             The workloads run in the order given, on one database in DIR, which is kept. Each \
-            thread does N operations on N keys. With --json one object per workload is printed.
+            thread does N operations on N keys; but fillsync, which syncs every write, N/1000 on \
+            N/1000 keys, and deleterange, whose ranges hold 100 keys, N/100. multireadrandom gets \
+            keys in batches, each from one state: its operations are keys, its latencies those of \
+            batches. prefixscan seeks the first key with a random prefix, which up to 256 keys \
+            share, and reads up to 10. mergerandom merges an operand into a random key. With \
+            --json one object per workload is printed.
             """)
 
     @Option(help: ArgumentHelp("Directory of the database.", valueName: "dir"))
@@ -36,6 +41,12 @@ package struct EngineBenchCommand: ParsableCommand {
 
     @Option(help: "Threads.")
     var threads = 1
+
+    @Option(help: "Keys of a batch of multireadrandom.")
+    var batchSize = 10
+
+    @Option(help: "Of mergerandom: int64-add (8 bytes) or append (--value-size bytes).")
+    var mergeOperator = "int64-add"
 
     @Option(help: "Block cache, MiB.")
     var cacheMb = 8
@@ -81,6 +92,12 @@ package struct EngineBenchCommand: ParsableCommand {
         options.keyBytes = try checked("--key-size", keySize, 8...(64 << 10) - 1)
         options.valueBytes = try checked("--value-size", valueSize, 0...(8 << 20))
         options.threads = try checked("--threads", threads, 1...256)
+        options.batchKeys = try checked("--batch-size", batchSize, 1...100_000)
+        guard let mergeOperator = BenchmarkMergeOperator(rawValue: mergeOperator) else {
+            throw ValidationError(
+                "--merge-operator: \"\(mergeOperator)\" is not one of int64-add, append")
+        }
+        options.mergeOperator = mergeOperator
         options.cacheBytes = UInt64(try checked("--cache-mb", cacheMb, 1...1 << 20)) << 20
         guard let codec = NodeConfiguration.Compression(rawValue: compression) else {
             throw ValidationError("--compression: \"\(compression)\" is not one of none, lz4")
@@ -90,6 +107,9 @@ package struct EngineBenchCommand: ParsableCommand {
         options.syncsLog = try checked("--sync", sync)
         guard options.usesLog || !options.syncsLog else {
             throw ValidationError("--sync on needs --wal on")
+        }
+        guard options.usesLog || !options.workloads.contains(.fillsync) else {
+            throw ValidationError("fillsync needs --wal on")
         }
         options.seed = seed
         return options

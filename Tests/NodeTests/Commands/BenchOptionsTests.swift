@@ -6,8 +6,10 @@ import Testing
     @Test func everyFlagArrives() throws {
         let command = try EngineBenchCommand.parse([
             "--dir", "/d", "--workloads",
-            "fillseq,fillrandom,overwrite,compact,readrandom,readmissing,seekrandom,readseq,"
-                + "readwhilewriting", "--num", "10", "--key-size", "24", "--value-size", "0",
+            "fillseq,fillrandom,fillsync,overwrite,mergerandom,deleterange,compact,readrandom,"
+                + "multireadrandom,readmissing,seekrandom,prefixscan,readseq,readwhilewriting",
+            "--num", "10", "--key-size", "24", "--value-size", "0", "--batch-size", "32",
+            "--merge-operator", "append",
             "--threads", "4", "--cache-mb", "64", "--compression", "lz4", "--wal", "on",
             "--sync", "on", "--seed", "42", "--json",
         ])
@@ -17,7 +19,8 @@ import Testing
         #expect(options.count == 10 && options.keyBytes == 24 && options.valueBytes == 0)
         #expect(options.threads == 4 && options.cacheBytes == 64 << 20)
         #expect(options.compression == .lz4 && options.usesLog && options.syncsLog)
-        #expect(options.seed == 42)
+        #expect(options.seed == 42 && options.batchKeys == 32)
+        #expect(options.mergeOperator == .append)
     }
 
     @Test func defaultsAreThoseOfTheComparison() throws {
@@ -26,6 +29,7 @@ import Testing
         #expect(options.count == 1_000_000 && options.keyBytes == 16 && options.valueBytes == 100)
         #expect(options.threads == 1 && options.compression == .none)
         #expect(options.usesLog && !options.syncsLog)
+        #expect(options.batchKeys == 10 && options.mergeOperator == .int64Add)
     }
 
     @Test(arguments: [
@@ -33,7 +37,8 @@ import Testing
         ["--key-size", "65536"], ["--value-size", "-1"], ["--value-size", "8388609"],
         ["--threads", "0"], ["--threads", "257"], ["--cache-mb", "0"],
         ["--compression", "zip"], ["--wal", "maybe"], ["--sync", "1"],
-        ["--wal", "off", "--sync", "on"], ["--seed", "-1"],
+        ["--wal", "off", "--sync", "on"], ["--seed", "-1"], ["--batch-size", "0"],
+        ["--merge-operator", "max"], ["--workloads", "fillsync", "--wal", "off"],
     ])
     func wrongFlagsAreRefused(arguments: [String]) {
         #expect(throws: (any Error).self) {

@@ -129,6 +129,91 @@ import Testing
         #expect(puts >= 2000)
     }
 
+    // MARK: Merges, ranges, batches, prefixes, syncs
+
+    @Test func mergerandomMergesIntegersOrValues() throws {
+        let database = FakeBenchmarkDatabase()
+        var wanted = options([.mergerandom])
+        #expect(try run(database, wanted).map(\.operations) == [200])
+        wanted.mergeOperator = .append
+        _ = try run(database, wanted)
+        let operands = database.contents.withLock { $0.operands }
+        #expect(operands.count == 400)
+        #expect(operands[..<200].allSatisfy { $0.operand.count == 8 && $0.operand[2...].allZero })
+        #expect(operands[200...].allSatisfy { $0.operand.count == 100 })
+        let space = Set((0..<200).map { key($0) })
+        #expect(operands.allSatisfy { space.contains($0.key) })
+        #expect(Set(operands.map(\.key)).count > 50)
+    }
+
+    @Test func deleterangeDeletesAHundredKeysAtATime() throws {
+        let database = FakeBenchmarkDatabase()
+        let reports = try run(database, options([.fillseq, .deleterange], count: 1000))
+        #expect(reports.map(\.operations) == [1000, 10])
+        let ranges = database.contents.withLock { $0.deletedRanges }
+        let starts = (0..<UInt64(1000)).map { key($0) }
+        for range in ranges {
+            let start = try #require(starts.firstIndex(of: range.start))
+            #expect(range.end == key(UInt64(start) + 100))
+        }
+        #expect(database.contents.withLock { $0.pairs.count } < 1000)
+        #expect(try run(database, options([.deleterange], count: 7)).map(\.operations) == [1])
+    }
+
+    @Test func multireadrandomCountsKeysAndReadsBatches() throws {
+        let database = FakeBenchmarkDatabase()
+        var wanted = options([.fillseq, .multireadrandom], count: 95)
+        let report = try run(database, wanted)[1]
+        #expect(report.operations == 95 && report.found == 95)
+        let sizes = database.contents.withLock { $0.batches.map(\.count) }
+        #expect(sizes == [Int](repeating: 10, count: 9) + [5])
+        wanted.workloads = [.multireadrandom]
+        wanted.batchKeys = 50
+        _ = try run(database, wanted)
+        #expect(database.contents.withLock { $0.batches.suffix(2).map(\.count) } == [50, 45])
+    }
+
+    @Test func prefixscanReadsTenPairsOfAPrefix() throws {
+        let database = FakeBenchmarkDatabase()
+        let reports = try run(database, options([.fillseq, .prefixscan], count: 261))
+        #expect(reports[1].operations == 261 && reports[1].found == 261)
+        let (prefixes, nexts) = database.contents.withLock { ($0.prefixes, $0.nexts) }
+        // 261 keys have two prefixes: 256 of the first, five of the second.
+        let short = prefixes.count { $0 == [0, 0, 0, 0, 0, 0, 1] }
+        #expect(prefixes.allSatisfy { $0.count == 7 } && short < 40)
+        #expect(nexts == (261 - short) * 10 + short * 5)
+    }
+
+    @Test func fillsyncSyncsAThousandthOfTheWrites() throws {
+        let database = FakeBenchmarkDatabase()
+        var wanted = options([.fillsync, .fillseq], count: 3000)
+        #expect(try run(database, wanted).map(\.operations) == [3, 3000])
+        let syncs = database.contents.withLock { $0.syncs }
+        #expect(syncs.map(\.always) == [true, false] && syncs.map(\.puts) == [0, 3])
+        // Nothing to change where every write is synced anyway.
+        wanted.syncsLog = true
+        _ = try run(database, wanted)
+        #expect(database.contents.withLock { $0.syncs.count } == 2)
+    }
+
+    /// Every workload on the engine itself.
+    @Test func theEngineRunsEveryWorkload() throws {
+        let directory = FileManager.default.temporaryDirectory
+            .appendingPathComponent("martlet-bench-\(UUID().uuidString)").path
+        defer { try? FileManager.default.removeItem(atPath: directory) }
+        var wanted = options(BenchmarkWorkload.allCases, count: 400)
+        wanted.directory = directory
+        let database = try EngineBenchmarkBinding.open(wanted)
+        var reports: [BenchmarkReport] = []
+        try EngineBenchmark(database, wanted).run { reports.append($0) }
+        try database.close()
+        #expect(reports.map(\.workload) == BenchmarkWorkload.allCases)
+        let found = Dictionary(uniqueKeysWithValues: reports.map { ($0.workload, $0.found) })
+        #expect((1...400).contains(found[.multireadrandom] ?? 0) && found[.readmissing] == 0)
+        #expect((1...400).contains(found[.prefixscan] ?? 0))
+        #expect(reports.allSatisfy { $0.operations > 0 })
+    }
+
     @Test func anErrorEndsTheRun() {
         let database = FakeBenchmarkDatabase()
         database.contents.withLock { $0.failsPuts = true }
@@ -161,4 +246,8 @@ import Testing
         #expect(abs(first.microseconds(50) - 1) < 0.01)
         #expect(abs(first.microseconds(99.9) - 5000) < 10)
     }
+}
+
+extension Collection<UInt8> {
+    fileprivate var allZero: Bool { allSatisfy { $0 == 0 } }
 }

@@ -9,6 +9,14 @@ final class FakeBenchmarkDatabase: BenchmarkDatabase {
         var putKeys: [[UInt8]] = []
         var getKeys: [[UInt8]] = []
         var seekKeys: [[UInt8]] = []
+        /// Of `merge`, in order.
+        var operands: [(key: [UInt8], operand: [UInt8])] = []
+        var deletedRanges: [(start: [UInt8], end: [UInt8])] = []
+        var batches: [[[UInt8]]] = []
+        var prefixes: [[UInt8]] = []
+        /// Calls of `setSync`, with the number of puts before.
+        var syncs: [(always: Bool, puts: Int)] = []
+        var nexts = 0
         var compactions = 0
         var failsPuts = false
     }
@@ -38,11 +46,47 @@ final class FakeBenchmarkDatabase: BenchmarkDatabase {
         return found != nil
     }
 
-    func makeIterator() throws -> any BenchmarkIterator {
-        let pairs = contents.withLock { contents in
-            contents.pairs.sorted { $0.key.lexicographicallyPrecedes($1.key) }
+    func merge(_ key: UnsafeRawBufferPointer, _ operand: UnsafeRawBufferPointer) throws {
+        contents.withLock { $0.operands.append((Array(key), Array(operand))) }
+    }
+
+    func deleteRange(_ start: UnsafeRawBufferPointer, _ end: UnsafeRawBufferPointer) throws {
+        contents.withLock { contents in
+            let (start, end) = (Array(start), Array(end))
+            contents.deletedRanges.append((start, end))
+            contents.pairs = contents.pairs.filter { key, _ in
+                key.lexicographicallyPrecedes(start) || !key.lexicographicallyPrecedes(end)
+            }
         }
-        return Iterator(pairs) { [self] key in contents.withLock { $0.seekKeys.append(key) } }
+    }
+
+    func getMany(_ keys: [[UInt8]]) throws -> Int {
+        contents.withLock { contents in
+            contents.batches.append(keys)
+            return keys.count { contents.pairs[$0] != nil }
+        }
+    }
+
+    func makeIterator() throws -> any BenchmarkIterator { iterator { _ in true } }
+
+    func makeIterator(prefix: UnsafeRawBufferPointer) throws -> any BenchmarkIterator {
+        let wanted = Array(prefix)
+        contents.withLock { $0.prefixes.append(wanted) }
+        return iterator { $0.starts(with: wanted) }
+    }
+
+    private func iterator(_ isShown: ([UInt8]) -> Bool) -> Iterator {
+        let pairs = contents.withLock { contents in
+            contents.pairs.filter { isShown($0.key) }
+                .sorted { $0.key.lexicographicallyPrecedes($1.key) }
+        }
+        return Iterator(
+            pairs, onSeek: { [self] key in contents.withLock { $0.seekKeys.append(key) } },
+            onNext: { [self] in contents.withLock { $0.nexts += 1 } })
+    }
+
+    func setSync(_ always: Bool) throws {
+        contents.withLock { $0.syncs.append((always, $0.putKeys.count)) }
     }
 
     func flush() throws {}
@@ -56,13 +100,18 @@ final class FakeBenchmarkDatabase: BenchmarkDatabase {
     private final class Iterator: BenchmarkIterator {
         private let pairs: [(key: [UInt8], value: [UInt8])]
         private let onSeek: ([UInt8]) -> Void
+        private let onNext: () -> Void
         private let keyBuffer = UnsafeMutableRawBufferPointer.allocate(
             byteCount: 256, alignment: 8)
         private var place = 0
 
-        init(_ pairs: [(key: [UInt8], value: [UInt8])], onSeek: @escaping ([UInt8]) -> Void) {
+        init(
+            _ pairs: [(key: [UInt8], value: [UInt8])], onSeek: @escaping ([UInt8]) -> Void,
+            onNext: @escaping () -> Void
+        ) {
             self.pairs = pairs
             self.onSeek = onSeek
+            self.onNext = onNext
         }
 
         deinit { keyBuffer.deallocate() }
@@ -82,6 +131,9 @@ final class FakeBenchmarkDatabase: BenchmarkDatabase {
             place =
                 pairs.firstIndex { !$0.key.lexicographicallyPrecedes(wanted) } ?? pairs.count
         }
-        func next() throws { place += 1 }
+        func next() throws {
+            place += 1
+            onNext()
+        }
     }
 }

@@ -4,10 +4,21 @@
 package protocol BenchmarkDatabase: AnyObject, Sendable {
     func put(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) throws
     func delete(_ key: UnsafeRawBufferPointer) throws
+    /// Changes what `key` has by `operand`, by the operator of the options, without reading it.
+    func merge(_ key: UnsafeRawBufferPointer, _ operand: UnsafeRawBufferPointer) throws
+    /// Deletes every key from `start` on that is below `end`.
+    func deleteRange(_ start: UnsafeRawBufferPointer, _ end: UnsafeRawBufferPointer) throws
     /// Replaces `value` by what `key` has; false if it has nothing.
     func get(_ key: UnsafeRawBufferPointer, into value: inout [UInt8]) throws -> Bool
+    /// Looks all of `keys` up in one state; how many of them have a value.
+    func getMany(_ keys: [[UInt8]]) throws -> Int
     /// A view of the state as of now.
     func makeIterator() throws -> any BenchmarkIterator
+    /// As `makeIterator`, over the keys that begin with `prefix`.
+    func makeIterator(prefix: UnsafeRawBufferPointer) throws -> any BenchmarkIterator
+    /// From now on each write is synced before it returns, or only if the options say so. Not while
+    /// others use the database; what is cached is lost.
+    func setSync(_ always: Bool) throws
     /// Moves what is in memory to tables; returns when it is there.
     func flush() throws
     /// Merges everything into the last level; returns when it is done.
@@ -40,6 +51,9 @@ package struct BenchmarkOptions: Sendable, Equatable {
     package var keyBytes = 16
     package var valueBytes = 100
     package var threads = 1
+    /// Keys of a batch of `multireadrandom`.
+    package var batchKeys = 10
+    package var mergeOperator = BenchmarkMergeOperator.int64Add
     package var cacheBytes: UInt64 = 8 << 20
     package var compression = NodeConfiguration.Compression.none
     package var usesLog = true
@@ -49,15 +63,45 @@ package struct BenchmarkOptions: Sendable, Equatable {
     package init() {}
 }
 
-/// The workloads of RocksDB's db_bench that we run, under its names.
+/// What `mergerandom` merges by.
+package enum BenchmarkMergeOperator: String, Sendable, CaseIterable {
+    /// Operands are integers of eight bytes.
+    case int64Add = "int64-add"
+    /// Operands are values of the size that the options give.
+    case append
+}
+
+/// The workloads of RocksDB's db_bench that we run, under its names where it has them, and what
+/// one operation is. `EngineBenchmarkTests` holds them to it.
 package enum BenchmarkWorkload: String, Sendable, CaseIterable {
+    /// Puts the keys in order.
     case fillseq
+    /// Puts random keys.
     case fillrandom
+    /// Puts random keys, each synced. A thousandth of the operations, on a thousandth of the keys.
+    case fillsync
+    /// As `fillrandom`.
     case overwrite
+    /// Merges an operand into random keys.
+    case mergerandom
+    /// Deletes 100 keys in a row from a random one on. A hundredth of the operations, which delete
+    /// as many keys as there are.
+    case deleterange
+    /// Merges all tables into the last level.
     case compact
+    /// Gets random keys.
     case readrandom
+    /// Gets random keys, a batch of them in one state. Operations are keys; latency is a batch's.
+    case multireadrandom
+    /// Gets keys that are not there.
     case readmissing
+    /// Seeks random keys, each with an iterator of its own.
     case seekrandom
+    /// Seeks the first key with a random prefix and reads up to ten that have it. The prefix is the
+    /// key's number without its last byte, so up to 256 keys share one.
+    case prefixscan
+    /// Reads pairs in order.
     case readseq
+    /// As `readrandom`, beside one more thread that writes.
     case readwhilewriting
 }

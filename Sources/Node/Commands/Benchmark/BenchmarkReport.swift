@@ -63,14 +63,20 @@ package struct LatencyRecorder: Sendable {
     package private(set) var histogram = Histogram<UInt64>(
         highestTrackableValue: 3_600_000_000_000, numberOfSignificantValueDigits: .three)
     package var found: UInt64 = 0
+    package private(set) var operations: UInt64 = 0
 
     package init() {}
 
+    /// So many operations that were made as one, and took so long together.
     @inline(__always)
-    package mutating func record(_ nanoseconds: UInt64) { histogram.record(nanoseconds) }
+    package mutating func record(_ nanoseconds: UInt64, operations count: Int = 1) {
+        histogram.record(nanoseconds)
+        operations += UInt64(count)
+    }
 
     package mutating func merge(_ other: LatencyRecorder) {
         histogram.add(other.histogram)
+        operations += other.operations
         found += other.found
     }
 

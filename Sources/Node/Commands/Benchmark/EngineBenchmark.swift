@@ -1,15 +1,16 @@
 // Runs the workloads with db_bench's meaning: every thread does `count` operations on a key space
 // of `count` keys; wall time runs from the first thread's start until the last operation returns,
 // with flush and compaction going on as they will. Latency is from the end of one operation to the
-// end of the next, so that one reading of the clock serves both.
+// end of the next, so that one reading of the clock serves both. What each workload does is said at
+// `BenchmarkWorkload`.
 // `fillseq` and `fillrandom` do not empty the database first: all workloads share it, in order.
 import Glibc
 import Histogram
 import Synchronization
 
 package final class EngineBenchmark: Sendable {
-    private let database: any BenchmarkDatabase
-    private let options: BenchmarkOptions
+    let database: any BenchmarkDatabase
+    let options: BenchmarkOptions
 
     package init(_ database: any BenchmarkDatabase, _ options: BenchmarkOptions) {
         self.database = database
@@ -24,6 +25,16 @@ package final class EngineBenchmark: Sendable {
     }
 
     private func run(_ workload: BenchmarkWorkload, place: Int) throws -> BenchmarkReport {
+        guard workload == .fillsync, !options.syncsLog else {
+            return try measure(workload, place: place)
+        }
+        try database.setSync(true)
+        let report = try measure(workload, place: place)
+        try database.setSync(false)
+        return report
+    }
+
+    private func measure(_ workload: BenchmarkWorkload, place: Int) throws -> BenchmarkReport {
         let (writtenBefore, readBefore) = (database.bytesWritten, database.bytesRead)
         let threads = workload == .compact ? 1 : options.threads
         let total = Mutex(Outcome())
@@ -49,7 +60,7 @@ package final class EngineBenchmark: Sendable {
         if let error = outcome.error { throw error }
         let recorder = outcome.recorder
         return BenchmarkReport(
-            workload: workload, operations: recorder.histogram.totalCount,
+            workload: workload, operations: recorder.operations,
             seconds: Double(outcome.end - start) / 1e9,
             medianMicroseconds: recorder.microseconds(50),
             p99Microseconds: recorder.microseconds(99),
@@ -71,29 +82,41 @@ package final class EngineBenchmark: Sendable {
 
     private func operate(_ workload: BenchmarkWorkload, seed: UInt64) throws -> LatencyRecorder {
         switch workload {
-        case .fillseq: return try write(seed: seed, isSequential: true)
-        case .fillrandom, .overwrite: return try write(seed: seed, isSequential: false)
-        case .compact:
-            var recorder = LatencyRecorder()
-            let start = monotonicNanoseconds()
-            try database.compact()
-            recorder.record(monotonicNanoseconds() - start)
-            return recorder
+        case .fillseq: return try write(options.count, seed: seed, isSequential: true)
+        case .fillrandom, .overwrite:
+            return try write(options.count, seed: seed, isSequential: false)
+        case .fillsync:
+            return try write(max(options.count / 1000, 1), seed: seed, isSequential: false)
+        case .mergerandom: return try merge(seed: seed)
+        case .deleterange: return try deleteRanges(seed: seed)
+        case .compact: return try compact()
         case .readrandom, .readwhilewriting:
             return try read(seed: seed, keyBytes: options.keyBytes)
+        case .multireadrandom: return try readBatches(seed: seed)
         // One byte longer than any key that was written: the same places, never found.
         case .readmissing: return try read(seed: seed, keyBytes: options.keyBytes + 1)
         case .seekrandom: return try seek(seed: seed)
+        case .prefixscan: return try scanPrefixes(seed: seed)
         case .readseq: return try readInOrder()
         }
     }
 
-    private func write(seed: UInt64, isSequential: Bool) throws -> LatencyRecorder {
+    private func compact() throws -> LatencyRecorder {
+        var recorder = LatencyRecorder()
+        let start = monotonicNanoseconds()
+        try database.compact()
+        recorder.record(monotonicNanoseconds() - start)
+        return recorder
+    }
+
+    private func write(_ operations: Int, seed: UInt64, isSequential: Bool) throws
+        -> LatencyRecorder
+    {
         var recorder = LatencyRecorder()
         var random = BenchmarkRandom(seed: seed)
         var values = BenchmarkValues(valueBytes: options.valueBytes, seed: seed)
         var key = BenchmarkKey(count: options.keyBytes)
-        let count = UInt64(options.count)
+        let count = UInt64(operations)
         var last = monotonicNanoseconds()
         for number in 0..<count {
             key.set(isSequential ? number : random.next(below: count))
@@ -170,9 +193,9 @@ package final class EngineBenchmark: Sendable {
 
 extension LatencyRecorder {
     @inline(__always)
-    fileprivate mutating func lap(_ last: inout UInt64) {
+    mutating func lap(_ last: inout UInt64, operations: Int = 1) {
         let now = monotonicNanoseconds()
-        record(now - last)
+        record(now - last, operations: operations)
         last = now
     }
 }

@@ -2,24 +2,33 @@
 import Engine
 import Synchronization
 
-enum EngineBenchmarkBinding {
-    static func open(_ options: BenchmarkOptions) throws -> any BenchmarkDatabase {
+package enum EngineBenchmarkBinding {
+    package static func open(_ options: BenchmarkOptions) throws -> any BenchmarkDatabase {
         var engine = DatabaseOptions()
         engine.sync = options.syncsLog ? .always : .never
         engine.usesLog = options.usesLog
         engine.store.cacheBytes = Int(clamping: options.cacheBytes)
         engine.store.compression = options.compression == .lz4 ? .lz4 : .none
-        return EngineUnderTest(try Database.open(options.directory, options: engine))
+        return try EngineUnderTest(options, engine)
     }
 }
 
-private final class EngineUnderTest: BenchmarkDatabase {
-    private let database: Database
+private final class EngineUnderTest: BenchmarkDatabase, @unchecked Sendable {
+    // Unchecked: what is not constant changes in `setSync` only, while nobody else is here.
+    private let options: BenchmarkOptions
+    private let engine: DatabaseOptions
+    private let mergeOperator: MergeOperatorID
+    private var database: Database
+    /// Of databases that `setSync` closed.
+    private var mappedLogBytes: UInt64 = 0
     private let written: UInt64
     private let read: UInt64
 
-    init(_ database: Database) {
-        self.database = database
+    init(_ options: BenchmarkOptions, _ engine: DatabaseOptions) throws {
+        self.options = options
+        self.engine = engine
+        mergeOperator = options.mergeOperator == .append ? .append : .int64Add
+        database = try Database.open(options.directory, options: engine)
         let start = ProcessIO.read()
         written = start.written
         read = start.read
@@ -31,6 +40,18 @@ private final class EngineUnderTest: BenchmarkDatabase {
 
     func delete(_ key: UnsafeRawBufferPointer) throws { try database.delete(key) }
 
+    func merge(_ key: UnsafeRawBufferPointer, _ operand: UnsafeRawBufferPointer) throws {
+        try database.merge([UInt8](key), [UInt8](operand), by: mergeOperator)
+    }
+
+    func deleteRange(_ start: UnsafeRawBufferPointer, _ end: UnsafeRawBufferPointer) throws {
+        try database.deleteRange([UInt8](start), [UInt8](end))
+    }
+
+    func getMany(_ keys: [[UInt8]]) throws -> Int {
+        try database.getMany(keys).reduce(0) { $0 + ($1 == nil ? 0 : 1) }
+    }
+
     func get(_ key: UnsafeRawBufferPointer, into value: inout [UInt8]) throws -> Bool {
         guard let found = try database.get(key) else { return false }
         value = found
@@ -41,9 +62,23 @@ private final class EngineUnderTest: BenchmarkDatabase {
         IteratorUnderTest(database.makeIterator())
     }
 
+    func makeIterator(prefix: UnsafeRawBufferPointer) throws -> any BenchmarkIterator {
+        IteratorUnderTest(database.makeIterator(.prefix([UInt8](prefix))))
+    }
+
+    func setSync(_ always: Bool) throws {
+        mappedLogBytes += database.mappedLogBytes
+        try database.close()
+        var changed = engine
+        if always { changed.sync = .always }
+        database = try Database.open(options.directory, options: changed)
+    }
+
     func flush() throws { try database.flush() }
     func compact() throws { try database.compactAll() }
-    var bytesWritten: UInt64 { ProcessIO.read().written - written + database.mappedLogBytes }
+    var bytesWritten: UInt64 {
+        ProcessIO.read().written - written + mappedLogBytes + database.mappedLogBytes
+    }
     var bytesRead: UInt64 { ProcessIO.read().read - read }
     func close() throws { try database.close() }
 }

@@ -1,0 +1,96 @@
+// Workloads whose operations touch more than one version each: merges, range deletes, batches of
+// gets, scans of a prefix.
+
+extension EngineBenchmark {
+    /// Keys that one operation of `deleterange` deletes: db_bench's width of a range tombstone.
+    package static let rangeKeys = 100
+    /// Pairs that one operation of `prefixscan` reads at most.
+    package static let scanPairs = 10
+
+    func merge(seed: UInt64) throws -> LatencyRecorder {
+        var recorder = LatencyRecorder()
+        var random = BenchmarkRandom(seed: seed)
+        var values = BenchmarkValues(valueBytes: options.valueBytes, seed: seed)
+        var key = BenchmarkKey(count: options.keyBytes)
+        var last = monotonicNanoseconds()
+        for _ in 0..<options.count {
+            key.set(random.next(below: UInt64(options.count)))
+            switch options.mergeOperator {
+            case .int64Add:
+                let operand = random.next(below: 1000).littleEndian
+                try withUnsafeBytes(of: operand) { operand in
+                    try key.bytes.withUnsafeBytes { try database.merge($0, operand) }
+                }
+            case .append:
+                try values.withNext { operand in
+                    try key.bytes.withUnsafeBytes { try database.merge($0, operand) }
+                }
+            }
+            recorder.lap(&last)
+        }
+        return recorder
+    }
+
+    func deleteRanges(seed: UInt64) throws -> LatencyRecorder {
+        var recorder = LatencyRecorder()
+        var random = BenchmarkRandom(seed: seed)
+        var start = BenchmarkKey(count: options.keyBytes)
+        var end = BenchmarkKey(count: options.keyBytes)
+        var last = monotonicNanoseconds()
+        for _ in 0..<max(options.count / EngineBenchmark.rangeKeys, 1) {
+            let number = random.next(below: UInt64(options.count))
+            start.set(number)
+            end.set(number + UInt64(EngineBenchmark.rangeKeys))
+            try start.bytes.withUnsafeBytes { start in
+                try end.bytes.withUnsafeBytes { try database.deleteRange(start, $0) }
+            }
+            recorder.lap(&last)
+        }
+        return recorder
+    }
+
+    func readBatches(seed: UInt64) throws -> LatencyRecorder {
+        var recorder = LatencyRecorder()
+        var random = BenchmarkRandom(seed: seed)
+        var key = BenchmarkKey(count: options.keyBytes)
+        var left = options.count
+        var batch: [[UInt8]] = []
+        batch.reserveCapacity(options.batchKeys)
+        var last = monotonicNanoseconds()
+        while left > 0 {
+            batch.removeAll(keepingCapacity: true)
+            for _ in 0..<min(options.batchKeys, left) {
+                key.set(random.next(below: UInt64(options.count)))
+                batch.append(key.bytes)
+            }
+            recorder.found += UInt64(try database.getMany(batch))
+            left -= batch.count
+            recorder.lap(&last, operations: batch.count)
+        }
+        return recorder
+    }
+
+    func scanPrefixes(seed: UInt64) throws -> LatencyRecorder {
+        var recorder = LatencyRecorder()
+        var random = BenchmarkRandom(seed: seed)
+        var key = BenchmarkKey(count: options.keyBytes)
+        var last = monotonicNanoseconds()
+        for _ in 0..<options.count {
+            key.set(random.next(below: UInt64(options.count)))
+            let iterator = try key.bytes.withUnsafeBytes { bytes in
+                try database.makeIterator(prefix: UnsafeRawBufferPointer(rebasing: bytes[..<7]))
+            }
+            try iterator.seekToFirst()
+            var left = EngineBenchmark.scanPairs
+            var bytes = 0
+            while left > 0, iterator.isValid {
+                bytes += iterator.key.count + iterator.value.count
+                try iterator.next()
+                left -= 1
+            }
+            if bytes > 0 { recorder.found += 1 }
+            recorder.lap(&last)
+        }
+        return recorder
+    }
+}
