@@ -22,7 +22,7 @@ struct ManifestDirectory {
     private static let prefix = "MANIFEST-"
     private static let mirrorSuffix = ".mirror"
     /// Far above any manifest; rewriting keeps the file within a few times its snapshot.
-    private static let fileBytesMax: UInt64 = 4 << 30
+    static let fileBytesMax: UInt64 = 4 << 30
 
     var highestNumber: UInt64 { numbers.max() ?? 0 }
 
@@ -71,13 +71,13 @@ struct ManifestDirectory {
         return writer.bytes
     }
 
-    private enum Current {
+    enum Current {
         case names(UInt64)
         case missing
         case damaged
     }
 
-    private func readCurrent() throws(EngineError) -> Current {
+    func readCurrent() throws(EngineError) -> Current {
         guard let bytes = try readOrNil(ManifestDirectory.current) else {
             return fileSystem.exists(directory + "/" + ManifestDirectory.current)
                 ? .damaged : .missing
@@ -93,7 +93,7 @@ struct ManifestDirectory {
     }
 
     /// The file, or nil if it is missing or the medium does not give it back.
-    private func readOrNil(_ name: String) throws(EngineError) -> [UInt8]? {
+    func readOrNil(_ name: String) throws(EngineError) -> [UInt8]? {
         do throws(FileError) {
             return try fileSystem.readAll(
                 directory + "/" + name, limit: ManifestDirectory.fileBytesMax)

@@ -230,7 +230,7 @@ struct ManifestChain {
         guard isAnyValid else { throw .damaged("no copy has an intact header") }
     }
 
-    private static func next(
+    static func next(
         _ copies: [[UInt8]?], at offset: Int, previous: Digest128, after last: ManifestRecord?
     ) -> (ManifestRecord, [UInt8])? {
         for case let copy? in copies {

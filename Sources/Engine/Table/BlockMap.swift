@@ -64,6 +64,25 @@ struct BlockMap {
         }
     }
 
+    /// The table that the first sound block header names: whose file it is where the file header
+    /// is damaged. Nil if no header is sound.
+    static func owner(of file: any File, _ size: UInt64) -> TableID? {
+        let headerBytes = TableFormat.blockHeaderBytes
+        var window = Window(file: file, size: size, fromMedium: false)
+        var offset = UInt64(0)
+        while size >= UInt64(headerBytes), offset <= size - UInt64(headerBytes) {
+            guard let bytes = window.bytes(at: offset, count: headerBytes) else {
+                offset = (offset / 4096 + 1) * 4096
+                continue
+            }
+            if let header = bytes.withUnsafeBytes({ BlockHeader(decoding: $0) }) {
+                return header.table
+            }
+            offset = window.nextMagic(after: offset)
+        }
+        return nil
+    }
+
     /// The first sound header of an ordinal wins. A file of `size` bytes cannot hold more blocks
     /// than headers fit, which bounds what an ordinal may make us allocate.
     private mutating func note(_ header: BlockHeader, at offset: UInt64, _ size: UInt64) {

@@ -199,8 +199,11 @@ package struct DataBlock {
         baseSequence = 0
     }
 
+    /// Width of an offset.
+    var offsetBytes: Int { isWide ? 4 : 2 }
+
     @inline(__always)
-    private func offset(_ index: Int) -> Int {
+    func offset(_ index: Int) -> Int {
         let table = base + DataBlockFormat.headerBytes + count
         return isWide
             ? Int(

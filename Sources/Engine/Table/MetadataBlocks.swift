@@ -54,8 +54,8 @@ package enum RangeTombstoneBlock {
 /// (10 bytes), then the table's record as the log carries it, with level, canonical bytes and
 /// digest zero: a level is no part of a table, and the others cannot contain themselves.
 package struct TableProperties {
-    var shape: TableShape
-    var record: TableRecord
+    package var shape: TableShape
+    package var record: TableRecord
 
     func encoded() -> [UInt8] {
         var writer = ByteWriter(capacity: 256)

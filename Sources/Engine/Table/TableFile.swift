@@ -89,10 +89,19 @@ final class TableFile: @unchecked Sendable {
         }
     }
 
+    /// Where the header of block `ordinal` starts, and how long its stored bytes are; nil where
+    /// unknown. Not checked against the size of the file.
+    func place(of ordinal: BlockOrdinal) -> (offset: UInt64, storedLength: UInt32)? {
+        let number = Int(ordinal.rawValue)
+        guard number < offsets.count, offsets[number] != 0 else { return nil }
+        return (offsets[number], storedLengths[number])
+    }
+
     /// Loads block `ordinal` and checks header, checksum and digest. `length` is its canonical
-    /// length; nil (only for the leaf list) takes the header's, up to `limit`.
+    /// length; nil takes the header's, up to `limit`. Without a `digest` the block's own counts,
+    /// which proves it against accidents only.
     func load(
-        _ ordinal: BlockOrdinal, _ type: BlockType, length: Int?, limit: Int, digest: Digest128,
+        _ ordinal: BlockOrdinal, _ type: BlockType, length: Int?, limit: Int, digest: Digest128?,
         fromMedium: Bool
     ) throws(BlockDamage) -> CachedBlock {
         guard Int(ordinal.rawValue) < offsets.count, offsets[Int(ordinal.rawValue)] != 0 else {
@@ -122,7 +131,7 @@ final class TableFile: @unchecked Sendable {
 
     private func check(
         _ bytes: UnsafeRawBufferPointer, _ ordinal: BlockOrdinal, _ type: BlockType, length: Int?,
-        limit: Int, _ digest: Digest128
+        limit: Int, _ digest: Digest128?
     ) throws(BlockDamage) -> CachedBlock {
         guard let header = BlockHeader(decoding: bytes) else {
             throw BlockDamage(reason: "its header is damaged")
@@ -143,8 +152,8 @@ final class TableFile: @unchecked Sendable {
             block.deallocate()
             throw BlockDamage(reason: "it does not decode")
         }
-        guard header.digest == digest,
-            TableFormat.digest(type, ordinal, block.canonical) == digest
+        guard header.digest == digest ?? header.digest,
+            TableFormat.digest(type, ordinal, block.canonical) == header.digest
         else {
             block.deallocate()
             throw BlockDamage(reason: "its digest is wrong")

@@ -127,17 +127,15 @@ extension TableReader {
     }
 
     /// The record of a table file as the file tells it, for tools without a manifest: the level is
-    /// unknown (0), and the digest is the footer's claim, proved by everything below it.
+    /// unknown (0), and the digest is the footer's claim, proved by everything below it. A damaged
+    /// file header, block map or footer is no obstacle: then blocks tell whose file it is, and the
+    /// leaf list its own digest.
     package static func describe(_ file: any File) throws(EngineError) -> TableRecord {
-        let header = try TableImport.localHeader(file)
-        let table = try TableFile(file, id: header.id)
-        guard let root = table.claimedRoot else {
-            throw .corrupt(file: file.path, reason: table.damage.joined(separator: "; "))
-        }
+        let table = try TableFile(file, id: TableFile.owner(of: file))
         do {
             let last = BlockOrdinal(UInt32(clamping: max(table.blockCount, 1) - 1))
             let list = try table.load(
-                last, .leaves, length: nil, limit: Limits.blockBytes, digest: root,
+                last, .leaves, length: nil, limit: Limits.blockBytes, digest: table.claimedRoot,
                 fromMedium: false)
             defer { list.deallocate() }
             let leaves = try LeafList(decoding: [UInt8](list.canonical))
@@ -148,11 +146,14 @@ extension TableReader {
             defer { block.deallocate() }
             var record = try TableProperties(decoding: block.canonical).record
             record.canonicalBytes = leaves.canonicalBytes
-            record.digest = root
+            record.digest = TableFormat.digest(.leaves, last, list.canonical)
             return record
         } catch {
             let reason = (error as? BlockDamage)?.reason ?? "\(error)"
-            throw .corrupt(file: file.path, reason: reason)
+            throw .corrupt(
+                file: file.path,
+                reason: (table.damage + ["leaf list or properties: \(reason)"])
+                    .joined(separator: "; "))
         }
     }
 }

@@ -24,10 +24,10 @@ package final class TableReader: @unchecked Sendable {
     let cache: BlockCache
     let mender: (any BlockMender)?
     /// Of whole keys, unless it is in partitions.
-    private let filter: ResidentFilter?
+    let filter: ResidentFilter?
     /// Finds partitions by key; nil without them, or if it is damaged.
     let filterIndex: DecodedIndex?
-    private let prefixFilter: PrefixFilter?
+    let prefixFilter: PrefixFilter?
     /// A BlockSlot per data block, then one per filter partition.
     let slots: UnsafeMutableRawPointer
     /// The address of a retained DecodedIndex; 0 until loaded. Set once.
@@ -280,7 +280,7 @@ package final class TableReader: @unchecked Sendable {
 
     /// A block with the right digest that does not decode: written by something else than this
     /// format. No replica can help.
-    private func malformed(_ ordinal: BlockOrdinal, _ error: DecodingError) -> EngineError {
+    func malformed(_ ordinal: BlockOrdinal, _ error: DecodingError) -> EngineError {
         .corrupt(file: table.file.path, reason: "block \(ordinal.rawValue): \(error)")
     }
 }

@@ -10,7 +10,7 @@ package struct MartletCommand: ParsableCommand {
         version: "0.1.0",
         subcommands: [
             ServeCommand.self, DevCommand.self, StatusCommand.self, LedgerCommand.self,
-            SSTCommand.self, LogCommand.self, BenchCommand.self,
+            SSTCommand.self, LogCommand.self, ManifestCommand.self, BenchCommand.self,
         ])
 
     package init() {}

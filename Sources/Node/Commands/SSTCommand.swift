@@ -1,11 +1,35 @@
-// `martlet sst dump|verify`: a table file by itself, without its node. Nothing is asked of a
-// manifest: the file's own footer names the digest that everything in it must prove.
+// `martlet sst`: a table file by itself, without its node; here `dump` and `verify`. Nothing is
+// asked of a manifest: the file's own footer names the digest that everything in it must prove.
 import ArgumentParser
+import Engine
 
 struct SSTCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "sst", abstract: "Look into a table file.",
-        subcommands: [SSTDumpCommand.self, SSTVerifyCommand.self])
+        subcommands: [
+            SSTDumpCommand.self, SSTVerifyCommand.self, SSTPropertiesCommand.self,
+            SSTIndexCommand.self, SSTFilterCommand.self, SSTHexCommand.self,
+            SSTSalvageCommand.self,
+        ])
+
+    /// Ends a command that has shown what it could of a damaged file.
+    static func check(_ file: String, _ damage: [String]) throws {
+        guard damage.isEmpty else {
+            throw NodeFailure(.damage, "\(file): \(damage.count) damaged parts")
+        }
+    }
+
+    /// Runs an engine call on a file: what is wrong with its bytes is damage.
+    static func inspect<R>(_ body: () throws(EngineError) -> R) throws -> R {
+        do throws(EngineError) {
+            return try body()
+        } catch {
+            switch error {
+            case .corrupt, .blockLost, .tableLost: throw NodeFailure(.damage, error.description)
+            default: throw NodeFailure(classifying: error)
+            }
+        }
+    }
 }
 
 struct SSTDumpCommand: ParsableCommand {
@@ -33,9 +57,7 @@ struct SSTDumpCommand: ParsableCommand {
         }
         let damage = table.verify(fromMedium: false)
         for line in damage { ProcessExit.printLine(line) }
-        guard damage.isEmpty else {
-            throw NodeFailure(.damage, "\(file): \(damage.count) damaged parts")
-        }
+        try SSTCommand.check(file, damage)
     }
 }
 
@@ -54,9 +76,7 @@ struct SSTVerifyCommand: ParsableCommand {
         let table = try TableInspection(file)
         let damage = table.verify(fromMedium: fromMedium)
         for line in damage { ProcessExit.printLine(line) }
-        guard damage.isEmpty else {
-            throw NodeFailure(.damage, "\(file): \(damage.count) damaged parts")
-        }
+        try SSTCommand.check(file, damage)
         ProcessExit.printLine("\(file): ok, \(table.blockCount) blocks, digest \(table.digest)")
     }
 }

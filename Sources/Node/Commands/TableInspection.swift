@@ -2,8 +2,8 @@
 import Engine
 
 package final class TableInspection {
-    private let reader: TableReader
-    private let record: TableRecord
+    let reader: TableReader
+    let record: TableRecord
 
     /// Throws what makes the file unreadable as a whole; damage in single blocks does not.
     package convenience init(_ path: String) throws {

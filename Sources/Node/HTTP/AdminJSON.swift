@@ -72,7 +72,7 @@ package enum AdminJSON {
         return json.bytes
     }
 
-    private static func base64(_ bytes: [UInt8]) -> String {
+    static func base64(_ bytes: [UInt8]) -> String {
         Data(bytes).base64EncodedString()
     }
 }

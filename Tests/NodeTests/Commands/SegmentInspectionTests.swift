@@ -20,10 +20,12 @@ import Testing
             batch.delete([0x64])
             batch.put([0x65], [0x76], expiry: 77)
             batch.deleteRange([0x72], nil)
+            batch.singleDelete([0x73])
+            batch.merge([0x63], [5], by: .append)
             let entry = Entry(
                 kind: .write, payload: batch.payload(horizonDistance: 0), previous: previous,
                 group: 0, term: Term(1), index: LogIndex(number),
-                firstSequence: SequenceNumber(4 * number), clock: 1000 + number,
+                firstSequence: SequenceNumber(6 * number), clock: 1000 + number,
                 commit: LogIndex(number - 1))
             previous = entry.header.checksum
             try log.append([entry], sync: true)
@@ -45,8 +47,10 @@ import Testing
         #expect(items.last?.durable == LogIndex(4))
         #expect(
             SegmentText.effects(try #require(items.last)) == [
-                "  20 put \"k\\x05\" = \"v\"", "  21 delete \"d\"",
-                "  22 put \"e\" until 77 = \"v\"", "  23 delete range \"r\" up to the last key",
+                "  30 put \"k\\x05\" = \"v\"", "  31 delete \"d\"",
+                "  32 put \"e\" until 77 = \"v\"", "  33 delete range \"r\" up to the last key",
+                "  34 single delete \"s\"",
+                "  35 merge \"c\" by \(MergeOperatorID.append): \"\\x05\"",
             ])
         #expect(SegmentText.line(items[0]).hasPrefix("1 term 1 write at 512 epoch "))
         #expect(SegmentText.summary(found).contains("entries 5, from 1 to 5 (term 1)"))

@@ -1,0 +1,119 @@
+// What tools show of a table's blocks and properties. Never asks a mender, leaves the cache alone,
+// and goes on behind damage: what is wrong with a block is part of its summary.
+
+/// One block, as the file has it.
+package struct BlockSummary: Sendable {
+    package var ordinal: BlockOrdinal
+    /// As in docs/formats/table.md.
+    package var type: String
+    /// Where its header starts; nil where nothing tells.
+    package var offset: UInt64?
+    package var storedBytes: UInt32?
+    package var canonicalBytes: Int
+    /// Nil if its header is damaged.
+    package var codec: BlockCodec?
+    /// Of a sound data block.
+    package var data: DataSummary?
+    package var damage: String?
+
+    package struct DataSummary: Sendable {
+        package var entries: Int
+        package var firstKey: [UInt8]
+        package var lastKey: [UInt8]
+    }
+}
+
+extension TableReader {
+    /// The properties as the file has them. `.blockLost` or `.corrupt` if they are damaged.
+    package func properties() throws(EngineError) -> TableProperties {
+        let block = try loadBlock(leafList.properties, mending: false)
+        defer { block.deallocate() }
+        do throws(DecodingError) {
+            return try TableProperties(decoding: block.canonical)
+        } catch {
+            throw malformed(leafList.properties, error)
+        }
+    }
+
+    /// Visits every block in file order, the leaf list last.
+    package func forEachBlock(_ body: (BlockSummary) -> Void) {
+        let index = leafList.index == nil ? nil : try? index(.blocking)
+        for number in 0..<leafList.count {
+            let ordinal = BlockOrdinal(UInt32(number))
+            let leaf = leafList[ordinal]
+            var summary = summarize(ordinal, leaf.type, length: leaf.length)
+            do throws(EngineError) {
+                let block = try loadBlock(ordinal, mending: false)
+                defer { block.deallocate() }
+                if leaf.type == .data { try summarizeData(block, index, &summary) }
+            } catch {
+                summary.damage = TableReader.reason(of: error)
+            }
+            body(summary)
+        }
+        body(summarize(leafList.ordinal, .leaves, length: leafList.canonical.count))
+    }
+
+    private func summarize(_ ordinal: BlockOrdinal, _ type: BlockType, length: Int)
+        -> BlockSummary
+    {
+        let place = table.place(of: ordinal)
+        return BlockSummary(
+            ordinal: ordinal, type: "\(type)", offset: place?.offset,
+            storedBytes: place?.storedLength, canonicalBytes: length,
+            codec: table.blockHeader(ordinal)?.codec)
+    }
+
+    /// Also asks the index for the block's first and last version: a digest proves what was
+    /// written, not that it was right.
+    private func summarizeData(
+        _ block: CachedBlock, _ index: DecodedIndex?, _ summary: inout BlockSummary
+    ) throws(EngineError) {
+        do throws(DecodingError) {
+            try DataBlockFormat.validate(block.canonical)
+        } catch {
+            throw malformed(summary.ordinal, error)
+        }
+        let data = DataBlock(block.bytes)
+        let last = data.wholeKey(data.count - 1)
+        summary.data = BlockSummary.DataSummary(
+            entries: data.count, firstKey: data.wholeKey(0), lastKey: last)
+        guard let index else { return }
+        let first = index.find(data.firstKey, data.entry(0).trailer)
+        let end = last.withUnsafeBytes { index.find($0, data.entry(data.count - 1).trailer) }
+        if first != Int(summary.ordinal.rawValue) || end != first {
+            summary.damage = "the index leads elsewhere for its keys"
+        }
+    }
+
+    /// Visits the keys of every sound data block, each once, in order; the number of blocks that
+    /// are not sound.
+    func forEachKey(_ body: (UnsafeRawBufferPointer) -> Void) -> Int {
+        var damaged = 0
+        var previous: [UInt8]?
+        for number in 0..<leafList.dataCount {
+            guard let block = try? loadBlock(BlockOrdinal(UInt32(number)), mending: false) else {
+                damaged += 1
+                continue
+            }
+            defer { block.deallocate() }
+            guard (try? DataBlockFormat.validate(block.canonical)) != nil else {
+                damaged += 1
+                continue
+            }
+            DataBlock(block.bytes).forEachEntry { key, _ in
+                if let previous, previous.compare(with: key) == 0 { return }
+                previous = [UInt8](key)
+                body(key)
+            }
+        }
+        return damaged
+    }
+
+    private static func reason(of error: EngineError) -> String {
+        switch error {
+        case .blockLost(_, let reason), .corrupt(_, let reason): return reason
+        default: return error.description
+        }
+    }
+}

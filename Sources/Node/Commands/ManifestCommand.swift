@@ -1,0 +1,42 @@
+// `martlet manifest dump`: a manifest by itself, without its node. Reads one copy, or what CURRENT
+// names in a directory; changes nothing, so a running node does not mind, though it may write on
+// meanwhile.
+import ArgumentParser
+import Engine
+
+struct ManifestCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "manifest", abstract: "Look into a manifest.",
+        subcommands: [ManifestDumpCommand.self])
+}
+
+struct ManifestDumpCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "dump", abstract: "Print what a manifest holds.",
+        discussion: """
+            PATH is a MANIFEST file, a mirror, the directory of a group, or a node's data \
+            directory. Of a directory both copies are read and compared. Exits with 65 if \
+            anything is damaged; an append that a power cut tore is only reported.
+            """)
+
+    @Argument(help: "The file or directory.")
+    var path: String
+
+    @Flag(help: "Print every record, too.")
+    var records = false
+
+    @Flag(help: "One JSON object; keys in base64.")
+    var json = false
+
+    func run() throws {
+        let found = try SSTCommand.inspect { () throws(EngineError) in
+            try ManifestInspection.inspect(POSIXFileSystem(), path)
+        }
+        if json {
+            ProcessExit.printLine(ManifestText.json(found))
+        } else {
+            ProcessExit.printLine(ManifestText.text(found, withRecords: records))
+        }
+        guard !found.isDamaged else { throw NodeFailure(.damage, "\(path): damaged") }
+    }
+}
