@@ -4,7 +4,7 @@
 // Samples are sparse, at most about `sampleCount` in a window, and each is exact; between two the
 // older one counts, so the horizon is never later than the duration promises.
 
-struct HistoryWindow {
+package struct HistoryWindow {
     /// "When an entry of this clock had been applied, the sequence was this."
     private struct Sample {
         var clock: ClockMilliseconds
@@ -19,14 +19,14 @@ struct HistoryWindow {
 
     private static let sampleCount: UInt64 = 256
 
-    init(milliseconds: UInt64, clock: ClockMilliseconds, sequence: SequenceNumber) {
+    package init(milliseconds: UInt64, clock: ClockMilliseconds, sequence: SequenceNumber) {
         self.milliseconds = milliseconds
         newest = Sample(clock: clock, sequence: sequence)
         samples = milliseconds > 0 ? [newest] : []
     }
 
     /// An entry of this clock was applied; clocks and sequences never fall.
-    mutating func note(_ clock: ClockMilliseconds, _ sequence: SequenceNumber) {
+    package mutating func note(_ clock: ClockMilliseconds, _ sequence: SequenceNumber) {
         if milliseconds > 0, clock > newest.clock { keepNewest(until: clock) }
         newest = Sample(clock: clock, sequence: sequence)
     }
@@ -42,7 +42,7 @@ struct HistoryWindow {
     }
 
     /// What had been applied at `now` less the window.
-    func horizon(at now: ClockMilliseconds) -> SequenceNumber {
+    package func horizon(at now: ClockMilliseconds) -> SequenceNumber {
         let edge = now - min(now, milliseconds)
         if newest.clock <= edge || milliseconds == 0 { return newest.sequence }
         return samples.last { $0.clock <= edge }?.sequence ?? .zero

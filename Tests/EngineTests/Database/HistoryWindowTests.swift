@@ -1,7 +1,6 @@
 // The horizon as a duration: never later than promised, and not much earlier.
+import Engine
 import Testing
-
-@testable import Engine
 
 @Suite struct HistoryWindowTests {
     private func sequence(_ value: UInt64) -> SequenceNumber { SequenceNumber(value) }
