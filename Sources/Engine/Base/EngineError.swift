@@ -76,6 +76,9 @@ public enum EngineError: Error, Sendable, CustomStringConvertible {
     case closed
     /// A read as of a sequence whose versions are garbage already; `oldest` can be read still.
     case historyGone(oldest: SequenceNumber)
+    /// The log starts behind the sequence; a stream of changes may come after `oldest` at the
+    /// earliest.
+    case changesGone(oldest: SequenceNumber)
     /// Something that a transaction read was written before it committed: nothing was applied, and
     /// the transaction may be run again.
     case conflict(key: [UInt8])
@@ -105,6 +108,9 @@ public enum EngineError: Error, Sendable, CustomStringConvertible {
         case .historyGone(let oldest):
             return "the oldest sequence that can still be read is \(oldest); "
                 + "a longer history window would keep more"
+        case .changesGone(let oldest):
+            return "the log holds what was written after \(oldest); take a snapshot and follow "
+                + "from its sequence"
         case .conflict(let key):
             return "key \(EngineError.shown(key)) was written since the transaction read it; "
                 + "run it again"

@@ -23,6 +23,8 @@ public struct DatabaseOptions: Sendable {
     /// False applies writes without a log: what was not flushed is lost with the process, unless
     /// it closes the database. For benchmarks and rebuildable data.
     public var usesLog = true
+    /// Bytes of log kept beyond what recovery needs, for `changes`.
+    public var retainLogBytes: UInt64 = 0
     /// Told what an operator should know: damage found, work that failed and is tried again. From
     /// any thread; must not call the database.
     public var report: (@Sendable (String) -> Void)?

@@ -65,12 +65,15 @@ extension EmbeddedOrder {
         trim()
     }
 
-    /// Drops log segments that are in tables. The log has one appender: a thread that commits does
-    /// it when it is done.
+    /// Drops log segments that are in tables and that nobody wants to keep. The log has one
+    /// appender: a thread that commits does it when it is done.
     func trim() {
-        let limit = store.flushedPosition.index
+        var limit = store.flushedPosition.index
         guard !isCommitting, options.usesLog, limit > trimmedThrough, store.isOpen else { return }
         trimmedThrough = limit
+        if options.retainLogBytes > 0 {
+            limit = min(limit, log.excess(over: options.retainLogBytes))
+        }
         do throws(EngineError) { try log.trim(through: limit) } catch {
             // They take space, nothing else; the next open removes them.
             options.report?("old log segments cannot be removed: \(error)")

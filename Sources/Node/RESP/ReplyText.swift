@@ -18,7 +18,7 @@ package enum ReplyText {
         case .busy: return "BUSY \(error)"
         case .closed, .poisoned: return "CLUSTERDOWN \(error)"
         case .file, .wouldBlock, .limit, .locked, .identity, .logTrimmed, .invalid,
-            .mergeOperatorUnknown, .historyGone, .conflict:
+            .mergeOperatorUnknown, .historyGone, .changesGone, .conflict:
             return "ERR \(error)"
         }
     }

@@ -62,7 +62,7 @@ extension NodeFailure {
         case .file(let file): self.init(file: file)
         case .poisoned, .corrupt, .blockLost, .tableLost, .logHole:
             self.init(.storage, error.description)
-        case .invalid, .limit, .mergeOperatorUnknown, .historyGone:
+        case .invalid, .limit, .mergeOperatorUnknown, .historyGone, .changesGone:
             self.init(.usage, error.description)
         case .wouldBlock, .logTrimmed, .busy, .closed, .conflict:
             self.init(.software, error.description)
