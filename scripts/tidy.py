@@ -43,11 +43,27 @@ def main(arguments):
         files = [root] if root.is_file() else sorted(root.rglob("*.swift"))
         for path in files:
             breaches += check(path)
+    if not arguments:
+        breaches += check_examples()
     for breach in breaches:
         print(breach)
     if breaches:
         print(f"{len(breaches)} breaches", file=sys.stderr)
     return 1 if breaches else 0
+
+
+def check_examples():
+    """Examples of the documentation that no test runs."""
+    tests = "\n".join(
+        line.strip() for path in sorted((ROOT / "Tests/EngineTests/Examples").glob("*.swift"))
+        for line in path.read_text(encoding="utf-8").split("\n"))
+    found = []
+    for path in sorted((ROOT / "Sources/Engine/Engine.docc").glob("*.md")):
+        for block in re.findall(r"```swift\n(.*?)```", path.read_text(encoding="utf-8"), re.S):
+            code = "\n".join(line.strip() for line in block.strip().split("\n"))
+            if code not in tests:
+                found.append(f"{path.relative_to(ROOT)}: no test runs '{block.split(chr(10))[0]}'")
+    return found
 
 
 def check(path):
