@@ -101,7 +101,8 @@ if Context.environment["HEAVY_TESTS_ONLY"] != nil {
     let heavy = [
         "EngineTests": [
             "Compaction/TableBed.swift", "Database", "Environment/TemporaryDirectory.swift",
-            "Iteration/CursorSupport.swift", "Log/LogRig.swift", "Manifest/ManifestFixtures.swift",
+            "Iteration/CursorSupport.swift", "Iteration/MergeReference.swift", "Log/LogRig.swift",
+            "Manifest/InterruptedFileSystem.swift", "Manifest/ManifestFixtures.swift",
             "Manifest/SimulatedTables.swift", "Table/TableFixtures.swift",
         ],
         "ReplicationTests": ["Cluster", "Protocol/SampleMessages.swift"],
