@@ -4,7 +4,8 @@
 //
 // The log ends where a flush made it superfluous, unless `retainLogBytes` keeps more. Who comes too
 // late is told so, takes a snapshot and follows from its sequence. A stream only tells of what
-// readers see; with `.never` as sync, a power cut may take back what it told last.
+// readers see. With `.never` as sync a power cut may take back what it told last, and give the same
+// sequences to other writes: a follower begins anew with a snapshot then.
 
 /// One effect of a write.
 public struct Change: Hashable, Sendable {
@@ -62,15 +63,26 @@ public final class ChangeStream {
         try ChangeStream.read(from: next, maxBytes, in: database)
     }
 
+    /// Flushed segments were not replayed at open, so their entries are checked here.
     private static func read(
         from index: LogIndex, _ maxBytes: Int, in database: Database
     ) throws(EngineError) -> [Entry] {
+        let entries: [Entry]
         do throws(EngineError) {
-            return try database.order.log.entries(from: index, maxBytes: maxBytes)
+            entries = try database.order.log.entries(from: index, maxBytes: maxBytes)
         } catch {
-            guard case .logTrimmed = error else { throw error }
-            throw .changesGone(oldest: try oldest(in: database))
+            switch error {
+            case .logTrimmed(let first): throw .changesGone(oldest: try oldest(first, database))
+            case .logHole(let hole): throw .changesGone(oldest: try oldest(hole + 1, database))
+            default: throw error
+            }
         }
+        for entry in entries {
+            do throws(DecodingError) { try EntryValidation.validate(entry) } catch {
+                throw .corrupt(file: "log", reason: "entry \(entry.index) is malformed: \(error)")
+            }
+        }
+        return entries
     }
 
     private static func add(
@@ -96,24 +108,29 @@ public final class ChangeStream {
 
     // MARK: finding
 
-    /// What a stream may come after at the earliest.
-    private static func oldest(in database: Database) throws(EngineError) -> SequenceNumber {
-        let log = database.order.log
-        while true {
+    /// What a stream may come after that is to begin at `index` or behind it.
+    private static func oldest(_ index: LogIndex, _ database: Database) throws(EngineError)
+        -> SequenceNumber
+    {
+        var index = index
+        while index <= database.store.applied {
             do throws(EngineError) {
-                guard let first = try log.entries(from: log.first, maxBytes: 1).first else {
-                    return database.sequence
-                }
-                return SequenceNumber(first.header.firstSequence.rawValue - 1)
+                guard let first = try database.order.log.entries(from: index, maxBytes: 1).first
+                else { break }
+                return SequenceNumber(max(first.header.firstSequence.rawValue, 1) - 1)
             } catch {
-                // Trimmed between the two.
-                guard case .logTrimmed = error else { throw error }
+                switch error {
+                case .logTrimmed(let first): index = max(first, index + 1)
+                case .logHole(let hole): index = max(hole, index) + 1
+                default: throw error
+                }
             }
         }
+        return database.sequence
     }
 
-    /// The entry that holds the effect behind `sequence`, or the one before it. Reads O(log n)
-    /// entries of n.
+    /// The entry that holds the effect behind `sequence`, or one before it with nothing lost in
+    /// between. Reads O(log n) entries of n.
     private static func find(_ sequence: SequenceNumber, in database: Database)
         throws(EngineError) -> LogIndex
     {
@@ -122,22 +139,44 @@ public final class ChangeStream {
             throw .invalid(
                 reason: "sequence \(sequence) is not written yet; the newest is \(newest)")
         }
-        let oldest = try oldest(in: database)
-        guard sequence >= oldest else { throw .changesGone(oldest: oldest) }
         let log = database.order.log
-        var (low, high) = (log.first, max(log.first, database.store.applied + 1))
+        let first = log.first
+        var (low, high) = (first, max(first, database.store.applied + 1))
         // Entries before `low` begin at or below `sequence`, those from `high` on above it.
         while low < high {
             let middle = low + (high - low) / 2
-            guard let entry = try read(from: middle, 1, in: database).first,
-                entry.header.firstSequence <= sequence
-            else {
+            guard let begin = try begin(of: middle, log), begin.sequence <= sequence else {
                 high = middle
                 continue
             }
-            low = entry.index + 1
+            low = begin.index + 1
         }
-        return low > log.first ? LogIndex(low.rawValue - 1) : low
+        // What is before it may be lost, for all that this follower cares.
+        if let next = try begin(of: low, log), next.sequence == sequence + 1 { return next.index }
+        let index = low > first ? LogIndex(low.rawValue - 1) : low
+        // Behind a hole, or where the log starts too late, the next one begins above it.
+        let start = try oldest(index, database)
+        guard start <= sequence else { throw .changesGone(oldest: start) }
+        return index
+    }
+
+    /// Where the first entry that can be read from `index` on begins; nil if there is none.
+    private static func begin(of index: LogIndex, _ log: Log) throws(EngineError)
+        -> (index: LogIndex, sequence: SequenceNumber)?
+    {
+        var index = index
+        while true {
+            do throws(EngineError) {
+                let entry = try log.entries(from: index, maxBytes: 1).first
+                return entry.map { ($0.index, $0.header.firstSequence) }
+            } catch {
+                switch error {
+                case .logTrimmed(let first): index = max(first, index + 1)
+                case .logHole(let hole): index = max(hole, index) + 1
+                default: throw error
+                }
+            }
+        }
     }
 }
 

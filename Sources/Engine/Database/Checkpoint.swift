@@ -1,15 +1,18 @@
 // A copy of a database that opens by itself: the installed tables under second names, a manifest of
 // its own, and no log, since all that it holds is in tables. Its next index and sequence are above
-// all that the original's manifest knows of.
+// all that the original had given out; both go on from there, so a follower of the changes of one
+// cannot go on with the other.
 //
-// The file `node` comes last: a directory without it, which a crash or an error leaves, does not
-// open as an empty database but is refused.
+// The file `node` comes last: a directory without it that holds anything, which a crash or an error
+// leaves, does not open as an empty database but is refused.
 
 /// What a checkpoint is made of. The handles keep the files while it exists.
 struct CheckpointSource {
     let state: ManifestState
     let files: StoreFiles
     let identity: ManifestIdentity
+    /// What the original has given out.
+    let bounds: LogBounds
     let handles: [TableHandle]
 }
 
@@ -20,6 +23,7 @@ extension Store {
             installed.manifest.tables.sortedByID + installed.standIns.flatMap(\.tables)
         return CheckpointSource(
             state: installed, files: files, identity: manifestFile.identity,
+            bounds: LogBounds(index: applied, sequence: appliedSequence),
             handles: records.compactMap { tables.handle($0.id) })
     }
 }
@@ -44,7 +48,7 @@ enum Checkpoint {
         try HardState.create(fileSystem, target.hardState)
         _ = try ManifestFile.create(
             fileSystem, directory: target.directory, identity: source.identity,
-            state: try withoutLog(source.state))
+            state: withoutLog(source))
         // Nobody writes it anew: its bytes are the original's.
         try engineError { () throws(FileError) in
             let node = try fileSystem.readAll(
@@ -54,21 +58,13 @@ enum Checkpoint {
         withExtendedLifetime(source.handles) {}
     }
 
-    /// What was given out through F is not given out again, though the log that says so is not
-    /// here.
-    private static func withoutLog(_ source: ManifestState) throws(EngineError) -> ManifestState {
-        var state = source
-        let index = max(
-            state.frontier, max(state.flushed.position.index, state.jobEntries.last?.index ?? .zero)
-        )
-        do throws(DecodingError) {
-            try state.apply([
-                .bounds(
-                    LogBounds(
-                        index: index,
-                        sequence: SequenceNumber(state.flushed.nextSequence.rawValue - 1)))
-            ])
-        } catch { brokenInvariant("bounds contradict a manifest: \(error)") }
+    /// What the original has given out is not given out again, though the log that says so is not
+    /// here: no horizon of a job in the manifest is above it.
+    private static func withoutLog(_ source: CheckpointSource) -> ManifestState {
+        var state = source.state
+        do throws(DecodingError) { try state.apply([.bounds(source.bounds)]) } catch {
+            brokenInvariant("bounds contradict a manifest: \(error)")
+        }
         return state
     }
 }

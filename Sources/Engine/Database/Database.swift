@@ -23,7 +23,9 @@ public struct DatabaseOptions: Sendable {
     /// False applies writes without a log: what was not flushed is lost with the process, unless
     /// it closes the database. For benchmarks and rebuildable data.
     public var usesLog = true
-    /// Bytes of log kept beyond what recovery needs, for `changes`.
+    /// Bytes of log files that are kept for `changes`, counted from the newest and in whole
+    /// segments: to keep any history it has to exceed the active segment and those that wait for
+    /// their flush. What recovery needs is kept in any case.
     public var retainLogBytes: UInt64 = 0
     /// Told what an operator should know: damage found, work that failed and is tried again. From
     /// any thread; must not call the database.

@@ -25,8 +25,10 @@ package struct HistoryWindow {
         samples = milliseconds > 0 ? [newest] : []
     }
 
-    /// An entry of this clock was applied; clocks and sequences never fall.
+    /// An entry of this clock was applied. Sequences never fall; a clock that does counts as the
+    /// latest before.
     package mutating func note(_ clock: ClockMilliseconds, _ sequence: SequenceNumber) {
+        let clock = max(clock, newest.clock)
         if milliseconds > 0, clock > newest.clock { keepNewest(until: clock) }
         newest = Sample(clock: clock, sequence: sequence)
     }

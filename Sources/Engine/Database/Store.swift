@@ -162,10 +162,10 @@ package final class Store: @unchecked Sendable {
     /// restart the manifest may be ahead of S.
     package var clock: ClockMilliseconds { appliedClock.load(ordering: .acquiring) }
 
-    /// A consistent prefix of the log: the view first, then the sequence.
+    /// A consistent prefix of the log: the view shows all through the sequence. Both under the
+    /// lock, else a view could be paired with a sequence of a memtable that it does not have.
     package func pin() -> (view: ReadView, sequence: SequenceNumber) {
-        let pinned = viewLock.withLock { view }
-        return (pinned, SequenceNumber(visible.load(ordering: .acquiring)))
+        viewLock.withLock { (view, SequenceNumber(visible.load(ordering: .acquiring))) }
     }
 
     /// The manifest as it is installed: what a donor gives to a peer that lost its own, and what

@@ -133,6 +133,37 @@ import Testing
         #expect(change.map(\.effect) == [.delete(key: [1])])
     }
 
+    @Test func `What is damaged in kept segments is said, and what follows it can be followed`()
+        throws
+    {
+        let rig = try DatabaseRig(options())
+        var sequences: [SequenceNumber] = []
+        for number in 0..<300 {
+            try rig.database.put([UInt8(number & 255)], [UInt8](repeating: 1, count: 50))
+            sequences.append(rig.database.sequence)
+            rig.runJobs(1)
+        }
+        try rig.database.flush()
+        try rig.close()
+        // An early frame of the second segment.
+        let directory = DatabaseRig.group + "/log"
+        let names = try rig.memory.list(directory).filter { $0.hasSuffix(".seg") }
+        let file = try rig.memory.open(directory + "/" + names[1], .write)
+        try file.writeAll([UInt8](repeating: 0, count: 700), at: 1_500)
+        try rig.open()
+        let stream = try rig.database.changes(after: sequences[0])
+        let oldest = try start { while try !stream.take(maxBytes: 500).isEmpty {} }
+        let first = try #require(oldest)
+        #expect(first > sequences[1] && first < sequences[50])
+        for sequence in sequences where sequence >= first {
+            let changes = try rig.database.changes(after: sequence).take(maxBytes: 1 << 20)
+            #expect(changes.first?.sequence == (sequence == sequences[299] ? nil : sequence + 1))
+        }
+        try rig.database.delete([1])
+        let after = rig.database.snapshot().sequence
+        #expect(try rig.database.changes(after: after).take().isEmpty)
+    }
+
     @Test func `A log beyond its bound is trimmed for streams, too`() throws {
         var options = options()
         options.retainLogBytes = 40_000
