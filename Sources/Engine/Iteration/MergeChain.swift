@@ -12,51 +12,37 @@ enum VersionStep {
     case stop
 }
 
-struct MergeChain {
-    private let key: UnsafeRawBufferPointer
-    private let sequence: SequenceNumber
-    private let io: ReadIO
-    private let hash: UInt64
+struct MergeChain: KeySearch {
+    private var probe: KeyProbe
     /// From all sources so far.
     private var versions: [FoundVersion] = []
-    /// The newest range tombstone over the key.
-    private var covering = SequenceNumber.zero
     /// The newest version that is no operand.
     private var base = SequenceNumber.zero
 
     init(key: UnsafeRawBufferPointer, sequence: SequenceNumber, io: ReadIO) {
-        self.key = key
-        self.sequence = sequence
-        self.io = io
-        hash = Checksum.hash64(key)
+        probe = KeyProbe(key: key, sequence: sequence, io: io)
     }
 
     /// Older sources add nothing.
     var isDecided: Bool { floor > .zero }
 
-    private var floor: SequenceNumber { max(covering, base) }
+    private var floor: SequenceNumber { max(probe.covering, base) }
 
     mutating func visit(_ memtable: Memtable) {
-        if let covered = memtable.rangeTombstones.covering(key, at: sequence) {
-            covering = max(covering, covered)
-        }
-        memtable.forEachVersion(of: key, hash: hash, at: sequence) { trailer, value in
+        probe.cover(by: memtable)
+        let probe = self.probe
+        memtable.forEachVersion(of: probe.key, hash: probe.hash, at: probe.sequence) {
+            trailer, value in
             take(trailer, value)
         }
     }
 
     mutating func visit(_ table: TableHandle) throws(EngineError) {
-        guard table.record.largestSequence > floor, table.record.smallestSequence <= sequence,
-            table.record.span.contains(key)
-        else { return }
-        let reader = try table.reader(io: io)
-        if table.record.rangeTombstoneCount > 0,
-            let covered = try reader.rangeTombstones(io: io).covering(key, at: sequence)
-        {
-            covering = max(covering, covered)
-        }
-        guard table.record.entryCount > 0 else { return }
-        try reader.forEachVersion(of: key, hash: hash, at: sequence, io: io) { trailer, value in
+        guard let reader = try probe.reader(of: table, above: base) else { return }
+        let probe = self.probe
+        try reader.forEachVersion(
+            of: probe.key, hash: probe.hash, at: probe.sequence, io: probe.io
+        ) { trailer, value in
             take(trailer, value)
         }
     }
@@ -79,7 +65,7 @@ struct MergeChain {
         versions.sort { $0.trailer > $1.trailer }
         var operands: [[UInt8]] = []
         var last = Trailer(rawValue: .max)
-        for version in versions where version.trailer.sequence > covering {
+        for version in versions where version.trailer.sequence > probe.covering {
             if version.trailer == last { continue }
             last = version.trailer
             guard version.trailer.kind != .merge else {

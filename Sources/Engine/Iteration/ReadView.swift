@@ -87,17 +87,7 @@ package final class ReadView: Sendable {
         io: ReadIO
     ) throws(EngineError) -> [UInt8] {
         var chain = MergeChain(key: key, sequence: sequence, io: io)
-        for memtable in memtables {
-            chain.visit(memtable)
-            if chain.isDecided { break }
-        }
-        for table in standIns { try chain.visit(table) }
-        for table in version.levels[0] { try chain.visit(table) }
-        var level = 1
-        while !chain.isDecided, level < version.levels.count {
-            if let table = version.find(level, key) { try chain.visit(table) }
-            level += 1
-        }
+        try walk(key, &chain)
         let (operands, base) = try chain.resolve(now: now)
         return try mergeOperators.fold(operands, onto: base)
     }
@@ -108,6 +98,16 @@ package final class ReadView: Sendable {
         _ key: UnsafeRawBufferPointer, at sequence: SequenceNumber, io: ReadIO
     ) throws(EngineError) -> FoundVersion? {
         var search = PointSearch(key: key, sequence: sequence, io: io)
+        try walk(key, &search)
+        return search.visible
+    }
+
+    /// Shows `search` the sources that may hold `key`, newest first, until older ones add nothing.
+    /// Those that may interleave in age are all shown.
+    @inline(__always)
+    private func walk<Search: KeySearch>(_ key: UnsafeRawBufferPointer, _ search: inout Search)
+        throws(EngineError)
+    {
         for memtable in memtables {
             search.visit(memtable)
             if search.isDecided { break }
@@ -119,7 +119,6 @@ package final class ReadView: Sendable {
             if let table = version.find(level, key) { try search.visit(table) }
             level += 1
         }
-        return search.visible
     }
 
     /// Iterates the live pairs of `span` that a reader at `sequence` sees. Unpositioned at first.
@@ -200,53 +199,34 @@ extension Memtable {
 }
 
 /// The state of one point read on its way through the sources.
-private struct PointSearch {
-    let key: UnsafeRawBufferPointer
-    let sequence: SequenceNumber
-    let io: ReadIO
-    let hash: UInt64
+private struct PointSearch: KeySearch {
+    private var probe: KeyProbe
     private var best: FoundVersion?
     private var bestSequence = SequenceNumber.zero
-    /// The newest range tombstone over the key so far.
-    private var covering = SequenceNumber.zero
 
     init(key: UnsafeRawBufferPointer, sequence: SequenceNumber, io: ReadIO) {
-        self.key = key
-        self.sequence = sequence
-        self.io = io
-        // One hash serves all memtables and all levels.
-        hash = Checksum.hash64(key)
+        probe = KeyProbe(key: key, sequence: sequence, io: io)
     }
 
     /// Something was found, so sources that are older as a whole do not matter.
-    var isDecided: Bool { known > .zero }
+    var isDecided: Bool { max(bestSequence, probe.covering) > .zero }
 
-    /// The newest sequence that says something about the key.
-    private var known: SequenceNumber { max(bestSequence, covering) }
+    var visible: FoundVersion? { bestSequence > probe.covering ? best : nil }
 
-    var visible: FoundVersion? { bestSequence > covering ? best : nil }
-
+    @inline(__always)
     mutating func visit(_ memtable: Memtable) {
-        if let covered = memtable.rangeTombstones.covering(key, at: sequence) {
-            covering = max(covering, covered)
+        probe.cover(by: memtable)
+        if let found = memtable.lookup(probe.key, hash: probe.hash, at: probe.sequence) {
+            take(found)
         }
-        if let found = memtable.lookup(key, hash: hash, at: sequence) { take(found) }
     }
 
+    @inline(__always)
     mutating func visit(_ table: TableHandle) throws(EngineError) {
-        // What is known hides all that the table can hold: it need not even be readable.
-        guard table.record.largestSequence > known, table.record.smallestSequence <= sequence,
-            table.record.span.contains(key)
-        else { return }
-        let reader = try table.reader(io: io)
-        if table.record.rangeTombstoneCount > 0,
-            let covered = try reader.rangeTombstones(io: io).covering(key, at: sequence)
-        {
-            covering = max(covering, covered)
-            guard table.record.largestSequence > known else { return }
-        }
-        guard table.record.entryCount > 0 else { return }
-        if let found = try reader.lookup(key, hash: hash, at: sequence, io: io) { take(found) }
+        guard let reader = try probe.reader(of: table, above: bestSequence) else { return }
+        let found = try reader.lookup(
+            probe.key, hash: probe.hash, at: probe.sequence, io: probe.io)
+        if let found { take(found) }
     }
 
     private mutating func take(_ found: FoundVersion) {

@@ -15,7 +15,8 @@ struct SSTCommand: ParsableCommand {
     /// Ends a command that has shown what it could of a damaged file.
     static func check(_ file: String, _ damage: [String]) throws {
         guard damage.isEmpty else {
-            throw NodeFailure(.damage, "\(file): \(damage.count) damaged parts")
+            let parts = damage.count == 1 ? "a damaged part" : "\(damage.count) damaged parts"
+            throw NodeFailure(.damage, "\(file): \(parts)")
         }
     }
 

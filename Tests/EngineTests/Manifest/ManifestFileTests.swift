@@ -11,22 +11,10 @@ private let directory = "/g"
 private struct Script {
     var states: [ManifestState] = [Sample.emptyState]
 
-    static func edits(_ step: Int) -> [ManifestEdit] {
-        let round = UInt64(step + 1)
-        let segment = (round * 10)...(round * 10 + 5)
-        return [
-            .flushedThrough(Sample.point(segment.upperBound, nextSequence: segment.upperBound + 1)),
-            .sealInstalled(
-                at: LogIndex(round * 10 + 6),
-                Sample.seal(segment, [Sample.flush(segment, "a", "b")]),
-                local: [Sample.local()], horizon: .zero),
-        ]
-    }
-
     init(steps: Int) throws {
         for step in 0..<steps {
             var next = states[step]
-            try next.apply(Script.edits(step))
+            try next.apply(Sample.sealing(step))
             states.append(next)
         }
     }
@@ -71,7 +59,7 @@ private func recoveredOrTold(_ disk: MemoryFileSystem) throws -> ManifestState? 
         let script = try Script(steps: 5)
         var file = try create(disk)
         for step in 0..<5 {
-            try file.append(Script.edits(step))
+            try file.append(Sample.sealing(step))
             #expect(file.state == script.states[step + 1])
             let found = try #require(try recover(disk))
             #expect(found.file.state == script.states[step + 1])
@@ -86,7 +74,7 @@ private func recoveredOrTold(_ disk: MemoryFileSystem) throws -> ManifestState? 
         let disk = try newDisk()
         let script = try Script(steps: 60)
         let file = try create(disk, rewriteBytes: 2000)
-        for step in 0..<60 { try file.append(Script.edits(step)) }
+        for step in 0..<60 { try file.append(Sample.sealing(step)) }
         #expect(file.number > 2)
         #expect(try recover(disk)?.file.state == script.states[60])
         #expect(try disk.list(directory).count == 3)
@@ -97,9 +85,9 @@ private func recoveredOrTold(_ disk: MemoryFileSystem) throws -> ManifestState? 
     @Test func contradictionsAndForeignersAreRefused() throws {
         let disk = try newDisk()
         let file = try create(disk)
-        try file.append(Script.edits(0))
-        #expect(throws: EngineError.self) { try file.append(Script.edits(0)) }
-        try file.append(Script.edits(1))
+        try file.append(Sample.sealing(0))
+        #expect(throws: EngineError.self) { try file.append(Sample.sealing(0)) }
+        try file.append(Sample.sealing(1))
         let others = [
             ManifestIdentity(genesis: identity.genesis, group: 0, node: MemberID(2)),
             ManifestIdentity(genesis: .zero, group: 0, node: MemberID(1)),
@@ -122,7 +110,7 @@ private func recoveredOrTold(_ disk: MemoryFileSystem) throws -> ManifestState? 
             let disk = try newDisk(seed: seed)
             var file = try create(disk, rewriteBytes: rewriteBytes)
             for step in 0..<6 {
-                try file.append(Script.edits(step))
+                try file.append(Sample.sealing(step))
                 guard seed % 3 != 0 || step == 3 else { continue }
                 disk.powerCut()
                 let found = try #require(try recover(disk))
@@ -147,10 +135,10 @@ private func recoveredOrTold(_ disk: MemoryFileSystem) throws -> ManifestState? 
                 let file = try ManifestFile.create(
                     mortal, directory: directory, identity: identity, state: Sample.emptyState)
                 acknowledged = 0
-                try file.append(Script.edits(0))
+                try file.append(Sample.sealing(0))
                 acknowledged = 1
                 try file.rewrite()
-                try file.append(Script.edits(1))
+                try file.append(Sample.sealing(1))
                 acknowledged = 2
             } catch { guard diesAt < .max else { throw error } }
             changes = mortal.changes
@@ -220,11 +208,11 @@ private func recoveredOrTold(_ disk: MemoryFileSystem) throws -> ManifestState? 
     @Test func aFailedSyncEndsIt() throws {
         let disk = try newDisk()
         let file = try create(disk)
-        try file.append(Script.edits(0))
+        try file.append(Sample.sealing(0))
         disk.failNextSync(directory + "/MANIFEST-1.mirror")
         for _ in 0..<2 {
             do {
-                try file.append(Script.edits(1))
+                try file.append(Sample.sealing(1))
                 Issue.record("acknowledged after a failed sync")
             } catch { guard case .poisoned = error else { throw error } }
         }
@@ -241,9 +229,9 @@ private func recoveredOrTold(_ disk: MemoryFileSystem) throws -> ManifestState? 
         for seed: UInt64 in 1...10 {
             let disk = try newDisk(seed: seed)
             let file = try create(disk)
-            try file.append(Script.edits(0))
+            try file.append(Sample.sealing(0))
             disk.failNextSync(directory + "/MANIFEST-1")
-            _ = try? file.append(Script.edits(1))
+            _ = try? file.append(Sample.sealing(1))
             let seen = try #require(try recover(disk)).file.state
             disk.powerCut()
             let after = try #require(try recover(disk)).file.state
@@ -256,7 +244,7 @@ private func recoveredOrTold(_ disk: MemoryFileSystem) throws -> ManifestState? 
         let script = try Script(steps: 3)
         let disk = try newDisk()
         let file = try create(disk)
-        try file.append(Script.edits(0))
+        try file.append(Sample.sealing(0))
         var used: UInt64 = 0
         for name in try disk.list(directory) {
             used += try disk.open(directory + "/" + name, .read).size()
@@ -265,7 +253,7 @@ private func recoveredOrTold(_ disk: MemoryFileSystem) throws -> ManifestState? 
         for room: UInt64 in [0, 10, 400] {
             disk.capacity = used + room
             do {
-                try file.append(Script.edits(1))
+                try file.append(Sample.sealing(1))
                 Issue.record("appended without space")
             } catch {
                 guard case .file(let cause) = error, cause.isNoSpace else { throw error }
@@ -273,8 +261,8 @@ private func recoveredOrTold(_ disk: MemoryFileSystem) throws -> ManifestState? 
             #expect(try recover(disk.snapshotAfterPowerCut())?.file.state == script.states[1])
         }
         disk.capacity = .max
-        try file.append(Script.edits(1))
-        try file.append(Script.edits(2))
+        try file.append(Sample.sealing(1))
+        try file.append(Sample.sealing(2))
         #expect(try recover(disk)?.file.state == script.states[3])
     }
 
@@ -285,13 +273,13 @@ private func recoveredOrTold(_ disk: MemoryFileSystem) throws -> ManifestState? 
         for seed: UInt64 in 1...12 {
             let disk = try newDisk(seed: seed)
             let file = try create(disk)
-            try file.append(Script.edits(0))
+            try file.append(Sample.sealing(0))
             let before = disk.usedBytes
             let trial = disk.snapshotAfterPowerCut()
-            try #require(try recover(trial)).file.append(Script.edits(1))
+            try #require(try recover(trial)).file.append(Sample.sealing(1))
             let record = (trial.usedBytes - before) / 2
             disk.capacity = before + record + record / 2
-            #expect(throws: EngineError.self) { try file.append(Script.edits(1)) }
+            #expect(throws: EngineError.self) { try file.append(Sample.sealing(1)) }
             for _ in 0..<8 {
                 let state = try recover(disk.snapshotAfterPowerCut())?.file.state
                 #expect(state == script.states[1], "seed \(seed)")
@@ -309,7 +297,7 @@ private func recoveredOrTold(_ disk: MemoryFileSystem) throws -> ManifestState? 
                 try $0 + disk.open(directory + "/" + $1, .read).size()
             }
             disk.capacity = used + 900
-            try file.append(Script.edits(step))
+            try file.append(Sample.sealing(step))
         }
         #expect(file.state == script.states[12])
         #expect(try recover(disk.snapshotAfterPowerCut())?.file.state == script.states[12])
@@ -320,7 +308,7 @@ private func recoveredOrTold(_ disk: MemoryFileSystem) throws -> ManifestState? 
     private func threeSteps() throws -> (MemoryFileSystem, Script) {
         let disk = try newDisk()
         let file = try create(disk)
-        for step in 0..<3 { try file.append(Script.edits(step)) }
+        for step in 0..<3 { try file.append(Sample.sealing(step)) }
         return (disk, try Script(steps: 3))
     }
 
@@ -349,7 +337,7 @@ private func recoveredOrTold(_ disk: MemoryFileSystem) throws -> ManifestState? 
         let (model, script) = try threeSteps()
         let path = directory + "/MANIFEST-1"
         let size = Int(try model.open(path, .read).size())
-        let lastPayload = ManifestEdit.encoded(Script.edits(2)).count
+        let lastPayload = ManifestEdit.encoded(Sample.sealing(2)).count
         let lastRecord = size - lastPayload - ManifestRecordLayout.headerBytes
         var random = SeededRandom(seed: 5)
         var told = 0
@@ -417,13 +405,13 @@ private func recoveredOrTold(_ disk: MemoryFileSystem) throws -> ManifestState? 
         let script = try Script(steps: 3)
         let disk = try newDisk()
         let file = try create(disk)
-        try file.append(Script.edits(0))
+        try file.append(Sample.sealing(0))
         let old = try ["", ".mirror"].map {
             try disk.readAll(directory + "/MANIFEST-1" + $0, limit: 1 << 20)
         }
         try file.rewrite()
-        try file.append(Script.edits(1))
-        try file.append(Script.edits(2))
+        try file.append(Sample.sealing(1))
+        try file.append(Sample.sealing(2))
         for (suffix, bytes) in zip(["", ".mirror"], old) {
             try disk.open(directory + "/MANIFEST-1" + suffix, .create).writeAll(bytes, at: 0)
         }

@@ -40,6 +40,19 @@ enum Sample {
             leader: leader)
     }
 
+    /// Edits that flush and seal one small segment, the `step`th.
+    static func sealing(_ step: Int) -> [ManifestEdit] {
+        let round = UInt64(step + 1)
+        let segment = (round * 10)...(round * 10 + 5)
+        return [
+            .flushedThrough(point(segment.upperBound, nextSequence: segment.upperBound + 1)),
+            .sealInstalled(
+                at: LogIndex(round * 10 + 6),
+                seal(segment, [flush(segment, "a", "b")]),
+                local: [local()], horizon: .zero),
+        ]
+    }
+
     static func spec(
         _ inputs: [TableRecord], to level: UInt8, bottommost: Bool = false, horizon: UInt64 = 0,
         clock: UInt64 = 0

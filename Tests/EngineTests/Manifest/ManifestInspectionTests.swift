@@ -6,25 +6,13 @@ import Testing
     private let identity = ManifestIdentity(
         genesis: Digest128(low: 7, high: 9), group: 0, node: MemberID(4))
 
-    private func edits(_ step: Int) -> [ManifestEdit] {
-        let round = UInt64(step + 1)
-        let segment = (round * 10)...(round * 10 + 5)
-        return [
-            .flushedThrough(Sample.point(segment.upperBound, nextSequence: segment.upperBound + 1)),
-            .sealInstalled(
-                at: LogIndex(round * 10 + 6),
-                Sample.seal(segment, [Sample.flush(segment, "a", "b")]),
-                local: [Sample.local()], horizon: .zero),
-        ]
-    }
-
     /// A manifest of a snapshot and `steps` records of edits in /n/group-0, and its state.
     private func make(_ steps: Int) throws -> (disk: MemoryFileSystem, state: ManifestState) {
         let disk = MemoryFileSystem(seed: 1)
         try disk.createDirectory("/n/group-0")
         let file = try ManifestFile.create(
             disk, directory: "/n/group-0", identity: identity, state: Sample.emptyState)
-        for step in 0..<steps { try file.append(edits(step)) }
+        for step in 0..<steps { try file.append(Sample.sealing(step)) }
         return (disk, file.state)
     }
 
@@ -38,7 +26,7 @@ import Testing
             #expect(found.state == state && found.notes.isEmpty && !found.isDamaged)
             #expect(found.records.map(\.ordinal) == [0, 1, 2, 3])
             #expect(found.records.map(\.isSnapshot) == [true, false, false, false])
-            #expect(found.records.map(\.edits) == [[]] + (0..<3).map(edits))
+            #expect(found.records.map(\.edits) == [[]] + (0..<3).map(Sample.sealing))
         }
     }
 
