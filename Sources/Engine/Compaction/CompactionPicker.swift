@@ -115,7 +115,7 @@ struct Picker {
         return CompactionSpec(
             inputs: inputs.map { CompactionSpec.Input($0) }, outputLevel: outputLevel,
             targetBytes: options.targetBytes, horizon: facts.horizon, clock: facts.clock,
-            blockBytes: facts.settings.blockBytes,
+            blockBytes: facts.settings.blockBytes(level: outputLevel),
             filter: facts.settings.filter.shape(level: outputLevel, isBottommost: isBottommost),
             isBottommost: isBottommost,
             functions: facts.settings.functions)

@@ -7,6 +7,8 @@ public struct LoggedSettings: Hashable, Sendable {
     public var segmentBytes: UInt64 = 64 << 20
     /// Canonical bytes at which a data block is cut.
     public var blockBytes: UInt32 = 4096
+    /// Levels whose data blocks are cut elsewhere, sorted by level, each at most once.
+    public var blockLevels: [LevelBlockBytes] = []
     /// Which filters tables get.
     public var filter = FilterPolicy()
     /// Functions of the embedding program that compactions use.
@@ -14,9 +16,12 @@ public struct LoggedSettings: Hashable, Sendable {
 
     public init() {}
 
-    static let format: UInt16 = 2
-    /// As `format`, with the names of functions behind it; never without any.
-    static let functionsFormat: UInt16 = 3
+    static let format: UInt16 = 4
+
+    /// Canonical bytes at which a data block of a table at `level` is cut.
+    package func blockBytes(level: UInt8) -> UInt32 {
+        blockLevels.first { $0.level == level }?.bytes ?? blockBytes
+    }
 
     /// The budget of `filter` as bits per key; 0 writes no filter.
     public var filterBitsPerKey: UInt32 {
@@ -30,36 +35,65 @@ public struct LoggedSettings: Hashable, Sendable {
     }
 
     package func encoded() -> [UInt8] {
-        var writer = ByteWriter(capacity: 96)
-        writer.write(
-            functions.isEmpty ? LoggedSettings.format : LoggedSettings.functionsFormat)
+        var writer = ByteWriter(capacity: 128)
+        writer.write(LoggedSettings.format)
         writer.write(segmentBytes)
         writer.write(blockBytes)
+        writer.write(UInt8(clamping: blockLevels.count))
+        for own in blockLevels {
+            writer.write(own.level)
+            writer.write(own.bytes)
+        }
         filter.encode(into: &writer)
-        if !functions.isEmpty { functions.encode(into: &writer) }
+        functions.encode(into: &writer)
         return writer.bytes
     }
 
     package init(_ reader: inout ByteReader) throws(DecodingError) {
         let format = try reader.read(UInt16.self)
-        guard format == LoggedSettings.format || format == LoggedSettings.functionsFormat else {
+        guard format == LoggedSettings.format else {
             throw DecodingError("settings format \(format) is not supported")
         }
         segmentBytes = try reader.read(UInt64.self)
         blockBytes = try reader.read(UInt32.self)
+        let count = try reader.read(UInt8.self)
+        guard count <= TableRecord.levelCount else {
+            throw DecodingError("the blocks of \(count) levels")
+        }
+        for _ in 0..<count {
+            let own = LevelBlockBytes(
+                level: try reader.read(UInt8.self), bytes: try reader.read(UInt32.self))
+            guard own.level < TableRecord.levelCount,
+                blockLevels.last.map({ $0.level < own.level }) ?? true
+            else { throw DecodingError("the blocks of levels are not in order") }
+            blockLevels.append(own)
+        }
         filter = try FilterPolicy(&reader)
-        guard (4 << 10...4 << 30).contains(segmentBytes),
-            (256...1 << 20).contains(blockBytes)
-        else { throw DecodingError("a setting is out of its range") }
-        guard format == LoggedSettings.functionsFormat else { return }
         functions = try JobFunctionNames(&reader)
-        guard !functions.isEmpty else { throw DecodingError("settings that name no function") }
+        let range = LevelBlockBytes.range
+        guard (4 << 10...4 << 30).contains(segmentBytes), range.contains(blockBytes),
+            blockLevels.allSatisfy({ range.contains($0.bytes) })
+        else { throw DecodingError("a setting is out of its range") }
     }
 
     package init(decoding payload: UnsafeRawBufferPointer) throws(DecodingError) {
         var reader = ByteReader(payload)
         try self.init(&reader)
         try reader.expectEnd("settings")
+    }
+}
+
+/// The block size of one level.
+public struct LevelBlockBytes: Hashable, Sendable {
+    /// Of a data block, canonical bytes.
+    public static let range: ClosedRange<UInt32> = 256...1 << 20
+
+    public var level: UInt8
+    public var bytes: UInt32
+
+    public init(level: UInt8, bytes: UInt32) {
+        self.level = level
+        self.bytes = bytes
     }
 }
 

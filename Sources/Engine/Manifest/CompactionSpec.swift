@@ -192,7 +192,7 @@ extension CompactionSpec {
             throw DecodingError("table format \(tableFormat) is not supported")
         }
         guard CompactionSpec.targetBytesRange.contains(targetBytes),
-            (256...1 << 20).contains(blockBytes), horizon <= SequenceNumber.max
+            LevelBlockBytes.range.contains(blockBytes), horizon <= SequenceNumber.max
         else { throw DecodingError("a compaction's parameter is out of its range") }
         guard !inputs.isEmpty else { throw DecodingError("a compaction without inputs") }
         let source = sourceLevel

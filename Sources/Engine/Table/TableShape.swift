@@ -20,7 +20,7 @@ package struct TableShape: Hashable, Sendable {
     /// That of a flushed table.
     package init(_ settings: LoggedSettings) {
         self.init(
-            blockBytes: Int(settings.blockBytes),
+            blockBytes: Int(settings.blockBytes(level: 0)),
             filter: settings.filter.shape(level: 0, isBottommost: false))
     }
 }

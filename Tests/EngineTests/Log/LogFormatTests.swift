@@ -68,8 +68,8 @@ import Testing
         expect(
             bytes,
             "4d544c545345473101000000030000000500000001000000000000000200000000000000351200000000"
-                + "000007000000000000003412000000000000bbaa000000000000ddcc0000000000000200000000040000"
-                + "0000001000000200000a0000000000000040 406 zeros df7b6e92")
+                + "000007000000000000003412000000000000bbaa000000000000ddcc0000000000000400000000040000"
+                + "000000100000000200000a0000000000000040 405 zeros 838756c3")
         let decoded = try bytes.withUnsafeBytes { try SegmentHeader(decoding: $0) }
         #expect(decoded == header)
         for offset in 0..<bytes.count {
@@ -81,7 +81,7 @@ import Testing
         }
     }
 
-    /// As many functions as there may be fit into the header.
+    /// As many functions and levels as there may be fit into the header.
     @Test func segmentHeaderWithFunctions() throws {
         var full = header
         full.settings.functions.mergeOperators = (0..<JobFunctionNames.mergeOperatorsMax).map {
@@ -89,6 +89,9 @@ import Testing
                 id: MergeOperatorID(UInt16(300 + $0)), version: 7, isAssociative: $0 % 2 == 0)
         }
         full.settings.functions.compactionFilter = CompactionFilterID(id: 5, version: 6)
+        full.settings.blockLevels = (0..<UInt8(TableRecord.levelCount)).map {
+            LevelBlockBytes(level: $0, bytes: 1 << 20)
+        }
         let bytes = full.encoded()
         #expect(bytes.count == 512)
         #expect(try bytes.withUnsafeBytes { try SegmentHeader(decoding: $0) } == full)
@@ -99,7 +102,7 @@ import Testing
         few.functions.compactionFilter = CompactionFilterID(id: 5, version: 6)
         expect(
             few.encoded(),
-            "03000000000400000000001000000200000a00000000000000400000000000012c0102"
+            "0400000000040000000000100000000200000a00000000000000400000000000012c0102"
                 + "0001010500000006 3 zeros")
     }
 

@@ -177,4 +177,23 @@ import Testing
         #expect(isRefused(.cancelled, cancelled, index: 20))
         #expect(!isRefused(.cancelled, cancelled, index: 21))
     }
+
+    @Test func blockSizesOfLevels() throws {
+        func settings(_ levels: [(UInt8, UInt32)]) -> LoggedSettings {
+            var settings = LoggedSettings()
+            settings.blockLevels = levels.map { LevelBlockBytes(level: $0.0, bytes: $0.1) }
+            return settings
+        }
+        let sound = settings([(0, 256), (3, 8192), (6, 1 << 20)])
+        let decoded = try sound.encoded().withUnsafeBytes { try LoggedSettings(decoding: $0) }
+        #expect(decoded == sound)
+        #expect([0, 1, 3].map { decoded.blockBytes(level: $0) } == [256, 4096, 8192])
+        let unsound: [[(UInt8, UInt32)]] = [
+            [(1, 512), (1, 512)], [(2, 512), (1, 512)], [(7, 512)], [(0, 255)], [(0, 2 << 20)],
+            (0..<8 as Range<UInt8>).map { ($0, 512) },
+        ]
+        for levels in unsound {
+            #expect(isRefused(.settings, settings(levels).encoded()), "\(levels)")
+        }
+    }
 }

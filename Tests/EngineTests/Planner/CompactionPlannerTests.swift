@@ -93,6 +93,14 @@ private func flushes(_ spans: [(String, String)], bytes: UInt64 = 100) -> [Table
         #expect(spec.clock == 77)
         #expect(spec.targetBytes == 1024)
         #expect(spec.blockBytes == LoggedSettings().blockBytes)
+        var levels = facts()
+        levels.settings.blockLevels = [
+            LevelBlockBytes(level: 0, bytes: 512),
+            LevelBlockBytes(level: spec.outputLevel, bytes: 32 << 10),
+        ]
+        var other = CompactionPlanner(options: smallOptions)
+        #expect(other.plan(LogicalManifest(placing: tables), levels)?.blockBytes == 32 << 10)
+        #expect(TableShape(levels.settings).blockBytes == 512, "that of a flush")
         #expect(
             spec.filter
                 == LoggedSettings().filter.shape(
