@@ -33,12 +33,15 @@ let package = Package(
         .systemLibrary(
             name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
         .systemLibrary(
+            name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+        .systemLibrary(
             name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
         .target(
             name: "CEngineShims", dependencies: ["CXXHash"],
             cSettings: [.define("_GNU_SOURCE")]),
         .target(
-            name: "Engine", dependencies: ["CEngineShims", "CLZ4"], swiftSettings: settings),
+            name: "Engine", dependencies: ["CEngineShims", "CLZ4", "CZstd"],
+            swiftSettings: settings),
         .target(
             name: "Replication",
             dependencies: [

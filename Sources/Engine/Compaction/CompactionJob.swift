@@ -36,7 +36,7 @@ package struct CompactionJob {
 
     /// Nil if cancelled; see `TableMerge.run`.
     package func run(
-        codec: BlockCodec, cancellation: CancellationFlag = CancellationFlag(),
+        codec: Compression, cancellation: CancellationFlag = CancellationFlag(),
         makeFile: TableMerge.FileFactory
     ) throws(EngineError) -> MergeResult? {
         guard witnesses.isEmpty else { return try dropCovered() }

@@ -22,7 +22,7 @@ package struct FlushJob {
 
     /// Nil if cancelled; see `TableMerge.run`.
     package func run(
-        codec: BlockCodec, cancellation: CancellationFlag = CancellationFlag(),
+        codec: Compression, cancellation: CancellationFlag = CancellationFlag(),
         makeFile: TableMerge.FileFactory
     ) throws(EngineError) -> MergeResult? {
         let input = MergeInput(

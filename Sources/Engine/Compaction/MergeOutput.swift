@@ -8,7 +8,7 @@
 
 final class MergeOutput {
     private let parameters: MergeParameters
-    private let codec: BlockCodec
+    private let codec: Compression
     private let makeFile: TableMerge.FileFactory
     /// By start, then newest first.
     private let tombstones: [RangeTombstone]
@@ -30,7 +30,7 @@ final class MergeOutput {
     private(set) var tombstonePieceSum: UInt64 = 0
 
     init(
-        _ parameters: MergeParameters, codec: BlockCodec, tombstones: [RangeTombstone],
+        _ parameters: MergeParameters, codec: Compression, tombstones: [RangeTombstone],
         makeFile: @escaping TableMerge.FileFactory
     ) {
         self.parameters = parameters

@@ -107,7 +107,7 @@ package enum TableMerge {
     /// Merges; nil if cancelled. Outputs are synced when it returns. After a throw or a cancelled
     /// run the caller removes the files that were made.
     package static func run(
-        _ inputs: [MergeInput], _ parameters: MergeParameters, codec: BlockCodec,
+        _ inputs: [MergeInput], _ parameters: MergeParameters, codec: Compression,
         functions: JobFunctions = .engine,
         cancellation: CancellationFlag = CancellationFlag(), makeFile: FileFactory
     ) throws(EngineError) -> MergeResult? {

@@ -12,13 +12,11 @@ struct OutputBuilder: Sendable {
     /// when done.
     var generation: UInt32 = 0
 
-    private var codec: BlockCodec { options.compression == .lz4 ? .lz4 : .none }
-
     func flush(_ segment: FrozenSegment) throws(EngineError) -> JobResult {
         let job = FlushJob(
             segment.memtable, lastIndex: index, shape: segment.shape,
             horizon: segment.horizon == .zero ? nil : segment.horizon)
-        let merged = try job.run(codec: codec) { (ordinal) throws(EngineError) in
+        let merged = try job.run(codec: options.compression[0]) { (ordinal) throws(EngineError) in
             try makeFile(ordinal)
         }
         guard let merged else { brokenInvariant("a flush was cancelled") }
@@ -32,8 +30,9 @@ struct OutputBuilder: Sendable {
         do throws(EngineError) {
             let job = try CompactionJob(
                 spec, at: index, inputs: inputs, witnesses: witnesses, registry: functions)
-            let merged = try job.run(codec: codec, cancellation: cancellation) {
-                (ordinal) throws(EngineError) in
+            let merged = try job.run(
+                codec: options.compression[spec.outputLevel], cancellation: cancellation
+            ) { (ordinal) throws(EngineError) in
                 try makeFile(ordinal)
             }
             if let merged { return try publish(merged) }
@@ -81,7 +80,8 @@ struct OutputBuilder: Sendable {
                 BuiltTable(
                     record: output.record,
                     local: LocalTable(
-                        generation: generation, codec: codec.rawValue,
+                        generation: generation,
+                        codec: options.compression[output.record.level].codec.rawValue,
                         fileBytes: output.fileBytes),
                     rangeTombstones: output.rangeTombstones))
         }

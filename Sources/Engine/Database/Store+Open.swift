@@ -46,7 +46,8 @@ extension Store {
 
         let tables = TableDirectory()
         let healer = try Healer(
-            files: files, options: configuration.options.heal, tables: tables,
+            files: files, options: configuration.options.heal,
+            compression: configuration.options.compression, tables: tables,
             environment: configuration.healEnvironment)
         for note in notes where note.isDamage {
             healer.note(

@@ -11,8 +11,9 @@ public struct StoreOptions: Sendable {
     public var standInsMax = 32
     /// Tables at level 0, stand-ins included, above which writes stall.
     public var level0StopTables = 36
-    /// Codec of blocks on this node's disk.
-    public var compression = Compression.lz4
+    /// How this node stores blocks, by level. Files keep the codec that they were written with
+    /// until a job or a heal writes them anew.
+    public var compression = CompressionPolicy.lz4
     public var compaction = CompactionOptions()
     /// How long versions are kept for reads as of an earlier sequence, milliseconds. In a cluster
     /// the leader's counts.
@@ -49,11 +50,7 @@ public struct StoreOptions: Sendable {
                 reason: "compaction.targetBytes is \(compaction.targetBytes), not in "
                     + "\(range.lowerBound)...\(range.upperBound)")
         }
-    }
-
-    public enum Compression: String, Sendable, CaseIterable {
-        case none
-        case lz4
+        if let problem = compression.problem { throw .invalid(reason: problem) }
     }
 }
 

@@ -10,6 +10,8 @@ import Synchronization
 package final class Healer: BlockMender, Sendable {
     let files: StoreFiles
     let options: HealOptions
+    /// How rewritten tables are stored.
+    let compression: CompressionPolicy
     let tables: TableDirectory
     package let hints: HealHints
     package let ledger: Ledger
@@ -31,11 +33,12 @@ package final class Healer: BlockMender, Sendable {
     private let state = Mutex(State())
 
     init(
-        files: StoreFiles, options: HealOptions, tables: TableDirectory,
-        environment: HealEnvironment
+        files: StoreFiles, options: HealOptions, compression: CompressionPolicy,
+        tables: TableDirectory, environment: HealEnvironment
     ) throws(EngineError) {
         self.files = files
         self.options = options
+        self.compression = compression
         self.tables = tables
         self.environment = environment
         hints = try HealHints(files.fileSystem, path: files.hints)

@@ -58,7 +58,7 @@ struct TableRewrite {
     {
         let staged = healer.files.staged + "/" + name
         let fileSystem = healer.files.fileSystem
-        let codec = handle?.codec ?? .lz4
+        let codec = healer.compression[record.level]
         let file = try engineError { () throws(FileError) in
             if fileSystem.exists(staged) { try fileSystem.unlink(staged) }
             return try fileSystem.open(staged, .create)
@@ -73,7 +73,7 @@ struct TableRewrite {
             try fileSystem.rename(staged, to: healer.files.tables + "/" + name)
             try fileSystem.syncDirectory(healer.files.tables)
         }
-        return LocalTable(generation: generation, codec: codec.rawValue, fileBytes: bytes)
+        return LocalTable(generation: generation, codec: codec.codec.rawValue, fileBytes: bytes)
     }
 
     /// Before the manifest names it, so that the damaged file is not given up for a worse one.

@@ -1,33 +1,23 @@
 // The local layer between canonical bytes and disk. A codec never touches a digest: nodes with
-// different codecs hold the same tables.
+// different codecs hold the same tables. What is decoded here may be damaged or hostile: nothing is
+// ever written beyond the canonical length, which the caller has from a verified header.
 
 import CLZ4
 
-package enum BlockCodec: UInt8, Sendable {
+/// How the stored bytes of one block came from its canonical ones.
+package enum BlockCodec: UInt8, Sendable, CaseIterable {
     case none = 0
     case lz4 = 1
-
-    /// Compressed bytes in `output`, or nil when `lz4` would save less than an eighth.
-    static func compress(
-        _ canonical: UnsafeRawBufferPointer, into output: inout [UInt8]
-    ) -> Int? {
-        // One block below this size saves nothing worth a decode; above it LZ4 cannot count.
-        guard canonical.count >= 64, canonical.count <= Int(LZ4_MAX_INPUT_SIZE) else { return nil }
-        let limit = canonical.count - canonical.count / 8
-        if output.count < limit { output = [UInt8](repeating: 0, count: limit) }
-        let written = output.withUnsafeMutableBytes { target in
-            LZ4_compress_default(
-                canonical.baseAddress?.assumingMemoryBound(to: CChar.self),
-                target.baseAddress?.assumingMemoryBound(to: CChar.self),
-                Int32(canonical.count), Int32(limit))
-        }
-        return written > 0 ? Int(written) : nil
-    }
+    case zstd = 2
+    /// zstd with the dictionary that its file holds.
+    case zstdDictionary = 3
 
     /// Decodes `stored` into exactly `target`; false if the bytes do not decode to that length.
-    func decode(_ stored: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer)
-        -> Bool
-    {
+    /// `dictionary` is that of the file, if it has one.
+    package func decode(
+        _ stored: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer,
+        dictionary: BlockDictionary?
+    ) -> Bool {
         switch self {
         case .none:
             guard stored.count == target.count else { return false }
@@ -42,6 +32,22 @@ package enum BlockCodec: UInt8, Sendable {
                 target.baseAddress?.assumingMemoryBound(to: CChar.self),
                 Int32(stored.count), Int32(target.count))
             return Int(written) == target.count
+        case .zstd:
+            return ZstdDecoder.decode(stored, into: target, dictionary: nil)
+        case .zstdDictionary:
+            guard let dictionary else { return false }
+            return ZstdDecoder.decode(stored, into: target, dictionary: dictionary)
+        }
+    }
+}
+
+extension BlockCodec: CustomStringConvertible {
+    package var description: String {
+        switch self {
+        case .none: return "none"
+        case .lz4: return "lz4"
+        case .zstd: return "zstd"
+        case .zstdDictionary: return "zstd-dict"
         }
     }
 }

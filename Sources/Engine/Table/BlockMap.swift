@@ -56,7 +56,7 @@ struct BlockMap {
             if let header, header.table == table,
                 UInt64(header.storedLength) <= size - offset - UInt64(headerBytes)
             {
-                note(header, at: offset, size)
+                if header.type.isCanonical { note(header, at: offset, size) }
                 offset += UInt64(headerBytes) + UInt64(header.storedLength)
             } else {
                 offset = window.nextMagic(after: offset)

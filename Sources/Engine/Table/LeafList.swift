@@ -99,8 +99,8 @@ package final class LeafList: @unchecked Sendable {
 
     private static func leaf(_ ordinal: Int, of bytes: [UInt8]) throws(DecodingError) -> Leaf {
         let start = headerBytes + ordinal * entryBytes
-        guard let type = BlockType(rawValue: bytes[start + 20]), bytes[start + 21] == 0,
-            bytes[start + 22] == 0, bytes[start + 23] == 0
+        guard let type = BlockType(rawValue: bytes[start + 20]), type.isCanonical,
+            bytes[start + 21] == 0, bytes[start + 22] == 0, bytes[start + 23] == 0
         else { throw DecodingError("the type of block \(ordinal)") }
         return bytes.withUnsafeBytes { raw in
             func word(_ offset: Int) -> UInt64 {

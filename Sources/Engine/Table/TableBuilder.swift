@@ -36,7 +36,7 @@ package final class TableBuilder {
 
     /// `file` is new and empty. `generation` counts heals of this table on this node.
     package init(
-        file: any File, id: TableID, level: UInt8, shape: TableShape, codec: BlockCodec,
+        file: any File, id: TableID, level: UInt8, shape: TableShape, codec: Compression,
         generation: UInt64
     ) {
         invariant(
@@ -48,7 +48,8 @@ package final class TableBuilder {
         filters = FilterBuilder(shape.filter)
         writer = TableFileWriter(
             file: file,
-            header: TableLocalHeader(id: id, generation: generation, codec: codec))
+            header: TableLocalHeader(id: id, generation: generation, codec: codec.codec),
+            compression: codec)
     }
 
     /// Adds a version; in order: user key ascending, trailer descending.

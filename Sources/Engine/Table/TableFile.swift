@@ -1,8 +1,11 @@
 // One table file as this node has it: where its blocks lie, and loading one block with every check.
 // Knows nothing of caches and never asks anybody for help: what is wrong is said in `BlockDamage`
-// (for a block) or `damage` (for header, block map and footer, which are local and rebuildable).
+// (for a block) or `damage` (for header, dictionary, block map and footer, which are local).
+// Without its dictionary the blocks that were made with it are damaged.
 //
-// Immutable after init, so any thread may load.
+// Immutable after init but for a dictionary that is read again, so any thread may load.
+
+import Synchronization
 
 /// Why a block cannot be read off this file.
 struct BlockDamage: Error {
@@ -10,7 +13,7 @@ struct BlockDamage: Error {
 }
 
 final class TableFile: @unchecked Sendable {
-    // @unchecked: immutable after init; `File` is Sendable.
+    // @unchecked: immutable after init but for `late`; `File` is Sendable.
     let file: any File
     let id: TableID
     let size: UInt64
@@ -23,9 +26,24 @@ final class TableFile: @unchecked Sendable {
     /// Where block headers start, by ordinal; 0 where unknown.
     private let offsets: [UInt64]
     private let storedLengths: [UInt32]
+    private let dictionary: BlockDictionary?
+    /// For a file whose dictionary was damaged at open.
+    private let late: Mutex<LateDictionary>
+
+    private struct LateDictionary {
+        var dictionary: BlockDictionary?
+        /// What the footer says of its length; nil if it is damaged, too.
+        var length: Int?
+        /// It was read from the medium, and once is enough.
+        var isSettled: Bool
+    }
 
     var blockCount: Int { offsets.count }
-    var residentBytes: Int { offsets.count * TableFormat.mapEntryBytes }
+    /// Length of a sound dictionary; 0 without.
+    var dictionaryBytes: Int { dictionary?.byteCount ?? 0 }
+    var residentBytes: Int {
+        offsets.count * TableFormat.mapEntryBytes + (dictionary?.residentBytes ?? 0)
+    }
 
     /// `.tableLost` if the file cannot be this table at all; damage within it is no error here.
     init(_ file: any File, id: TableID, fromMedium: Bool = false) throws(EngineError) {
@@ -43,19 +61,32 @@ final class TableFile: @unchecked Sendable {
             }
         }
         var map: BlockMap?
-        var root: Digest128?
+        var footer: TableFooter?
         do throws(BlockDamage) {
-            let footer = try TableFile.readFooter(file, size, fromMedium)
-            root = footer.root
-            map = try BlockMap(file, size, footer, fromMedium)
+            let found = try TableFile.readFooter(file, size, fromMedium)
+            footer = found
+            map = try BlockMap(file, size, found, fromMedium)
         } catch {
             damage.append(error.reason)
         }
         let found = map ?? BlockMap(walking: file, size, id, fromMedium)
+        let dictionaryBytes = footer.map { Int($0.dictionaryBytes) }
+        var dictionary: BlockDictionary?
+        do throws(BlockDamage) {
+            dictionary = try BlockDictionary.load(
+                file, size, of: id, length: dictionaryBytes, fromMedium: fromMedium)
+        } catch {
+            damage.append(error.reason)
+        }
         self.file = file
         self.id = id
         self.damage = damage
-        claimedRoot = root
+        self.dictionary = dictionary
+        late = Mutex(
+            LateDictionary(
+                dictionary: nil, length: dictionaryBytes,
+                isSettled: fromMedium || dictionaryBytes == 0))
+        claimedRoot = footer?.root
         offsets = found.offsets
         storedLengths = found.storedLengths
     }
@@ -126,12 +157,29 @@ final class TableFile: @unchecked Sendable {
         }
         guard got == total else { throw BlockDamage(reason: "the file ends within it") }
         return try check(
-            UnsafeRawBufferPointer(buffer), ordinal, type, length: length, limit: limit, digest)
+            UnsafeRawBufferPointer(buffer), ordinal, type, length: length, limit: limit, digest,
+            fromMedium: fromMedium)
+    }
+
+    /// The dictionary, read once more if it was damaged at open: by another reader from the medium,
+    /// or now if that is what this one wants.
+    private func dictionary(fromMedium: Bool) throws(BlockDamage) -> BlockDictionary {
+        if let dictionary { return dictionary }
+        let found = late.withLock { late in
+            if late.dictionary == nil, fromMedium, !late.isSettled {
+                late.isSettled = true
+                late.dictionary = try? BlockDictionary.load(
+                    file, size, of: id, length: late.length, fromMedium: true)
+            }
+            return late.dictionary
+        }
+        guard let found else { throw BlockDamage(reason: "the file's dictionary is damaged") }
+        return found
     }
 
     private func check(
         _ bytes: UnsafeRawBufferPointer, _ ordinal: BlockOrdinal, _ type: BlockType, length: Int?,
-        limit: Int, _ digest: Digest128?
+        limit: Int, _ digest: Digest128?, fromMedium: Bool
     ) throws(BlockDamage) -> CachedBlock {
         guard let header = BlockHeader(decoding: bytes) else {
             throw BlockDamage(reason: "its header is damaged")
@@ -147,8 +195,10 @@ final class TableFile: @unchecked Sendable {
         guard Checksum.crc32c(stored) == header.storedChecksum else {
             throw BlockDamage(reason: "its checksum is wrong")
         }
+        let dictionary =
+            header.codec == .zstdDictionary ? try dictionary(fromMedium: fromMedium) : nil
         let block = CachedBlock(length: Int(header.canonicalLength))
-        guard header.codec.decode(stored, into: block.writable) else {
+        guard header.codec.decode(stored, into: block.writable, dictionary: dictionary) else {
             block.deallocate()
             throw BlockDamage(reason: "it does not decode")
         }

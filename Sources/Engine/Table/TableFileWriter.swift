@@ -1,6 +1,7 @@
-// Writes a table file from canonical blocks in order: codec, block headers, block map, footer,
-// sync. Shared by TableBuilder (blocks it makes) and TableImport (blocks it fetches), so that both
-// leave the same file for the same blocks. Writes go to disk in pieces of at least 256 KiB.
+// Writes a table file from canonical blocks in order: codec, dictionary, block headers, block map,
+// footer, sync. Shared by TableBuilder (blocks it makes) and TableImport (blocks it fetches), so
+// that both leave the same file for the same blocks. Writes go to disk in pieces of at least 256
+// KiB. With a dictionary the first data blocks wait in memory until it is trained from them.
 
 final class TableFileWriter {
     private static let flushBytes = 256 << 10
@@ -11,52 +12,63 @@ final class TableFileWriter {
     private var flushed: UInt64 = 0
     private var map = ByteWriter()
     private var blockCount: UInt32 = 0
-    private var compressed: [UInt8] = []
+    private let compressor: BlockCompressor
+    /// Blocks that wait for the dictionary; nil once it is there, or clear that there is none.
+    private var sample: BlockSample?
+    private var dictionaryBytes: UInt32 = 0
 
-    init(file: any File, header: TableLocalHeader) {
+    init(file: any File, header: TableLocalHeader, compression: Compression) {
+        invariant(header.codec == compression.codec, "a header of another codec")
         self.file = file
         self.header = header
+        compressor = BlockCompressor(compression)
+        if case .zstdDictionary = compression { sample = BlockSample() }
         buffer.write(raw: header.encoded())
     }
 
     private var offset: UInt64 { flushed + UInt64(buffer.count) }
 
     /// Ordinal of the block that `append` takes next.
-    var nextOrdinal: BlockOrdinal { BlockOrdinal(blockCount) }
+    var nextOrdinal: BlockOrdinal { BlockOrdinal(blockCount + UInt32(sample?.count ?? 0)) }
 
     /// Appends the next block. `digest` is that of its canonical bytes.
     func append(
         _ type: BlockType, _ canonical: UnsafeRawBufferPointer, _ digest: Digest128
     ) throws(EngineError) {
-        var codec = BlockCodec.none
-        var storedLength = canonical.count
-        if header.codec == .lz4, let length = BlockCodec.compress(canonical, into: &compressed) {
-            codec = .lz4
-            storedLength = length
+        if type == .data, sample?.takes(canonical.count) ?? false {
+            sample?.add(canonical, digest)
+            return
         }
-        let checksum =
-            codec == .none
-            ? Checksum.crc32c(canonical)
-            : compressed.withUnsafeBytes {
-                Checksum.crc32c(UnsafeRawBufferPointer(rebasing: $0[..<storedLength]))
-            }
+        try endSample()
+        try write(type, canonical, digest)
+    }
+
+    /// Trains the dictionary and writes it, then the blocks that waited for it.
+    private func endSample() throws(EngineError) {
+        guard let sample else { return }
+        self.sample = nil
+        if let dictionary = compressor.adopt(sample) {
+            dictionaryBytes = UInt32(dictionary.count)
+            buffer.write(raw: BlockDictionary.block(dictionary, of: header.id))
+        }
+        try sample.forEach { (canonical, digest) throws(EngineError) in
+            try write(.data, canonical, digest)
+        }
+    }
+
+    private func write(
+        _ type: BlockType, _ canonical: UnsafeRawBufferPointer, _ digest: Digest128
+    ) throws(EngineError) {
+        let stored = compressor.compress(type, canonical)
         map.write(offset)
-        map.write(UInt32(storedLength))
+        map.write(UInt32(stored.bytes.count))
         let blockHeader = BlockHeader(
-            type: type, codec: codec, ordinal: nextOrdinal, table: header.id,
-            canonicalLength: UInt32(canonical.count), storedLength: UInt32(storedLength),
-            storedChecksum: checksum, digest: digest)
+            type: type, codec: stored.codec, ordinal: BlockOrdinal(blockCount), table: header.id,
+            canonicalLength: UInt32(canonical.count), storedLength: UInt32(stored.bytes.count),
+            storedChecksum: Checksum.crc32c(stored.bytes), digest: digest)
         blockHeader.encode(into: &buffer)
-        if codec == .none {
-            try appendStored(canonical)
-        } else {
-            let stored = compressed
-            try stored.span.bytes.withUnsafeBytes { bytes throws(EngineError) in
-                try appendStored(UnsafeRawBufferPointer(rebasing: bytes[..<storedLength]))
-            }
-        }
+        try appendStored(stored.bytes)
         blockCount += 1
-        if compressed.count > 1 << 20 { compressed = [] }
     }
 
     private func appendStored(_ stored: UnsafeRawBufferPointer) throws(EngineError) {
@@ -86,9 +98,10 @@ final class TableFileWriter {
 
     /// Writes block map and footer and syncs. The size of the file.
     func finish(root: Digest128) throws(EngineError) -> UInt64 {
+        invariant(sample == nil, "a table without its last block")
         let footer = TableFooter(
             blockCount: blockCount, mapOffset: offset, mapChecksum: Checksum.crc32c(map.bytes),
-            root: root)
+            dictionaryBytes: dictionaryBytes, root: root)
         buffer.write(raw: map.bytes)
         buffer.write(raw: footer.encoded())
         try flush()

@@ -1,7 +1,7 @@
 // Byte layout of a table file: file header, block headers, footer. docs/formats/table.md is the
 // specification; what is canonical (equal on every replica) and what is local is said there.
 //
-//   file header | (block header, stored bytes)… | block map | footer
+//   file header | dictionary block, if any | (block header, stored bytes)… | block map | footer
 //
 // Everything here decodes bytes that may be damaged or hostile: decoders return nil or throw, and
 // lengths are bounded by the caller against the file and the table's record.
@@ -16,6 +16,11 @@ enum BlockType: UInt8, Sendable, CaseIterable {
     case filterPartition = 7
     case filterIndex = 8
     case prefixFilter = 9
+    /// Types from 64 on are local: no leaf names such a block, and no digest covers it.
+    case dictionary = 64
+
+    /// Whether blocks of this type are part of the table, and not only of a file.
+    var isCanonical: Bool { rawValue < 64 }
 
     /// Its place in the file: blocks come in this order.
     var place: Int {
@@ -29,6 +34,7 @@ enum BlockType: UInt8, Sendable, CaseIterable {
         case .rangeTombstones: return 6
         case .properties: return 7
         case .leaves: return 8
+        case .dictionary: return -1
         }
     }
 
@@ -211,6 +217,8 @@ package struct TableFooter {
     var blockCount: UInt32
     var mapOffset: UInt64
     var mapChecksum: UInt32
+    /// Length of the dictionary, which stands in front of the first block; 0 without.
+    var dictionaryBytes: UInt32
     var root: Digest128
 
     var mapBytes: UInt64 { UInt64(blockCount) * UInt64(TableFormat.mapEntryBytes) }
@@ -223,7 +231,7 @@ package struct TableFooter {
         writer.write(blockCount)
         writer.write(mapOffset)
         writer.write(mapChecksum)
-        writer.write(UInt32(0))
+        writer.write(dictionaryBytes)
         writer.write(UInt64(0))  // offset of the parity region
         writer.write(UInt64(0))  // its length
         writer.write(root)
@@ -233,10 +241,14 @@ package struct TableFooter {
         return writer.bytes
     }
 
-    init(blockCount: UInt32, mapOffset: UInt64, mapChecksum: UInt32, root: Digest128) {
+    init(
+        blockCount: UInt32, mapOffset: UInt64, mapChecksum: UInt32, dictionaryBytes: UInt32 = 0,
+        root: Digest128
+    ) {
         self.blockCount = blockCount
         self.mapOffset = mapOffset
         self.mapChecksum = mapChecksum
+        self.dictionaryBytes = dictionaryBytes
         self.root = root
     }
 
@@ -255,7 +267,10 @@ package struct TableFooter {
         blockCount = try reader.read(UInt32.self)
         mapOffset = try reader.read(UInt64.self)
         mapChecksum = try reader.read(UInt32.self)
-        _ = try reader.read(UInt32.self)
+        dictionaryBytes = try reader.read(UInt32.self)
+        guard dictionaryBytes <= BlockDictionary.bytesMax else {
+            throw DecodingError("a dictionary of \(dictionaryBytes) bytes")
+        }
         guard try reader.read(UInt64.self) == 0, try reader.read(UInt64.self) == 0 else {
             throw DecodingError("a parity region")
         }

@@ -6,13 +6,14 @@ package enum TableImport {
     /// `.leaves` first, then for each block in order, with the digest it must have; every answer is
     /// checked. Returns the size of the file. After a throw the file is garbage.
     package static func write(
-        file: any File, record: TableRecord, generation: UInt64, codec: BlockCodec,
+        file: any File, record: TableRecord, generation: UInt64, codec: Compression,
         fetch: (BlockOrdinal, Digest128) throws(EngineError) -> [UInt8]
     ) throws(EngineError) -> UInt64 {
         let list = try TableReader.decodeLeaves(try fetch(.leaves, record.digest), record)
         let writer = TableFileWriter(
             file: file,
-            header: TableLocalHeader(id: record.id, generation: generation, codec: codec))
+            header: TableLocalHeader(id: record.id, generation: generation, codec: codec.codec),
+            compression: codec)
         for number in 0..<list.count {
             let ordinal = BlockOrdinal(UInt32(number))
             let leaf = list[ordinal]

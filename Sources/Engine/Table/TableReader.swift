@@ -95,6 +95,8 @@ package final class TableReader: @unchecked Sendable {
     package var fileBytes: UInt64 { table.size }
     /// What the file says of itself; nil if its header is damaged.
     package var localHeader: TableLocalHeader? { table.header }
+    /// Length of the file's dictionary; 0 without, or if it is damaged.
+    package var dictionaryBytes: Int { table.dictionaryBytes }
     /// What was damaged at open besides blocks; a rewrite mends it.
     package var localDamage: [String] { table.damage }
 

@@ -1,5 +1,6 @@
 // `martlet bench engine`: the workloads of RocksDB's db_bench on the embedded engine.
 import ArgumentParser
+import Engine
 
 struct BenchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -51,7 +52,7 @@ package struct EngineBenchCommand: ParsableCommand {
     @Option(help: "Block cache, MiB.")
     var cacheMb = 8
 
-    @Option(help: "none or lz4.")
+    @Option(help: "none, lz4, zstd:LEVEL or zstd-dict:LEVEL.")
     var compression = "none"
 
     @Option(help: "on or off: write the log at all.")
@@ -99,10 +100,11 @@ package struct EngineBenchCommand: ParsableCommand {
         }
         options.mergeOperator = mergeOperator
         options.cacheBytes = UInt64(try checked("--cache-mb", cacheMb, 1...1 << 20)) << 20
-        guard let codec = NodeConfiguration.Compression(rawValue: compression) else {
-            throw ValidationError("--compression: \"\(compression)\" is not one of none, lz4")
+        guard let codec = Compression(compression) else {
+            throw ValidationError(
+                "--compression: \"\(compression)\" is none of \(Compression.allowed)")
         }
-        options.compression = codec
+        options.compression = CompressionPolicy(codec)
         options.usesLog = try checked("--wal", wal)
         options.syncsLog = try checked("--sync", sync)
         guard options.usesLog || !options.syncsLog else {

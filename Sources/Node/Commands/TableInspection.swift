@@ -39,7 +39,10 @@ package final class TableInspection {
             "sequences \(record.smallestSequence) to \(record.largestSequence)",
         ]
         if let header = reader.localHeader {
-            lines.insert("generation \(header.generation), codec \(header.codec)", at: 1)
+            let dictionary =
+                reader.dictionaryBytes > 0 ? ", dictionary \(reader.dictionaryBytes) bytes" : ""
+            lines.insert(
+                "generation \(header.generation), codec \(header.codec)\(dictionary)", at: 1)
         }
         if let points = record.points {
             lines.append(

@@ -79,15 +79,12 @@ extension NodeConfiguration {
         package var retainBytes: UInt64 = 8 << 30
     }
 
-    package enum Compression: String, Sendable, CaseIterable {
-        case none
-        case lz4
-    }
-
     package struct TableSettings: Sendable, Equatable {
         package var blockBytes: UInt64 = 4096
+        /// Of single levels.
+        package var blockLevels: [LevelBlockBytes] = []
         package var filter = FilterSettings()
-        package var compression = Compression.lz4
+        package var compression = CompressionPolicy.lz4
     }
 
     package struct MemtableSettings: Sendable, Equatable {
@@ -191,6 +188,7 @@ extension NodeConfiguration {
         var settings = LoggedSettings()
         settings.segmentBytes = log.segmentBytes
         settings.blockBytes = UInt32(table.blockBytes)
+        settings.blockLevels = table.blockLevels
         settings.filter = table.filter.policy(sizeRatio: compaction.multiplier)
         return settings
     }

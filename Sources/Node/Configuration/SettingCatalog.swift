@@ -9,7 +9,7 @@ package enum SettingCatalog {
     private static let minute: UInt64 = 60_000
 
     package static let all: [SettingDefinition] =
-        identity + storage + filter + cluster + edge
+        identity + storage + table + filter + cluster + edge
 
     package static let keys: [String] = all.map(\.key)
 
@@ -49,8 +49,6 @@ package enum SettingCatalog {
         .choice("log.sync", \.log.sync),
         .size("log.segment-bytes", \.log.segmentBytes, 4 * kiB...4 * giB),
         .size("log.retain-bytes", \.log.retainBytes, 64 * kiB...1024 * tiB),
-        .size("table.block-bytes", \.table.blockBytes, 256...miB),
-        .choice("table.compression", \.table.compression),
         .integer("memtable.segments-max", \.memtable.segmentsMax, 2...64),
         .size("cache.bytes", \.cache.bytes, miB...tiB),
         .integer("compaction.level0-trigger", \.compaction.level0Trigger, 1...64),

@@ -173,7 +173,7 @@ package final class ReplicaComponent: NodeComponent {
         options.cacheBytes = Int(clamping: configuration.cache.bytes)
         options.memtablesMax = max(1, configuration.memtable.segmentsMax - 1)
         options.level0StopTables = configuration.compaction.level0Stop
-        options.compression = configuration.table.compression == .lz4 ? .lz4 : .none
+        options.compression = configuration.table.compression
         options.recordsBounds = configuration.log.sync == .never
         options.compaction.level0Trigger = configuration.compaction.level0Trigger
         options.compaction.level0SlowdownTrigger = configuration.compaction.level0Slowdown

@@ -40,11 +40,11 @@ extension TableHandle {
 final class TableBed {
     let fileSystem: MemoryFileSystem
     private(set) var source: OpenTables
-    let codec: BlockCodec
+    let codec: Compression
     var shape = TableShape(blockBytes: 256, filterBitsPerKey: 10)
     var filters: [any CompactionFilter] = []
 
-    init(codec: BlockCodec = .lz4, openLimit: Int = 512) throws {
+    init(codec: Compression = .lz4, openLimit: Int = 512) throws {
         fileSystem = MemoryFileSystem(seed: 1)
         try fileSystem.createDirectory("sst")
         self.codec = codec
@@ -76,7 +76,7 @@ final class TableBed {
     func handle(_ output: MergeResult.Output) -> TableHandle {
         let fileSystem = fileSystem
         return TableHandle(
-            record: output.record, generation: 0, fileBytes: output.fileBytes, codec: codec,
+            record: output.record, generation: 0, fileBytes: output.fileBytes, codec: codec.codec,
             source: source
         ) { name in try? fileSystem.unlink("sst/" + name) }
     }

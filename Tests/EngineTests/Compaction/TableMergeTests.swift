@@ -45,7 +45,7 @@ import Testing
     @Test(arguments: [1, 2, 3, 4])
     func `Equal entries give equal digests, however split and encoded`(seed: UInt64) throws {
         var records: [[TableRecord]] = []
-        for codec in [BlockCodec.none, .lz4] {
+        for codec in [Compression.none, .lz4] {
             for parts in [1, 2, 7] as [UInt64] {
                 let bed = try TableBed(codec: codec)
                 let inputs = try runs(bed, seed: seed, parts: parts)

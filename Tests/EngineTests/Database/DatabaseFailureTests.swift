@@ -416,6 +416,11 @@ import Testing
             { $0.store.standInsMax = 0 }, { $0.store.concurrentJobs = 0 },
             { $0.store.level0StopTables = 1 }, { $0.store.compaction.level0Trigger = 0 },
             { $0.store.compaction.targetBytes = 10 },
+            { $0.store.compression.base = .zstd(level: 23) },
+            { $0.store.compression.base = .zstdDictionary(level: 0) },
+            { $0.store.compression.levels = [LevelCompression(level: 7, compression: .lz4)] },
+            { $0.settings.blockLevels = [LevelBlockBytes(level: 7, bytes: 4096)] },
+            { $0.settings.blockLevels = [LevelBlockBytes(level: 1, bytes: 255)] },
         ]
         for change in changes {
             var options = DatabaseRig.smallOptions()

@@ -99,6 +99,8 @@ struct ChangeSource {
     var random: SeededRandom
     let keys: Int
     var valueBytes = 120
+    /// What all values end with.
+    var ending: [UInt8] = []
     private var count: UInt64 = 0
 
     init(seed: UInt64, keys: Int) {
@@ -179,7 +181,7 @@ struct ChangeSource {
             noise = noise &* 6_364_136_223_846_793_005 &+ 1
             bytes.append(UInt8(truncatingIfNeeded: noise >> 56))
         }
-        return bytes
+        return bytes + ending
     }
 }
 

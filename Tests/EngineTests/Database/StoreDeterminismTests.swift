@@ -7,6 +7,20 @@ import Testing
 @Suite struct StoreDeterminismTests {
     private static let entries = scaled("MARTLET_ENTRIES", full: 6_000, usual: 900)
 
+    private static let mixed = CompressionPolicy(
+        .zstdDictionary(level: 1),
+        levels: [LevelCompression(level: 2, compression: .zstdDictionary(level: 9))])
+
+    /// Files of the replica that hold a dictionary.
+    private func dictionaries(_ replica: StoreReplica) throws -> Int {
+        let directory = "data/group-0/sst"
+        return try replica.files.list(directory).count { name in
+            let bytes = try replica.files.readAll(directory + "/" + name, limit: 1 << 20)
+            // The type of the file's first block.
+            return bytes.count > 132 && bytes[132] == 64
+        }
+    }
+
     @Test(arguments: 1...2 as ClosedRange<UInt64>)
     func `The same log makes the same tables`(seed: UInt64) throws {
         let log = SharedLog()
@@ -30,9 +44,17 @@ import Testing
 
         // One job at a time; the youngest job first; anything.
         let first = try StoreReplica(log, seed: seed, .first, codec: .none, concurrentJobs: 1)
-        let last = try StoreReplica(log, seed: seed + 10, .last, codec: .lz4, concurrentJobs: 4)
-        let any = try StoreReplica(log, seed: seed + 20, .random, codec: .none, concurrentJobs: 2)
+        let last = try StoreReplica(
+            log, seed: seed + 10, .last, codec: CompressionPolicy(.zstd(level: 3)),
+            concurrentJobs: 4)
+        let any = try StoreReplica(
+            log, seed: seed + 20, .random, codec: StoreDeterminismTests.mixed, concurrentJobs: 2)
         for replica in [first, last, any] { replica.onFrontier = compare }
+        var withDictionary = 0
+        any.onFrontier = { [unowned any] store in
+            try compare(store)
+            withDictionary += try dictionaries(any)
+        }
         var random = SeededRandom(seed: seed)
         try follow(first, log, jobsPerEntry: 1, &random)
         var isOvertaken = false
@@ -42,6 +64,7 @@ import Testing
         #expect(isOvertaken, "no job overtook a slow one")
         try follow(any, log, jobsPerEntry: nil, restarts: true, &random)
 
+        #expect(withDictionary > 0, "no file ever had a dictionary")
         for replica in [leader.replica, first, last, any] {
             #expect(replica.store.applied == log.last)
             #expect(replica.store.frontier == leader.replica.store.frontier)
@@ -101,6 +124,8 @@ private final class Leader {
         self.log = log
         replica = try StoreReplica(log, seed: seed + 30, .random, codec: .lz4, concurrentJobs: 3)
         source = ChangeSource(seed: seed, keys: SharedLog.keys)
+        // Worth a dictionary.
+        source.ending = [UInt8](#"{"state":"active","currency":"EUR","mail":"@example.com"}"#.utf8)
         random = SeededRandom(seed: seed + 1)
         director = JobDirector(own: MemberID(1), options: SharedLog.compaction)
     }
@@ -141,6 +166,9 @@ private final class Leader {
         var settings = LoggedSettings()
         settings.segmentBytes = UInt64(4096 << random.below(2))
         settings.blockBytes = UInt32(256 << random.below(3))
+        if settings.blockBytes == 256 {
+            settings.blockLevels = [LevelBlockBytes(level: 1, bytes: 2048)]
+        }
         settings.filter = filterPolicy()
         if random.oneIn(2) { settings.functions.mergeOperators = TestMerge.references }
         if random.oneIn(2) { settings.functions.compactionFilter = TouchingFilter.wanted }

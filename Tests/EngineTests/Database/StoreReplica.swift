@@ -24,7 +24,7 @@ final class StoreReplica: @unchecked Sendable {
 
     init(
         _ log: SharedLog, seed: UInt64, _ policy: ManualJobs.Policy,
-        codec: StoreOptions.Compression,
+        codec: CompressionPolicy,
         concurrentJobs: Int
     ) throws {
         self.log = log

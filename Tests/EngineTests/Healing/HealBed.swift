@@ -209,7 +209,9 @@ final class HealBed {
     private let genesis = logGenesis(cluster: "heal", group: 0)
 
     init(
-        members count: Int = 2, seed: UInt64 = 1, configure: (inout StoreOptions) -> Void = { _ in }
+        members count: Int = 2, seed: UInt64 = 1,
+        configure: (inout StoreOptions) -> Void = { _ in },
+        configureMember: (Int, inout StoreOptions) -> Void = { _, _ in }
     ) throws {
         var options = StoreOptions()
         options.cacheBytes = 0
@@ -219,8 +221,9 @@ final class HealBed {
         director = JobDirector(own: MemberID(1), options: options.compaction)
         director.setLeading(true, now: 0)
         for number in 1...count {
-            members.append(
-                try HealMember(MemberID(UInt64(number)), genesis, options, seed: seed))
+            var own = options
+            configureMember(number - 1, &own)
+            members.append(try HealMember(MemberID(UInt64(number)), genesis, own, seed: seed))
         }
         connect()
         var settings = LoggedSettings()
@@ -257,11 +260,12 @@ final class HealBed {
     }
 
     /// Two tables over the same keys: whoever passes over the newer one gets an older value.
-    func load(keys: Int = 100) throws {
+    /// `suffix` makes them longer.
+    func load(keys: Int = 100, suffix: String = "") throws {
         for round in ["old", "new"] {
             try write { batch in
                 for number in 0..<keys {
-                    let text = "\(round) \(number * 7919 % 1_000_003) \(number)"
+                    let text = "\(round) \(number * 7919 % 1_000_003) \(number)\(suffix)"
                     let value = Array(text.utf8) + [UInt8](repeating: UInt8(number), count: 40)
                     batch.put(HealBed.key(number), value)
                     self.model[HealBed.key(number)] = value

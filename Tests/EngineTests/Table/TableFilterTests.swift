@@ -33,7 +33,7 @@ import Testing
     }
 
     private func sample(
-        _ shape: FilterShape, _ model: TestModel? = nil, codec: BlockCodec = .none
+        _ shape: FilterShape, _ model: TestModel? = nil, codec: Compression = .none
     ) throws -> Sample {
         var random = TableTestRandom(seed: 3)
         let model = model ?? TestModel.random(900, &random)

@@ -268,7 +268,7 @@ let testTable = TableID(index: LogIndex(77), kind: .flush, ordinal: 3)
 func buildTable(
     _ model: TestModel, tombstones: [RangeTombstone] = [], file: TableTestFile,
     shape: TableShape = TableShape(blockBytes: 4096, filterBitsPerKey: 10),
-    codec: BlockCodec = .none, generation: UInt64 = 0
+    codec: Compression = .none, generation: UInt64 = 0
 ) throws -> TableRecord {
     let builder = TableBuilder(
         file: file, id: testTable, level: 0, shape: shape, codec: codec, generation: generation)

@@ -23,7 +23,7 @@ import Testing
             span: KeySpan(start: [UInt8]("x".utf8), end: nil), sequence: SequenceNumber(8)),
     ]
 
-    private func build(_ codec: BlockCodec) throws -> (TableTestFile, TableRecord) {
+    private func build(_ codec: Compression) throws -> (TableTestFile, TableRecord) {
         let file = TableTestFile()
         let record = try buildTable(
             Self.model, tombstones: Self.tombstones, file: file,

@@ -6,7 +6,7 @@ import Testing
 @Suite struct TableTests {
     struct Setup: Sendable, CustomStringConvertible {
         var seed: UInt64
-        var codec: BlockCodec
+        var codec: Compression
         var blockBytes: Int
         var cacheBytes: Int
         var description: String { "\(codec), \(blockBytes) B blocks, \(cacheBytes) B cache" }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Engine
 import Node
 import Testing
 
@@ -10,7 +11,7 @@ import Testing
                 + "multireadrandom,readmissing,seekrandom,prefixscan,readseq,readwhilewriting",
             "--num", "10", "--key-size", "24", "--value-size", "0", "--batch-size", "32",
             "--merge-operator", "append",
-            "--threads", "4", "--cache-mb", "64", "--compression", "lz4", "--wal", "on",
+            "--threads", "4", "--cache-mb", "64", "--compression", "zstd-dict:9", "--wal", "on",
             "--sync", "on", "--seed", "42", "--json",
         ])
         let options = try command.options()
@@ -18,7 +19,8 @@ import Testing
         #expect(options.workloads == BenchmarkWorkload.allCases)
         #expect(options.count == 10 && options.keyBytes == 24 && options.valueBytes == 0)
         #expect(options.threads == 4 && options.cacheBytes == 64 << 20)
-        #expect(options.compression == .lz4 && options.usesLog && options.syncsLog)
+        #expect(options.compression.base == .zstdDictionary(level: 9))
+        #expect(options.usesLog && options.syncsLog)
         #expect(options.seed == 42 && options.batchKeys == 32)
         #expect(options.mergeOperator == .append)
     }
@@ -36,7 +38,8 @@ import Testing
         ["--workloads", ""], ["--workloads", "fillrnd"], ["--num", "0"], ["--key-size", "7"],
         ["--key-size", "65536"], ["--value-size", "-1"], ["--value-size", "8388609"],
         ["--threads", "0"], ["--threads", "257"], ["--cache-mb", "0"],
-        ["--compression", "zip"], ["--wal", "maybe"], ["--sync", "1"],
+        ["--compression", "zip"], ["--compression", "zstd:23"],
+        ["--wal", "maybe"], ["--sync", "1"],
         ["--wal", "off", "--sync", "on"], ["--seed", "-1"], ["--batch-size", "0"],
         ["--merge-operator", "max"], ["--workloads", "fillsync", "--wal", "off"],
     ])

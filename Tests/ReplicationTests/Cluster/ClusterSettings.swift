@@ -8,6 +8,11 @@ struct ClusterSettings {
     var seed: UInt64
     var logged = LoggedSettings()
     var store = StoreOptions()
+    /// Of the first member, a place in `codecs`; the others take those behind it.
+    private var firstCodec = 0
+    private static let codecs: [Compression] = [
+        .none, .lz4, .zstd(level: 1), .zstdDictionary(level: 3),
+    ]
     var electionTimeoutMilliseconds: UInt64 = 300
     var heartbeatMilliseconds: UInt64 = 60
     var retainBytes: UInt64 = 8 << 30
@@ -28,11 +33,20 @@ struct ClusterSettings {
         store.memtablesMax = 2 + random.below(3)
         store.standInsMax = 8
         store.concurrentJobs = 1 + random.below(2)
-        store.compression = random.oneIn(2) ? .lz4 : .none
+        firstCodec = random.oneIn(2) ? 0 : 2
         store.compaction.level0Trigger = 2 + random.below(2)
         store.compaction.baseLevelBytes = 24 << 10
         store.compaction.multiplier = 3
         store.compaction.targetBytes = 8 << 10
+    }
+
+    /// Each member stores in its own way.
+    func store(of member: MemberID) -> StoreOptions {
+        var options = store
+        let place = firstCodec + Int(truncatingIfNeeded: member.rawValue)
+        options.compression = CompressionPolicy(
+            ClusterSettings.codecs[place % ClusterSettings.codecs.count])
+        return options
     }
 
     var members: Membership {

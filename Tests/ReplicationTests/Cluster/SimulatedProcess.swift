@@ -34,7 +34,7 @@ final class SimulatedProcess: @unchecked Sendable {
             files: StoreFiles(fileSystem: files, directory: "data/group-0"),
             identity: ManifestIdentity(
                 genesis: logGenesis(cluster: "simulated", group: 0), group: 0, node: id),
-            options: settings.store, jobs: self,
+            options: settings.store(of: id), jobs: self,
             healEnvironment: HealEnvironment(
                 clock: { [weak self] in self?.wallMilliseconds ?? 0 },
                 wake: { [weak self] in self?.wakeReplica() },
@@ -45,7 +45,7 @@ final class SimulatedProcess: @unchecked Sendable {
         let opened = try OpenedReplica.open(configuration, log: log, nonce: nonce)
         var options = ReplicaOptions(
             cluster: "simulated", node: id, seedMembers: settings.members,
-            seedSettings: settings.logged, store: settings.store)
+            seedSettings: settings.logged, store: settings.store(of: id))
         options.electionTimeoutMilliseconds = settings.electionTimeoutMilliseconds
         options.heartbeatMilliseconds = settings.heartbeatMilliseconds
         options.retainBytes = settings.retainBytes

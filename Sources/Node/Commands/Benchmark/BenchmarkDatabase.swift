@@ -1,6 +1,8 @@
 // What `martlet bench engine` needs of an engine. `EngineBenchmarkBinding` binds the real one;
 // tests run the workloads on a sorted map in memory. Keys and values are borrowed for the call.
 
+import Engine
+
 package protocol BenchmarkDatabase: AnyObject, Sendable {
     func put(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) throws
     func delete(_ key: UnsafeRawBufferPointer) throws
@@ -55,7 +57,7 @@ package struct BenchmarkOptions: Sendable, Equatable {
     package var batchKeys = 10
     package var mergeOperator = BenchmarkMergeOperator.int64Add
     package var cacheBytes: UInt64 = 8 << 20
-    package var compression = NodeConfiguration.Compression.none
+    package var compression = CompressionPolicy.none
     package var usesLog = true
     package var syncsLog = false
     package var seed: UInt64 = 301

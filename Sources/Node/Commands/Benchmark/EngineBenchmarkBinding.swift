@@ -8,7 +8,7 @@ package enum EngineBenchmarkBinding {
         engine.sync = options.syncsLog ? .always : .never
         engine.usesLog = options.usesLog
         engine.store.cacheBytes = Int(clamping: options.cacheBytes)
-        engine.store.compression = options.compression == .lz4 ? .lz4 : .none
+        engine.store.compression = options.compression
         return try EngineUnderTest(options, engine)
     }
 }
