@@ -35,7 +35,8 @@ import Testing
     func `Every answer is the model's, with crashes now and then`(seed: UInt64) throws {
         var options = DatabaseRig.smallOptions(segmentBytes: 4096 << seed)
         options.store.concurrentJobs = Int(seed)
-        options.store.compression = seed == 2 ? .none : .lz4
+        options.store.compression =
+            [.lz4, .none, CompressionPolicy(.zstdDictionary(level: 3))][Int(seed) - 1]
         options.store.historyWindowMilliseconds = seed == 1 ? 0 : 80 * seed
         try run(seed, options, crashEvery: 1_900)
     }
