@@ -37,6 +37,16 @@ public enum Compression: Hashable, Sendable {
         }
     }
 
+    /// One that makes blocks of `codec`, of whose effort a file does not tell.
+    init(like codec: BlockCodec) {
+        switch codec {
+        case .none: self = .none
+        case .lz4: self = .lz4
+        case .zstd: self = .zstd(level: Compression.zstdLevelDefault)
+        case .zstdDictionary: self = .zstdDictionary(level: Compression.zstdLevelDefault)
+        }
+    }
+
     /// The codec of blocks that shrink.
     package var codec: BlockCodec {
         switch self {

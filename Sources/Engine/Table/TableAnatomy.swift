@@ -24,6 +24,8 @@ package struct TablePart: Sendable {
 package enum TableAnatomy {
     package enum Selection: Sendable, Hashable {
         case fileHeader
+        /// The zstd dictionary in front of the first block.
+        case dictionary
         case block(UInt32, isDecoded: Bool)
         case blockMap
         case footer
@@ -39,6 +41,7 @@ package enum TableAnatomy {
         case .fileHeader:
             let bytes = try read(file, at: 0, count: TableFormat.fileHeaderBytes)
             return [fileHeader(bytes)]
+        case .dictionary: return try dictionary(file, size)
         case .footer:
             let length = min(UInt64(TableFormat.footerBytes), size)
             return [footer(try read(file, at: size - length, count: Int(length)), size)]
@@ -87,8 +90,8 @@ package enum TableAnatomy {
             [
                 (8, "magic", .text), (2, "version", .number), (2, "flags", .number),
                 (4, "blocks", .number), (8, "block map offset", .number),
-                (4, "block map checksum", .number), (4, "zero", .number),
-                (8, "parity offset", .number), (8, "parity length", .number),
+                (4, "block map checksum", .number),
+                (4, "dictionary length", .number), (8, "parity offset", .number), (8, "parity length", .number),
                 (16, "digest", .digest), (12, "reserved", .bytes), (4, "checksum", .number),
             ])
         return part
@@ -127,6 +130,36 @@ package enum TableAnatomy {
         return part
     }
 
+    /// Both of its parts, if the file has one by its footer or by the block header in its place.
+    private static func dictionary(_ file: any File, _ size: UInt64) throws(EngineError)
+        -> [TablePart]
+    {
+        let length = min(UInt64(TableFormat.footerBytes), size)
+        let end = try read(file, at: size - length, count: Int(length))
+        let claimed = try? end.withBytes { (raw) throws(DecodingError) in
+            try TableFooter(decoding: raw).dictionaryBytes
+        }
+        let start = BlockDictionary.offset
+        let headerBytes = try read(file, at: start, count: TableFormat.blockHeaderBytes)
+        let found = headerBytes.withUnsafeBytes { BlockHeader(decoding: $0) }
+        let stored = found?.type == .dictionary ? found?.storedLength : nil
+        guard let count = stored ?? claimed, count > 0, count <= BlockDictionary.bytesMax else {
+            throw .corrupt(file: file.path, reason: "there is no dictionary in it")
+        }
+        var header = blockHeader(headerBytes, at: start)
+        header.title = "dictionary"
+        let place = start + UInt64(TableFormat.blockHeaderBytes)
+        var body = TablePart(
+            title: "stored bytes", offset: place,
+            bytes: try read(file, at: place, count: Int(count)))
+        let owner = try TableFile.owner(of: file)
+        do throws(BlockDamage) {
+            _ = try BlockDictionary.load(
+                file, size, of: owner, length: Int(count), fromMedium: false)
+        } catch { body.damage = error.reason }
+        return [header, body]
+    }
+
     // MARK: Blocks
 
     private static func block(_ file: any File, _ ordinal: BlockOrdinal, isDecoded: Bool)
@@ -142,7 +175,8 @@ package enum TableAnatomy {
         }
         let headerBytes = try read(
             file, at: place.offset, count: TableFormat.blockHeaderBytes)
-        let header = blockHeader(headerBytes, ordinal, at: place.offset)
+        var header = blockHeader(headerBytes, at: place.offset)
+        header.title = "block \(ordinal.rawValue)"
         let found = table.blockHeader(ordinal)
         let type = found?.type ?? source.type(of: ordinal)
         let (content, damage) = load(source, ordinal, type)
@@ -174,11 +208,8 @@ package enum TableAnatomy {
         }
     }
 
-    private static func blockHeader(_ bytes: [UInt8], _ ordinal: BlockOrdinal, at offset: UInt64)
-        -> TablePart
-    {
-        var part = TablePart(
-            title: "block \(ordinal.rawValue)", offset: offset, bytes: bytes)
+    private static func blockHeader(_ bytes: [UInt8], at offset: UInt64) -> TablePart {
+        var part = TablePart(title: "block", offset: offset, bytes: bytes)
         if bytes.withUnsafeBytes({ BlockHeader(decoding: $0) }) == nil {
             part.damage = "its header is damaged"
         }

@@ -163,7 +163,7 @@ final class TableFile: @unchecked Sendable {
 
     /// The dictionary, read once more if it was damaged at open: by another reader from the medium,
     /// or now if that is what this one wants.
-    private func dictionary(fromMedium: Bool) throws(BlockDamage) -> BlockDictionary {
+    func dictionary(fromMedium: Bool) throws(BlockDamage) -> BlockDictionary {
         if let dictionary { return dictionary }
         let found = late.withLock { late in
             if late.dictionary == nil, fromMedium, !late.isSettled {

@@ -134,7 +134,7 @@ private final class SalvagePass {
         hasCreatedFile = true
         let made = TableBuilder(
             file: file, id: source.table.id, level: 0, shape: source.shape,
-            codec: source.table.header?.codec ?? .none,
+            codec: Compression(like: source.table.header?.codec ?? .none),
             generation: source.table.header?.generation ?? 0)
         builder = made
         return made

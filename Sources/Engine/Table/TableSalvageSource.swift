@@ -171,9 +171,13 @@ struct SalvageSource {
             let stored = try? table.file.readBytes(
                 at: place.offset + headerBytes, count: Int(place.storedLength))
         else { return nil }
-        for codec in [BlockCodec.none, .lz4] {
+        let dictionary = try? table.dictionary(fromMedium: true)
+        for codec in BlockCodec.allCases {
             let block = CachedBlock(length: leaf.length)
-            if stored.withUnsafeBytes({ codec.decode($0, into: block.writable) }),
+            let isDecoded = stored.withUnsafeBytes {
+                codec.decode($0, into: block.writable, dictionary: dictionary)
+            }
+            if isDecoded,
                 TableFormat.digest(leaf.type, ordinal, block.canonical) == leaf.digest
             {
                 return block

@@ -101,6 +101,9 @@ struct SSTHexCommand: ParsableCommand {
     @Flag(help: "The file header.")
     var header = false
 
+    @Flag(help: "The dictionary of a file whose blocks are stored with one.")
+    var dictionary = false
+
     @Flag(help: "The block map.")
     var map = false
 
@@ -133,9 +136,10 @@ struct SSTHexCommand: ParsableCommand {
     }
 
     private var selections: [TableAnatomy.Selection] {
-        let isDefault = block == nil && !header && !map && !footer
+        let isDefault = block == nil && !header && !dictionary && !map && !footer
         var selections: [TableAnatomy.Selection] = []
         if header || isDefault { selections.append(.fileHeader) }
+        if dictionary { selections.append(.dictionary) }
         if let block { selections.append(.block(block, isDecoded: decoded)) }
         if map { selections.append(.blockMap) }
         if footer || isDefault { selections.append(.footer) }

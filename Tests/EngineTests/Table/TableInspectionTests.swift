@@ -17,7 +17,7 @@ import Testing
 
     private func build(
         _ model: TestModel, _ filter: FilterShape = FilterShape(kind: .burr, keyBits: 10),
-        codec: BlockCodec = .none
+        codec: Compression = .none
     ) throws -> (file: TableTestFile, record: TableRecord) {
         let file = TableTestFile()
         let record = try buildTable(
@@ -195,6 +195,28 @@ import Testing
                 == (try open(file).canonicalBlock(BlockOrdinal(0), fromMedium: false)))
     }
 
+    @Test func aDictionaryIsShownSoundOrDamaged() throws {
+        let (file, _) = try build(keys(60))
+        #expect(throws: EngineError.self) { try TableAnatomy.parts(of: file, .dictionary) }
+        _ = try buildTable(
+            .records(120), file: file, shape: TableShape(blockBytes: 400, filterBitsPerKey: 10),
+            codec: .zstdDictionary(level: 3))
+        let parts = try TableAnatomy.parts(of: file, .dictionary)
+        #expect(parts.map(\.damage) == [nil, nil] && parts.map(\.offset) == [128, 208])
+        #expect(parts[0].pieces.first { $0.name == "type" }?.meaning == "dictionary")
+        let length = parts[1].bytes.count
+        let footer = try #require(try TableAnatomy.parts(of: file, .footer).first)
+        #expect(footer.pieces.first { $0.name == "dictionary length" }?.meaning == "\(length)")
+        file.bytes[300] ^= 1
+        #expect(
+            try TableAnatomy.parts(of: file, .dictionary).map(\.damage)
+                == [nil, "the dictionary's checksum is wrong"])
+        file.bytes[140] ^= 1
+        #expect(
+            try TableAnatomy.parts(of: file, .dictionary).map(\.damage)
+                == ["its header is damaged", "the dictionary's header is damaged"])
+    }
+
     @Test func damagedPartsAreShownAndSaid() throws {
         let (file, _) = try build(keys(60))
         let sound = file.bytes
@@ -221,7 +243,7 @@ import Testing
 
     private func lookAtEverything(_ bytes: [UInt8]) {
         let file = TableTestFile(bytes)
-        for part in [TableAnatomy.Selection.fileHeader, .footer, .blockMap] {
+        for part in [TableAnatomy.Selection.fileHeader, .dictionary, .footer, .blockMap] {
             _ = try? TableAnatomy.parts(of: file, part)
         }
         for number in 0..<UInt32(8) {

@@ -27,10 +27,15 @@ import Testing
     }
 
     private func sample(
-        _ codec: BlockCodec = .none, count: Int = 40, tombstones: [RangeTombstone] = tombstones
+        _ codec: Compression = .none, count: Int = 40, tombstones: [RangeTombstone] = tombstones
     ) throws -> Sample {
         var random = TableTestRandom(seed: 31)
-        let model = TestModel.random(count, &random)
+        return try sample(codec, of: TestModel.random(count, &random), tombstones: tombstones)
+    }
+
+    private func sample(
+        _ codec: Compression, of model: TestModel, tombstones: [RangeTombstone] = []
+    ) throws -> Sample {
         let file = TableTestFile()
         let record = try buildTable(
             model, tombstones: tombstones, file: file,
@@ -100,8 +105,8 @@ import Testing
 
     // MARK: Sound and nearly sound files
 
-    @Test(arguments: [BlockCodec.none, .lz4])
-    func aSoundTableComesOutByteForByte(codec: BlockCodec) throws {
+    @Test(arguments: Compression.ofEachCodec)
+    func aSoundTableComesOutByteForByte(codec: Compression) throws {
         let sample = try sample(codec)
         let result = try #require(try salvage(sample.bytes))
         #expect(result.bytes == sample.bytes)
@@ -111,8 +116,8 @@ import Testing
 
     /// One byte anywhere: a byte of a data block costs that block, one of the range tombstones costs
     /// those, and everything else costs nothing.
-    @Test(arguments: [BlockCodec.none, .lz4])
-    func everyFlippedByteCostsWhatItMust(codec: BlockCodec) throws {
+    @Test(arguments: Compression.ofEachCodec)
+    func everyFlippedByteCostsWhatItMust(codec: Compression) throws {
         let sample = try sample(codec)
         let data = (0..<sample.dataEnd).map { sample.bytes(ofBlock: $0) }
         let ranges = sample.bytes(ofBlock: sample.number(of: "rangeTombstones"))
@@ -161,6 +166,21 @@ import Testing
         #expect(result.tombstones == Self.tombstones)
         #expect(result.report.entriesExpected == nil && result.report.originalDigest == nil)
         #expect(!result.report.mayLackBlocks && result.report.blocksLost == 1)
+    }
+
+    @Test func aFileWithADictionaryIsAsGoodAsItsDictionary() throws {
+        let sample = try sample(.zstdDictionary(level: 3), of: .records(120))
+        #expect(StoredBlocks(sample.bytes).dictionary != nil)
+        #expect(try salvage(sample.bytes)?.bytes == sample.bytes)
+        var bytes = sample.bytes
+        // The header of a block which the leaf list knows: the dictionary still reads it.
+        bytes[sample.bytes(ofBlock: 3).lowerBound - 20] ^= 1
+        #expect(try salvage(bytes)?.report.isOriginal == true)
+        bytes = sample.bytes
+        bytes[128 + 80 + 40] ^= 1
+        #expect(try salvage(bytes) == nil)
+        bytes[sample.bytes(ofBlock: 3).lowerBound - 20] ^= 1
+        #expect(try salvage(bytes) == nil)
     }
 
     // MARK: Losses
