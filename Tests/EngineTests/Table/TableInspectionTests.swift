@@ -196,8 +196,9 @@ import Testing
     }
 
     @Test func aDictionaryIsShownSoundOrDamaged() throws {
-        let (file, _) = try build(keys(60))
-        #expect(throws: EngineError.self) { try TableAnatomy.parts(of: file, .dictionary) }
+        let (plain, _) = try build(keys(60))
+        #expect(throws: EngineError.self) { try TableAnatomy.parts(of: plain, .dictionary) }
+        let file = TableTestFile()
         _ = try buildTable(
             .records(120), file: file, shape: TableShape(blockBytes: 400, filterBitsPerKey: 10),
             codec: .zstdDictionary(level: 3))
