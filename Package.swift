@@ -35,12 +35,14 @@ let package = Package(
         .systemLibrary(
             name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
         .systemLibrary(
+            name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(
             name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
         .target(
             name: "CEngineShims", dependencies: ["CXXHash"],
             cSettings: [.define("_GNU_SOURCE")]),
         .target(
-            name: "Engine", dependencies: ["CEngineShims", "CLZ4", "CZstd"],
+            name: "Engine", dependencies: ["CCrypto", "CEngineShims", "CLZ4", "CZstd"],
             swiftSettings: settings),
         .target(
             name: "Replication",

@@ -65,6 +65,9 @@ public enum EngineError: Error, Sendable, CustomStringConvertible {
     /// The directory belongs to another cluster or node, or to a format that this build cannot
     /// read.
     case identity(reason: String)
+    /// The file is encrypted with a node key of this epoch, and the key given for it is another
+    /// (or, with `isMissing`, none is given). Nothing is damaged, and nothing was changed.
+    case wrongKey(epoch: UInt32, file: String, isMissing: Bool)
     /// A sync failed earlier: nothing more is acknowledged until the database is opened anew.
     case poisoned(reason: String)
     /// The log has a hole at this index that only a peer can fill.
@@ -99,6 +102,11 @@ public enum EngineError: Error, Sendable, CustomStringConvertible {
         case .locked(let path):
             return "\(path) is in use by another process; stop it or choose another directory"
         case .identity(let reason): return reason
+        case .wrongKey(let epoch, let file, isMissing: true):
+            return "\(file) is encrypted, and there is no key for epoch \(epoch); give it together "
+                + "with the current one"
+        case .wrongKey(let epoch, let file, isMissing: false):
+            return "wrong key for epoch \(epoch): \(file) was encrypted with another one"
         case .poisoned(let reason):
             return "a sync failed (\(reason)); nothing is acknowledged until a new open"
         case .logHole(let index): return "log entry \(index) is damaged here; a peer must supply it"

@@ -36,7 +36,8 @@ package struct CompactionJob {
 
     /// Nil if cancelled; see `TableMerge.run`.
     package func run(
-        codec: Compression, cancellation: CancellationFlag = CancellationFlag(),
+        codec: Compression, keys: KeyRing = .plain,
+        cancellation: CancellationFlag = CancellationFlag(),
         makeFile: TableMerge.FileFactory
     ) throws(EngineError) -> MergeResult? {
         guard witnesses.isEmpty else { return try dropCovered() }
@@ -52,8 +53,8 @@ package struct CompactionJob {
             }
         }
         return try TableMerge.run(
-            sources, parameters, codec: codec, functions: functions, cancellation: cancellation,
-            makeFile: makeFile)
+            sources, parameters, codec: codec, keys: keys, functions: functions,
+            cancellation: cancellation, makeFile: makeFile)
     }
 
     /// Lets all inputs go, unread, once the witnesses prove that nobody can see any of them. Every

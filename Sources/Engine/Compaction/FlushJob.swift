@@ -22,13 +22,15 @@ package struct FlushJob {
 
     /// Nil if cancelled; see `TableMerge.run`.
     package func run(
-        codec: Compression, cancellation: CancellationFlag = CancellationFlag(),
+        codec: Compression, keys: KeyRing = .plain,
+        cancellation: CancellationFlag = CancellationFlag(),
         makeFile: TableMerge.FileFactory
     ) throws(EngineError) -> MergeResult? {
         let input = MergeInput(
             cursor: memtable.makeCursor(), rangeTombstones: memtable.rangeTombstones.tombstones,
             entrySum: memtable.entrySum, entryCount: UInt64(memtable.entryCount))
         return try TableMerge.run(
-            [input], parameters, codec: codec, cancellation: cancellation, makeFile: makeFile)
+            [input], parameters, codec: codec, keys: keys, cancellation: cancellation,
+            makeFile: makeFile)
     }
 }

@@ -9,6 +9,7 @@
 final class MergeOutput {
     private let parameters: MergeParameters
     private let codec: Compression
+    private let keys: KeyRing
     private let makeFile: TableMerge.FileFactory
     /// By start, then newest first.
     private let tombstones: [RangeTombstone]
@@ -30,11 +31,13 @@ final class MergeOutput {
     private(set) var tombstonePieceSum: UInt64 = 0
 
     init(
-        _ parameters: MergeParameters, codec: Compression, tombstones: [RangeTombstone],
+        _ parameters: MergeParameters, codec: Compression, keys: KeyRing,
+        tombstones: [RangeTombstone],
         makeFile: @escaping TableMerge.FileFactory
     ) {
         self.parameters = parameters
         self.codec = codec
+        self.keys = keys
         self.tombstones = tombstones
         self.makeFile = makeFile
     }
@@ -132,7 +135,8 @@ final class MergeOutput {
             file: try makeFile(ordinal),
             id: TableID(
                 index: parameters.job.index, kind: parameters.job.kind, ordinal: ordinal),
-            level: parameters.level, shape: parameters.shape, codec: codec, generation: 0)
+            level: parameters.level, shape: parameters.shape, codec: codec, keys: keys,
+            generation: 0)
         builder = made
         return made
     }

@@ -108,7 +108,7 @@ package enum TableMerge {
     /// run the caller removes the files that were made.
     package static func run(
         _ inputs: [MergeInput], _ parameters: MergeParameters, codec: Compression,
-        functions: JobFunctions = .engine,
+        keys: KeyRing = .plain, functions: JobFunctions = .engine,
         cancellation: CancellationFlag = CancellationFlag(), makeFile: FileFactory
     ) throws(EngineError) -> MergeResult? {
         let tombstones = RangeTombstoneMerge(
@@ -116,7 +116,8 @@ package enum TableMerge {
         return try withoutActuallyEscaping(makeFile) {
             (makeFile) throws(EngineError) -> MergeResult? in
             let output = MergeOutput(
-                parameters, codec: codec, tombstones: tombstones.kept, makeFile: makeFile)
+                parameters, codec: codec, keys: keys, tombstones: tombstones.kept,
+                makeFile: makeFile)
             let pass = MergePass(
                 MergingCursor.over(inputs.map(\.cursor)), to: output, parameters.rules, functions,
                 CoveringWalk(tombstones.covering))

@@ -34,7 +34,8 @@ enum Checkpoint {
         guard !fileSystem.exists(path) else {
             throw .invalid(reason: "\(path) exists; a checkpoint makes its own directory")
         }
-        let target = StoreFiles(fileSystem: fileSystem, directory: path + "/group-0")
+        let target = StoreFiles(
+            fileSystem: fileSystem, directory: path + "/group-0", keys: source.files.keys)
         try engineError { () throws(FileError) in
             try fileSystem.createDirectory(path)
             try target.create()
@@ -45,10 +46,10 @@ enum Checkpoint {
             }
             try fileSystem.syncDirectory(target.tables)
         }
-        try HardState.create(fileSystem, target.hardState)
+        try HardState.create(fileSystem, target.hardState, keys: target.keys)
         _ = try ManifestFile.create(
             fileSystem, directory: target.directory, identity: source.identity,
-            state: withoutLog(source))
+            keys: target.keys, state: withoutLog(source))
         // Nobody writes it anew: its bytes are the original's.
         try engineError { () throws(FileError) in
             let node = try fileSystem.readAll(

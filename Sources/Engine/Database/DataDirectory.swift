@@ -61,6 +61,7 @@ package struct DataDirectory {
     package let fileSystem: any FileSystem
     package let path: String
     package let identity: NodeIdentity
+    package let keys: KeyRing
     /// Released with the process, or with this value.
     package let lock: any FileLock
     /// What was found wrong and mended.
@@ -73,14 +74,14 @@ package struct DataDirectory {
     /// there is no replica to have its data back from: if that is gone, an error says so.
     package static func open(
         _ fileSystem: any FileSystem, path: String, wanted: NodeIdentity?, fallback: NodeIdentity,
-        isAlone: Bool
+        isAlone: Bool, keys: KeyRing = .plain
     ) throws(EngineError) -> DataDirectory {
         let lock = try engineError { () throws(FileError) in
             try fileSystem.createDirectory(path)
             return try fileSystem.lock(path + "/LOCK")
         }
         guard let lock else { throw .locked(path: path) }
-        let (identity, notes) = try identity(fileSystem, path, wanted, fallback)
+        let (identity, notes) = try identity(fileSystem, path, wanted, fallback, keys)
         if let wanted, identity != wanted {
             throw .identity(
                 reason: "\(path) belongs to node \(identity.node) of cluster "
@@ -88,14 +89,15 @@ package struct DataDirectory {
                     + "\"\(wanted.cluster)\"; choose another directory or correct the ids")
         }
         let directory = DataDirectory(
-            fileSystem: fileSystem, path: path, identity: identity, lock: lock, notes: notes)
+            fileSystem: fileSystem, path: path, identity: identity, keys: keys, lock: lock,
+            notes: notes)
         if isAlone { try directory.expectData() }
         return directory
     }
 
     private static func identity(
         _ fileSystem: any FileSystem, _ path: String, _ wanted: NodeIdentity?,
-        _ fallback: NodeIdentity
+        _ fallback: NodeIdentity, _ keys: KeyRing
     ) throws(EngineError) -> (NodeIdentity, notes: [String]) {
         let file = path + "/node"
         guard fileSystem.exists(file) else {
@@ -104,7 +106,7 @@ package struct DataDirectory {
                 throw .corrupt(
                     file: "node", reason: "it is missing beside data; restore it from a backup")
             }
-            return (try write(wanted ?? fallback, fileSystem, path), [])
+            return (try write(wanted ?? fallback, fileSystem, path, keys), [])
         }
         // One byte more than it may have: a longer file is a damaged one.
         let bytes = try engineError { () throws(FileError) in
@@ -116,7 +118,7 @@ package struct DataDirectory {
                 throw .corrupt(file: "node", reason: "\(error); restore it from a backup")
             }
             return (
-                try write(wanted, fileSystem, path),
+                try write(wanted, fileSystem, path, keys),
                 ["node was damaged (\(error)); it is written anew"]
             )
         }
@@ -124,7 +126,7 @@ package struct DataDirectory {
 
     /// A new directory gets its hard state first: beside `node` it is missing only if it was lost.
     private static func write(
-        _ new: NodeIdentity, _ fileSystem: any FileSystem, _ path: String
+        _ new: NodeIdentity, _ fileSystem: any FileSystem, _ path: String, _ keys: KeyRing
     ) throws(EngineError) -> NodeIdentity {
         let files = StoreFiles(fileSystem: fileSystem, directory: path + "/group-0")
         let isNew = try engineError { () throws(FileError) in
@@ -136,7 +138,7 @@ package struct DataDirectory {
             try engineError { () throws(FileError) in
                 try fileSystem.createDirectory(files.directory)
             }
-            try HardState.create(fileSystem, files.hardState)
+            try HardState.create(fileSystem, files.hardState, keys: keys)
         }
         try engineError { () throws(FileError) in
             try fileSystem.replace(path + "/node", with: new.encoded())
@@ -159,6 +161,6 @@ package struct DataDirectory {
 
     /// Files of the one replication group.
     package var group: StoreFiles {
-        StoreFiles(fileSystem: fileSystem, directory: path + "/group-0")
+        StoreFiles(fileSystem: fileSystem, directory: path + "/group-0", keys: keys)
     }
 }

@@ -24,12 +24,14 @@ extension Database {
     ) throws(EngineError) -> Database {
         try options.check()
         let options = try options.namingFunctions()
+        let keys = KeyRing(
+            options.encryption, random: environment.random, observer: environment.sealObserver)
         let directory = try DataDirectory.open(
             fileSystem, path: path, wanted: nil,
             fallback: NodeIdentity(
                 cluster: NodeIdentity.embeddedPrefix + hex16(environment.seed),
                 node: EmbeddedOrder.member),
-            isAlone: true)
+            isAlone: true, keys: keys)
         for note in directory.notes { options.report?(note) }
         // What is written here would be no other member's: the node could never join them again.
         guard directory.identity.cluster.hasPrefix(NodeIdentity.embeddedPrefix) else {
@@ -40,13 +42,14 @@ extension Database {
         let files = directory.group
         try engineError { () throws(FileError) in try files.create() }
         let hardState = try HardState.open(
-            fileSystem, files.hardState, nonce: environment.seed)
+            fileSystem, files.hardState, nonce: environment.seed, keys: keys)
         let genesis = logGenesis(cluster: directory.identity.cluster, group: 0)
         let store = try openStore(files, genesis, options, environment)
+        var logOptions = LogOptions(sync: options.sync == .always ? .always : .never)
+        logOptions.keys = keys
         let (log, recovery) = try Log.open(
             fileSystem, files.log, hardState: hardState, genesis: genesis, group: 0,
-            options: LogOptions(sync: options.sync == .always ? .always : .never),
-            base: store.logBase)
+            options: logOptions, base: store.logBase)
         for event in recovery.events { options.report?(event) }
         store.healer.noteHealed(hardState)
         store.healer.noteHoles(recovery.holes)

@@ -27,6 +27,9 @@ public struct DatabaseOptions: Sendable {
     /// segments: to keep any history it has to exceed the active segment and those that wait for
     /// their flush. What recovery needs is kept in any case.
     public var retainLogBytes: UInt64 = 0
+    /// Keys of the files; nil leaves them plain. New files are written in the current epoch, those
+    /// of others are rewritten in the background.
+    public var encryption: EncryptionKeys?
     /// Told what an operator should know: damage found, work that failed and is tried again. From
     /// any thread; must not call the database.
     public var report: (@Sendable (String) -> Void)?

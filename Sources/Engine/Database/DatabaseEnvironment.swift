@@ -12,6 +12,10 @@ package struct DatabaseEnvironment: Sendable {
     package var yield: (@Sendable () -> Bool)?
     /// Makes the identity of a new database and the nonce of a start.
     package var seed: UInt64
+    /// Makes the salts of encrypted files.
+    package var random: @Sendable () -> UInt64 = { drawnSeed() }
+    /// For a test that looks on.
+    package var sealObserver: FileCipher.Observer?
 
     package init(
         jobs: any JobRunner,

@@ -16,7 +16,8 @@ struct OutputBuilder: Sendable {
         let job = FlushJob(
             segment.memtable, lastIndex: index, shape: segment.shape,
             horizon: segment.horizon == .zero ? nil : segment.horizon)
-        let merged = try job.run(codec: options.compression[0]) { (ordinal) throws(EngineError) in
+        let merged = try job.run(codec: options.compression[0], keys: files.keys) {
+            (ordinal) throws(EngineError) in
             try makeFile(ordinal)
         }
         guard let merged else { brokenInvariant("a flush was cancelled") }
@@ -31,7 +32,8 @@ struct OutputBuilder: Sendable {
             let job = try CompactionJob(
                 spec, at: index, inputs: inputs, witnesses: witnesses, registry: functions)
             let merged = try job.run(
-                codec: options.compression[spec.outputLevel], cancellation: cancellation
+                codec: options.compression[spec.outputLevel], keys: files.keys,
+                cancellation: cancellation
             ) { (ordinal) throws(EngineError) in
                 try makeFile(ordinal)
             }

@@ -56,6 +56,7 @@ extension Store {
         let openTables = OpenTables(
             files.fileSystem, directory: files.tables,
             cache: BlockCache(capacity: configuration.options.cacheBytes), mender: healer,
+            keys: files.keys,
             limit: configuration.options.openTables)
         let attempts = try JobAttempts.open(files.fileSystem, path: files.jobs)
         let store = Store(
@@ -65,6 +66,7 @@ extension Store {
                 manifestFile: manifestFile, attempts: attempts, state: state,
                 clock: configuration.healEnvironment.clock))
         store.hintMissingFiles()
+        try store.checkKeys()
         return store
     }
 
@@ -78,7 +80,7 @@ extension Store {
         do throws(EngineError) {
             let found = try ManifestFile.recover(
                 configuration.files.fileSystem, directory: configuration.files.directory,
-                identity: configuration.identity)
+                identity: configuration.identity, keys: configuration.files.keys)
             return found != nil
         } catch {
             if case .corrupt = error { return false }
@@ -95,7 +97,7 @@ extension Store {
             return (
                 try ManifestFile.create(
                     files.fileSystem, directory: files.directory,
-                    identity: configuration.identity, state: state),
+                    identity: configuration.identity, keys: files.keys, state: state),
                 [
                     ManifestNote(
                         file: "MANIFEST", text: "the manifest was taken over from a peer",
@@ -104,7 +106,8 @@ extension Store {
             )
         }
         if let recovered = try ManifestFile.recover(
-            files.fileSystem, directory: files.directory, identity: configuration.identity)
+            files.fileSystem, directory: files.directory, identity: configuration.identity,
+            keys: files.keys)
         {
             return (recovered.file, recovered.notes)
         }
@@ -116,7 +119,7 @@ extension Store {
         return (
             try ManifestFile.create(
                 files.fileSystem, directory: files.directory, identity: configuration.identity,
-                state: ManifestState(genesis: configuration.identity.genesis)),
+                keys: files.keys, state: ManifestState(genesis: configuration.identity.genesis)),
             []
         )
     }
@@ -180,6 +183,20 @@ extension Store {
         }
         try engineError { () throws(FileError) in
             try files.removeOrphans { kept.contains($0) }
+        }
+    }
+
+    /// Before anything is read, healed or written: every file's key must be the right one. Files
+    /// of another epoch are hinted.
+    private func checkKeys() throws(EngineError) {
+        for handle in tables.all {
+            let path = files.tables + "/" + handle.fileName
+            // What is missing or damaged is another matter.
+            guard let file = try? files.fileSystem.open(path, .read),
+                let header = try? TableImport.localHeader(file)
+            else { continue }
+            _ = try files.keys.cipher(header.key, .table, path: path) as FileCipher?
+            if header.keyEpoch != files.keys.currentEpoch { healer.noteOldKey(handle.id) }
         }
     }
 

@@ -4,10 +4,13 @@ package struct StoreFiles: Sendable {
     package let fileSystem: any FileSystem
     /// `<data>/group-0`
     package let directory: String
+    /// What they are encrypted with.
+    package let keys: KeyRing
 
-    package init(fileSystem: any FileSystem, directory: String) {
+    package init(fileSystem: any FileSystem, directory: String, keys: KeyRing = .plain) {
         self.fileSystem = fileSystem
         self.directory = directory
+        self.keys = keys
     }
 
     package var tables: String { directory + "/sst" }

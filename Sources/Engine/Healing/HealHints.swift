@@ -15,6 +15,9 @@ package struct HealHint: Hashable, Sendable {
         case divergent = 3
         /// The file is not there.
         case missing = 4
+        /// Sound, and encrypted with a key of another epoch than new files, or plain while they
+        /// are encrypted.
+        case oldKey = 5
 
         package var name: String {
             switch self {
@@ -22,6 +25,7 @@ package struct HealHint: Hashable, Sendable {
             case .lost: return "lost"
             case .divergent: return "divergent"
             case .missing: return "missing"
+            case .oldKey: return "old-key"
             }
         }
     }

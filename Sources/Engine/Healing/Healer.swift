@@ -98,6 +98,13 @@ package final class Healer: BlockMender, Sendable {
         record(.missing, table, nil, HealHint.Reason.missing.name)
     }
 
+    /// The table's file is of another key epoch than new files are: it is written anew when
+    /// nothing else is to do.
+    func noteOldKey(_ table: TableID) {
+        guard options.isAutomatic, hints.add(table, .oldKey, nil) == .table else { return }
+        environment.wake()
+    }
+
     private func noteLost(_ address: BlockAddress, _ reason: String) {
         // The leaf list stands for the whole table: its ordinal is known to nobody yet.
         let block = address.ordinal == .leaves ? nil : address.ordinal
@@ -124,7 +131,8 @@ package final class Healer: BlockMender, Sendable {
             if address.ordinal == .leaves {
                 // Asked for by whoever is opening the table: there is no reader yet.
                 let file = try files.fileSystem.open(files.tables + "/" + handle.fileName, .read)
-                return try TableReader.leavesOnMedium(file, handle.record)
+                return try TableReader.leavesOnMedium(
+                    file, handle.record, keys: files.keys)
             }
             return try handle.reader(io: .blocking).canonicalBlock(
                 address.ordinal, fromMedium: true)
@@ -210,7 +218,12 @@ package final class Healer: BlockMender, Sendable {
             return nil
         }
         let started = environment.clock()
-        if isClean(handle) {
+        if hint.reason == .oldKey, hint.blocks.isEmpty {
+            if isOfPresentKey(handle) {
+                drop(hint.table)
+                return nil
+            }
+        } else if isClean(handle) {
             closeAsClean(handle, hint)
             return nil
         }
@@ -233,6 +246,15 @@ package final class Healer: BlockMender, Sendable {
         guard files.fileSystem.exists(files.tables + "/" + handle.fileName) else { return false }
         do throws(EngineError) {
             return try handle.reader(io: .blocking).verify(fromMedium: true).isClean
+        } catch {
+            return false
+        }
+    }
+
+    private func isOfPresentKey(_ handle: TableHandle) -> Bool {
+        do {
+            let file = try files.fileSystem.open(files.tables + "/" + handle.fileName, .read)
+            return try TableImport.localHeader(file).keyEpoch == files.keys.currentEpoch
         } catch {
             return false
         }
@@ -311,11 +333,15 @@ package final class Healer: BlockMender, Sendable {
             return .corrupt(
                 file: fileName(result.hint.table), reason: "the healed file reads back damaged")
         }
-        if case .written(_, let origin) = result.outcome {
+        // A change of key is no damage, as long as nothing else came to light.
+        let isRotation = result.hint.reason == .oldKey && damagedBlocks(result).isEmpty
+        if case .written(_, let origin) = result.outcome, !isRotation {
             ledger.append(row(result, origin), sync: true)
         }
         drop(result.hint.table)
-        state.withLock { $0.counters.healed += 1 }
+        state.withLock {
+            if isRotation { $0.counters.rotated += 1 } else { $0.counters.healed += 1 }
+        }
         return nil
     }
 
@@ -418,6 +444,8 @@ package struct HealCounters: Sendable {
     package var refused: UInt64 = 0
     package var healed: UInt64 = 0
     package var failed: UInt64 = 0
+    /// Tables written anew for a new key.
+    package var rotated: UInt64 = 0
     package var divergences: UInt64 = 0
 }
 

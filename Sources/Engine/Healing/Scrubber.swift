@@ -91,7 +91,11 @@ package final class Scrubber: Sendable {
             if !verification.localDamage.isEmpty, damaged == 0 { damaged = 1 }
         } catch {
             damaged = 1
-            healer.noteDamage(handle.id, block: nil, reason: "\(error)")
+            if case .wrongKey = error {
+                healer.noteTrouble("\(error)")
+            } else {
+                healer.noteDamage(handle.id, block: nil, reason: "\(error)")
+            }
         }
         let found = damaged
         let read = blocks

@@ -63,9 +63,10 @@ struct TableRewrite {
             if fileSystem.exists(staged) { try fileSystem.unlink(staged) }
             return try fileSystem.open(staged, .create)
         }
-        let reader = openLocal()
+        let reader = try openLocal()
         let bytes = try TableImport.write(
-            file: file, record: record, generation: UInt64(generation), codec: codec
+            file: file, record: record, generation: UInt64(generation), codec: codec,
+            keys: healer.files.keys
         ) { (ordinal, digest) throws(EngineError) in
             try self.block(ordinal, digest, reader)
         }
@@ -83,7 +84,8 @@ struct TableRewrite {
             try fileSystem.open(healer.files.tables + "/" + name, .read)
         }
         let reader = try TableReader.open(
-            file: file, record: record, cache: BlockCache(capacity: 0, shards: 1))
+            file: file, record: record, cache: BlockCache(capacity: 0, shards: 1),
+            keys: healer.files.keys)
         guard reader.verify(fromMedium: true).isClean else {
             throw .corrupt(file: name, reason: "the new generation reads back damaged")
         }
@@ -98,10 +100,15 @@ struct TableRewrite {
         }
     }
 
-    /// The damaged file, as far as it opens.
-    private func openLocal() -> TableReader? {
+    /// The damaged file, as far as it opens. One that only lacks its key is not damaged.
+    private func openLocal() throws(EngineError) -> TableReader? {
         guard healer.options.source != .replica, let handle else { return nil }
-        do throws(EngineError) { return try handle.reader(io: .blocking) } catch { return nil }
+        do throws(EngineError) {
+            return try handle.reader(io: .blocking)
+        } catch {
+            if case .wrongKey = error { throw error }
+            return nil
+        }
     }
 
     private mutating func block(

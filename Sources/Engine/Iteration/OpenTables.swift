@@ -14,6 +14,7 @@ package final class OpenTables: TableSource, @unchecked Sendable {
     private let directory: String
     private let cache: BlockCache
     private let mender: (any BlockMender)?
+    private let keys: KeyRing
     private let limit: Int
     private let lock = PlainLock()
     private var clock = Clock()
@@ -30,12 +31,13 @@ package final class OpenTables: TableSource, @unchecked Sendable {
     /// `directory` holds the tables; `limit` is how many of them may be open.
     package init(
         _ fileSystem: any FileSystem, directory: String, cache: BlockCache,
-        mender: (any BlockMender)? = nil, limit: Int = 512
+        mender: (any BlockMender)? = nil, keys: KeyRing = .plain, limit: Int = 512
     ) {
         self.fileSystem = fileSystem
         self.directory = directory
         self.cache = cache
         self.mender = mender
+        self.keys = keys
         self.limit = max(limit, 1)
     }
 
@@ -69,7 +71,8 @@ package final class OpenTables: TableSource, @unchecked Sendable {
         throws(EngineError) -> TableReader
     {
         try TableReader.open(
-            file: file, record: handle.record, cache: cache, mender: mender, mendsLeaves: mending)
+            file: file, record: handle.record, cache: cache, mender: mender, mendsLeaves: mending,
+            keys: keys)
     }
 
     private func openFile(_ handle: TableHandle, _ path: String) throws(EngineError) -> any File {

@@ -18,35 +18,46 @@ package final class HardState: @unchecked Sendable {
     package let wasCreated: Bool
     /// Which of the four copies could not be read.
     package let damagedCopies: [Int]
+    /// Which of those hold their checksum and are not authentic.
+    package let tamperedCopies: [Int]
+    private let cipher: FileCipher?
     /// The volatile page as the last run left it.
     let foundPage: VolatilePage?
+    private let mayHoldOldPages: Bool
 
     package var current: HardStateRecord { lock.withLock { record } }
 
     /// False if a vote could contradict one that this node gave and forgot.
     package var isVoteTrusted: Bool { lock.withLock { record.isVoteTrusted } }
 
-    /// Opens or creates the file and counts this start, durably. `nonce` should be random.
-    package static func open(_ fileSystem: any FileSystem, _ path: String, nonce: UInt64)
-        throws(EngineError) -> HardState
-    {
+    /// Opens or creates the file and counts this start, durably. `nonce` should be random. Throws
+    /// `.wrongKey`, and leaves the file as it is, if a sector is encrypted with a key that `keys`
+    /// does not have.
+    package static func open(
+        _ fileSystem: any FileSystem, _ path: String, nonce: UInt64, keys: KeyRing = .plain
+    ) throws(EngineError) -> HardState {
         let isNew = !fileSystem.exists(path)
-        if isNew { try create(fileSystem, path) }
-        let state = try logIO { () throws(FileError) in
-            try HardState(fileSystem.open(path, .write), wasCreated: isNew)
-        }
+        if isNew { try create(fileSystem, path, keys: keys) }
+        let file = try logIO { () throws(FileError) in try fileSystem.open(path, .write) }
+        let state = try HardState(file, wasCreated: isNew, keys)
+        // Slot by slot, the sync of the update between them, into the present epoch.
+        state.renewPage()
         try state.update { record in
             record.bootCounter += 1
             record.nonce = nonce
         }
+        state.renewPage()
         return state
     }
 
     /// The file gets its name only when it is whole, so a file without a valid copy is a damaged
     /// one.
-    static func create(_ fileSystem: any FileSystem, _ path: String) throws(EngineError) {
+    static func create(
+        _ fileSystem: any FileSystem, _ path: String, keys: KeyRing = .plain
+    ) throws(EngineError) {
         var bytes = [UInt8](repeating: 0, count: Int(HardStateFormat.fileBytes))
-        let copy = HardStateFormat.encode(HardStateRecord(), counter: 0)
+        let copy = HardStateFormat.encode(
+            HardStateRecord(), counter: 0, cipher: keys.makeCipher(.state))
         for number in 0..<HardStateFormat.copies {
             let offset = Int(HardStateFormat.copyOffset(number))
             bytes.replaceSubrange(offset..<(offset + copy.count), with: copy)
@@ -54,43 +65,75 @@ package final class HardState: @unchecked Sendable {
         try logIO { () throws(FileError) in try fileSystem.replace(path, with: bytes) }
     }
 
-    private init(_ file: any File, wasCreated: Bool) {
+    private init(_ file: any File, wasCreated: Bool, _ keys: KeyRing) throws(EngineError) {
         self.file = file
         self.wasCreated = wasCreated
-        let copies = (0..<HardStateFormat.copies).map { HardState.readCopy(file, $0) }
+        cipher = keys.makeCipher(.state)
+        var copies: [(record: HardStateRecord, counter: UInt64)?] = []
+        var tampered: [Int] = []
+        for number in 0..<HardStateFormat.copies {
+            var isTampered = false
+            copies.append(try HardState.readCopy(file, number, keys, &isTampered))
+            if isTampered { tampered.append(number) }
+        }
+        tamperedCopies = tampered
         damagedCopies = copies.indices.filter { copies[$0] == nil }
         let newest = copies.compactMap { $0 }.max { $0.counter < $1.counter }
         record = newest?.record ?? HardStateRecord()
         counter = newest?.counter ?? 0
         if copies[0] == nil, copies[1] == nil { record.isVoteTrusted = false }
-        let pages = (0..<HardStateFormat.pageSlots).compactMap { HardState.readPage(file, $0) }
-        foundPage = pages.max { $0.counter < $1.counter }
-        pageCounter = foundPage?.counter ?? 0
+        var newestPage: VolatilePage?
+        for slot in 0..<HardStateFormat.pageSlots {
+            guard let page = try HardState.readPage(file, slot, keys) else { continue }
+            if newestPage.map({ $0.counter < page.counter }) ?? true { newestPage = page }
+        }
+        foundPage = newestPage
+        pageCounter = newestPage?.counter ?? 0
+        mayHoldOldPages = !keys.isPlain && newestPage != nil
     }
 
-    private static func readCopy(_ file: any File, _ number: Int)
-        -> (record: HardStateRecord, counter: UInt64)?
-    {
-        readSector(file, HardStateFormat.copyOffset(number)) { bytes throws(DecodingError) in
+    private static func readCopy(
+        _ file: any File, _ number: Int, _ keys: KeyRing, _ isTampered: inout Bool
+    ) throws(EngineError) -> (record: HardStateRecord, counter: UInt64)? {
+        try readSector(file, HardStateFormat.copyOffset(number), keys, &isTampered) {
+            (bytes) throws(DecodingError) in
             let (record, counter) = try HardStateFormat.decodeCopy(bytes)
             return (record: record, counter: counter)
         }
     }
 
-    private static func readPage(_ file: any File, _ slot: Int) -> VolatilePage? {
-        readSector(file, HardStateFormat.pageOffset(slot)) { bytes throws(DecodingError) in
+    private static func readPage(_ file: any File, _ slot: Int, _ keys: KeyRing)
+        throws(EngineError) -> VolatilePage?
+    {
+        var isTampered = false
+        return try readSector(file, HardStateFormat.pageOffset(slot), keys, &isTampered) {
+            (bytes) throws(DecodingError) in
             try HardStateFormat.decodePage(bytes)
         }
     }
 
-    /// Nil for a sector that is unreadable, in the cache and on the medium.
+    /// Nil for a sector that is unreadable or not authentic, in the cache and on the medium.
     private static func readSector<R>(
-        _ file: any File, _ offset: UInt64, _ decode: ([UInt8]) throws(DecodingError) -> R
-    ) -> R? {
+        _ file: any File, _ offset: UInt64, _ keys: KeyRing, _ isTampered: inout Bool,
+        _ decode: ([UInt8]) throws(DecodingError) -> R
+    ) throws(EngineError) -> R? {
         for fromMedium in [false, true] {
-            let bytes = try? file.readBytes(
-                at: offset, count: HardStateFormat.sectorBytes, fromMedium: fromMedium)
-            if let bytes, let value = try? decode(bytes) { return value }
+            guard
+                var bytes = try? file.readBytes(
+                    at: offset, count: HardStateFormat.sectorBytes, fromMedium: fromMedium)
+            else { continue }
+            if let key = HardStateFormat.key(of: bytes) {
+                let cipher: FileCipher = try keys.cipher(key, .state, path: file.path)
+                guard let plain = HardStateFormat.decrypted(bytes, cipher) else {
+                    isTampered = true
+                    continue
+                }
+                bytes = plain
+            }
+            if let value = try? decode(bytes) {
+                isTampered = false
+                return value
+            }
         }
         return nil
     }
@@ -142,7 +185,8 @@ package final class HardState: @unchecked Sendable {
             if let poison { throw .poisoned(reason: poison) }
             var changed = record
             change(&changed)
-            let bytes = HardStateFormat.encode(changed, counter: counter + 1)
+            let bytes = HardStateFormat.encode(
+                changed, counter: counter + 1, cipher: cipher)
             do throws(FileError) {
                 try file.writeAll(bytes, at: HardStateFormat.copyOffset(0))
                 try file.writeAll(bytes, at: HardStateFormat.copyOffset(1))
@@ -161,6 +205,13 @@ package final class HardState: @unchecked Sendable {
 
     // MARK: The volatile page
 
+    /// Writes the page that was found once more, into the slot that is due, so that none of an old
+    /// key epoch stays.
+    private func renewPage() {
+        guard let foundPage, mayHoldOldPages else { return }
+        noteDurable(foundPage.position, epoch: foundPage.epoch)
+    }
+
     /// Leaves a hint, unsynced, that the log is durable through `position`. The slots take turns,
     /// so a torn write costs one hint. A failure costs no more either, hence is not reported.
     func noteDurable(_ position: Position, epoch: UInt32) {
@@ -169,7 +220,7 @@ package final class HardState: @unchecked Sendable {
             let page = VolatilePage(position: position, epoch: epoch, counter: pageCounter)
             let slot = Int(pageCounter % UInt64(HardStateFormat.pageSlots))
             try? file.writeAll(
-                HardStateFormat.encode(page), at: HardStateFormat.pageOffset(slot))
+                HardStateFormat.encode(page, cipher: cipher), at: HardStateFormat.pageOffset(slot))
         }
     }
 }

@@ -44,12 +44,20 @@ package enum HardStateFormat {
     private static let pageMagic: UInt64 = 0x3145_4741_5056_544d  // "MTVPAGE1"
     private static let version: UInt16 = 1
     private static let checksumOffset = sectorBytes - 4
+    private static let tagOffset = checksumOffset - FileCipher.tagBytes
+    private static let keyOffset = tagOffset - FileKeyHeader.size
+    private static let flagsOffset = 10
+    /// Magic number, version, flags and counter stay in the clear.
+    private static let bodyOffset = 20
+    private static let encryptedFlag: UInt8 = 2
 
     package static func copyOffset(_ copy: Int) -> UInt64 { UInt64(copy) * spacing }
     package static func pageOffset(_ slot: Int) -> UInt64 { UInt64(copies + slot) * spacing }
 
     /// `counter` grows with every change; the newest valid copy wins.
-    package static func encode(_ record: HardStateRecord, counter: UInt64) -> [UInt8] {
+    package static func encode(
+        _ record: HardStateRecord, counter: UInt64, cipher: FileCipher? = nil
+    ) -> [UInt8] {
         var writer = ByteWriter(capacity: sectorBytes)
         writer.write(copyMagic)
         writer.write(version)
@@ -62,7 +70,7 @@ package enum HardStateFormat {
         writer.write(record.cut.rawValue)
         writer.write(record.cutTerm.rawValue)
         writer.write(record.epoch)
-        return sealed(writer)
+        return sealed(writer, CipherNonce(high: 0, low: counter), cipher)
     }
 
     package static func decodeCopy(_ bytes: [UInt8]) throws(DecodingError) -> (
@@ -88,7 +96,7 @@ package enum HardStateFormat {
         }
     }
 
-    package static func encode(_ page: VolatilePage) -> [UInt8] {
+    package static func encode(_ page: VolatilePage, cipher: FileCipher? = nil) -> [UInt8] {
         var writer = ByteWriter(capacity: sectorBytes)
         writer.write(pageMagic)
         writer.write(version)
@@ -96,7 +104,7 @@ package enum HardStateFormat {
         writer.write(page.counter)
         writer.write(page.epoch)
         writer.write(page.position)
-        return sealed(writer)
+        return sealed(writer, CipherNonce(high: 1, low: page.counter), cipher)
     }
 
     package static func decodePage(_ bytes: [UInt8]) throws(DecodingError) -> VolatilePage {
@@ -113,12 +121,82 @@ package enum HardStateFormat {
         }
     }
 
-    /// Pads to a sector and adds the checksum. Sixteen bytes before it are kept for a tag.
-    private static func sealed(_ body: ByteWriter) -> [UInt8] {
+    /// Pads to a sector, encrypts it if there is a key, and adds the checksum.
+    ///
+    /// The four copies of a record are the same bytes. No nonce comes twice: every open takes a
+    /// new salt, a counter is used once in it, and a change that fails is the last one.
+    private static func sealed(_ body: ByteWriter, _ nonce: CipherNonce, _ cipher: FileCipher?)
+        -> [UInt8]
+    {
         var writer = body
-        writer.write(raw: [UInt8](repeating: 0, count: checksumOffset - writer.count))
+        let end = cipher == nil ? checksumOffset : keyOffset
+        writer.write(raw: [UInt8](repeating: 0, count: end - writer.count))
+        if let cipher {
+            cipher.header.encode(into: &writer)
+            writer.write(Digest128.zero)
+            writer.bytes[flagsOffset] |= encryptedFlag
+            withParts(&writer.bytes) { authenticated, body, tag in
+                cipher.seal(
+                    nonce, authenticated: authenticated, UnsafeRawBufferPointer(body),
+                    to: body.baseAddress, tag: tag)
+            }
+        }
         writer.write(Checksum.crc32c(writer.bytes))
         return writer.bytes
+    }
+
+    /// What an encrypted sector consists of; the body is in place.
+    private static func withParts<R>(
+        _ sector: inout [UInt8],
+        _ body: (UnsafeRawBufferPointer, UnsafeMutableRawBufferPointer, UnsafeMutableRawPointer) ->
+            R
+    ) -> R {
+        let authenticated = Array(sector[..<bodyOffset] + sector[keyOffset..<tagOffset])
+        return sector.withUnsafeMutableBytes { raw in
+            guard let base = raw.baseAddress else { brokenInvariant("a sector without bytes") }
+            return authenticated.withUnsafeBytes {
+                body(
+                    $0, UnsafeMutableRawBufferPointer(rebasing: raw[bodyOffset..<keyOffset]),
+                    base + tagOffset)
+            }
+        }
+    }
+
+    /// What the sector says of its key; nil if it is plain or damaged.
+    static func key(of sector: [UInt8]) -> FileKeyHeader? {
+        guard sector.count == sectorBytes, sector[flagsOffset] & encryptedFlag != 0 else {
+            return nil
+        }
+        return sector.withUnsafeBytes { raw in
+            let stored = raw.loadUnaligned(fromByteOffset: checksumOffset, as: UInt32.self)
+            let checked = UnsafeRawBufferPointer(rebasing: raw[..<checksumOffset])
+            guard UInt32(littleEndian: stored) == Checksum.crc32c(checked) else { return nil }
+            var reader = ByteReader(UnsafeRawBufferPointer(rebasing: raw[keyOffset..<tagOffset]))
+            return try? FileKeyHeader(&reader)
+        }
+    }
+
+    /// The sector as it would be without encryption; nil if it is not authentic.
+    static func decrypted(_ sector: [UInt8], _ cipher: FileCipher) -> [UInt8]? {
+        var plain = sector
+        let isPage = plain.starts(with: withUnsafeBytes(of: pageMagic.littleEndian) { Array($0) })
+        let counter = plain.withUnsafeBytes {
+            UInt64(littleEndian: $0.loadUnaligned(fromByteOffset: 12, as: UInt64.self))
+        }
+        let nonce = CipherNonce(high: isPage ? 1 : 0, low: counter)
+        let isAuthentic = withParts(&plain) { authenticated, body, tag in
+            cipher.open(
+                nonce, authenticated: authenticated, UnsafeRawBufferPointer(body),
+                to: body.baseAddress, tag: tag)
+        }
+        guard isAuthentic else { return nil }
+        plain[flagsOffset] &= ~encryptedFlag
+        let zeros = [UInt8](repeating: 0, count: checksumOffset - keyOffset)
+        plain.replaceSubrange(keyOffset..<checksumOffset, with: zeros)
+        var writer = ByteWriter(capacity: 4)
+        writer.write(Checksum.crc32c(Array(plain[..<checksumOffset])))
+        plain.replaceSubrange(checksumOffset..., with: writer.bytes)
+        return plain
     }
 
     private static func opened<R>(

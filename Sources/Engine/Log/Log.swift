@@ -296,13 +296,13 @@ package final class Log: @unchecked Sendable {
             isDirectoryDirty = true
         }
         let file = try fileSystem.open(path, reuses ? .write : .createOrWrite)
+        let cipher = options.keys.makeCipher(.log)
         let header = SegmentHeader(
             group: group, epoch: epoch, genesis: genesis, first: first, previous: lastPosition,
-            settings: settings.before(first))
-        try file.writeAll(header.encoded(), at: 0)
+            settings: settings.before(first), key: cipher?.header)
+        try file.writeAll(header.encodedForFile(), at: 0)
         let segment = LogSegment(
-            first: first, path: path, file: file, header: header, offsets: [], count: 0,
-            end: UInt64(SegmentHeader.size), isSealed: false)
+            first: first, path: path, file: file, header: header, cipher: cipher)
         dirty.append(segment)
         return segment
     }

@@ -19,6 +19,9 @@ package struct LogFrame: Hashable, Sendable {
     /// The last entry that a returned sync covered when this frame was written.
     package var durableTerm: Term
     package var durableIndex: LogIndex
+    /// The entry is encrypted; `tag` is then its authentication.
+    package private(set) var isEncrypted = false
+    private var tag = Digest128.zero
 
     /// Where a frame stands: its segment's first index and its offset in the file.
     package struct Place {
@@ -39,20 +42,26 @@ package struct LogFrame: Hashable, Sendable {
         }
     }
 
-    /// Writes `size` bytes. The sixteen bytes of an encrypted entry's tag stay zero.
+    /// Writes `size` bytes.
     package func encode(into bytes: UnsafeMutableRawBufferPointer, at place: Place) {
+        encodeFields(into: bytes)
+        bytes.storeBytes(of: tag.low.littleEndian, toByteOffset: 32, as: UInt64.self)
+        bytes.storeBytes(of: tag.high.littleEndian, toByteOffset: 40, as: UInt64.self)
+        let checksum = LogFrame.checksum(UnsafeRawBufferPointer(bytes), place)
+        bytes.storeBytes(of: checksum.littleEndian, toByteOffset: 0, as: UInt32.self)
+    }
+
+    /// Bytes 4 to 31.
+    private func encodeFields(into bytes: UnsafeMutableRawBufferPointer) {
         bytes.storeBytes(of: epoch.littleEndian, toByteOffset: 4, as: UInt32.self)
         bytes.storeBytes(of: length.littleEndian, toByteOffset: 8, as: UInt32.self)
-        bytes.storeBytes(of: 0, toByteOffset: 12, as: UInt16.self)
+        let flags: UInt16 = isEncrypted ? 1 : 0
+        bytes.storeBytes(of: flags.littleEndian, toByteOffset: 12, as: UInt16.self)
         bytes.storeBytes(of: LogFrame.format.littleEndian, toByteOffset: 14, as: UInt16.self)
         let term = durableTerm.rawValue.littleEndian
         bytes.storeBytes(of: term, toByteOffset: 16, as: UInt64.self)
         let index = durableIndex.rawValue.littleEndian
         bytes.storeBytes(of: index, toByteOffset: 24, as: UInt64.self)
-        bytes.storeBytes(of: 0, toByteOffset: 32, as: UInt64.self)
-        bytes.storeBytes(of: 0, toByteOffset: 40, as: UInt64.self)
-        let checksum = LogFrame.checksum(UnsafeRawBufferPointer(bytes), place)
-        bytes.storeBytes(of: checksum.littleEndian, toByteOffset: 0, as: UInt32.self)
     }
 
     /// Nil if the bytes are not a frame written at this place.
@@ -65,13 +74,74 @@ package struct LogFrame: Hashable, Sendable {
         }
         let flags = LogFrame.load(bytes, 12, UInt16.self)
         let format = LogFrame.load(bytes, 14, UInt16.self)
-        guard flags == 0, format == LogFrame.format else { return nil }
+        guard flags <= 1, format == LogFrame.format else { return nil }
         let stored = LogFrame.load(bytes, 0, UInt32.self)
         guard LogFrame.checksum(bytes, place) == stored else { return nil }
         epoch = LogFrame.load(bytes, 4, UInt32.self)
         guard epoch < logEpochLimit else { return nil }
         durableTerm = Term(LogFrame.load(bytes, 16, UInt64.self))
         durableIndex = LogIndex(LogFrame.load(bytes, 24, UInt64.self))
+        isEncrypted = flags == 1
+        tag = Digest128(
+            low: LogFrame.load(bytes, 32, UInt64.self), high: LogFrame.load(bytes, 40, UInt64.self))
+    }
+
+    // MARK: Encryption
+
+    /// Encrypts `entry` to `body`, which is as long, and completes the frame.
+    ///
+    /// The nonce is (epoch, offset of the frame). It never comes twice in a file: an epoch only
+    /// moves forward in it, whatever goes back raises the epoch first, and a file that is used
+    /// anew, or written anew, gets a header with another salt.
+    mutating func seal(
+        _ entry: UnsafeRawBufferPointer, to body: UnsafeMutableRawBufferPointer, at place: Place,
+        _ cipher: FileCipher
+    ) {
+        isEncrypted = true
+        var words = (UInt64(0), UInt64(0))
+        withUnsafeMutableBytes(of: &words) { tag in
+            withAuthenticated(place) { authenticated in
+                guard let tag = tag.baseAddress else { return }
+                cipher.seal(
+                    nonce(place), authenticated: authenticated, entry, to: body.baseAddress,
+                    tag: tag)
+            }
+        }
+        tag = Digest128(
+            low: UInt64(littleEndian: words.0), high: UInt64(littleEndian: words.1))
+    }
+
+    /// Decrypts the entry; false if it is not authentic. What of it there is in `body` is decrypted
+    /// all the same.
+    func open(
+        _ body: UnsafeRawBufferPointer, to target: UnsafeMutableRawBufferPointer,
+        at place: Place, _ cipher: FileCipher
+    ) -> Bool {
+        withUnsafeBytes(of: (tag.low.littleEndian, tag.high.littleEndian)) { tag in
+            withAuthenticated(place) { authenticated in
+                guard let tag = tag.baseAddress else { return false }
+                return cipher.open(
+                    nonce(place), authenticated: authenticated, body, to: target.baseAddress,
+                    tag: tag)
+            }
+        }
+    }
+
+    private func nonce(_ place: Place) -> CipherNonce {
+        CipherNonce(high: epoch, low: place.offset)
+    }
+
+    /// Bytes 4 to 31 of the frame and its place.
+    private func withAuthenticated<R>(
+        _ place: Place, _ body: (UnsafeRawBufferPointer) -> R
+    ) -> R {
+        withUnsafeTemporaryAllocation(byteCount: LogFrame.size, alignment: 8) { bytes in
+            encodeFields(into: bytes)
+            let first = place.first.rawValue.littleEndian
+            bytes.storeBytes(of: first, toByteOffset: 32, as: UInt64.self)
+            bytes.storeBytes(of: place.offset.littleEndian, toByteOffset: 40, as: UInt64.self)
+            return body(UnsafeRawBufferPointer(rebasing: bytes[4..<LogFrame.size]))
+        }
     }
 
     package init(epoch: UInt32, length: UInt32, durableTerm: Term, durableIndex: LogIndex) {

@@ -65,8 +65,15 @@ extension Log {
         let rebuild = SegmentRebuild(
             self, segment,
             settings: segment.header?.settings ?? settings.before(segment.first))
-        let damaged = try rebuild.run(try loadedOffsets(segment), mended)
+        let damaged: (index: LogIndex, checksum: Digest128?)?
+        do throws(EngineError) {
+            damaged = try rebuild.run(try loadedOffsets(segment), mended)
+        } catch {
+            rebuild.discard()
+            throw error
+        }
         if let damaged {
+            rebuild.discard()
             // A hole that nobody had read yet: this one waits in memory until that is filled too.
             lock.withLock {
                 holeList.insert(
@@ -79,6 +86,36 @@ extension Log {
         }
         adopt(rebuild.pieces, insteadOf: segment)
         if isActive { try continueIn(rebuild) }
+    }
+
+    /// At open: an encrypted active segment, or one that is to be, gets a new file, hence a key of
+    /// its own, of the present key epoch. A copy of the directory (a backup that is put back, a
+    /// clone, one whose hard state was lost) goes on in the same log epoch as its original did:
+    /// under the same key it would use the same nonces. Sealed segments are kept as they are until
+    /// they are trimmed. Without space for a second file the old one is used on.
+    func renewActive() throws(EngineError) {
+        guard let segment = lock.withLock({ segments.last }), !segment.isSealed,
+            segment.cipher != nil || options.keys.currentEpoch > 0,
+            !lock.withLock({ holeList.intersects(segment.first, segment.last) })
+        else { return }
+        do throws(EngineError) {
+            guard segment.count == 0 else { return try rewrite(segment) }
+            try dropEmpty(segment)
+        } catch {
+            guard case .file(let cause) = error, cause.isNoSpace else { throw error }
+        }
+    }
+
+    /// The next append makes the file anew.
+    private func dropEmpty(_ segment: LogSegment) throws(EngineError) {
+        writer = nil
+        dirty.removeAll { $0 === segment }
+        lock.withLock {
+            segments.removeAll { $0 === segment }
+            layout += 1
+        }
+        try logIO { () throws(FileError) in try fileSystem.unlink(segment.path) }
+        isDirectoryDirty = true
     }
 
     private func adopt(_ pieces: [LogSegment], insteadOf segment: LogSegment) {

@@ -9,7 +9,20 @@ extension Log {
         case memory(Entry)
         case unloaded(LogSegment)
         /// `end` is where the last of the frames ends, or a little later.
-        case file(any File, from: LogIndex, offsets: [UInt64], end: UInt64, layout: UInt64)
+        case file(Source, from: LogIndex, offsets: [UInt64], end: UInt64, layout: UInt64)
+    }
+
+    /// A segment's file with what it takes to read entries off it.
+    private struct Source {
+        let file: any File
+        let first: LogIndex
+        let cipher: FileCipher?
+
+        init(_ segment: LogSegment) {
+            file = segment.file
+            first = segment.first
+            cipher = segment.cipher
+        }
     }
 
     /// Entries from `start` on, in order, at least one if there is any, about `maxBytes` at most.
@@ -108,7 +121,7 @@ extension Log {
         }
         guard stop > start else { return nil }
         return .file(
-            segment.file, from: from, offsets: Array(offsets[start..<stop]), end: end,
+            Source(segment), from: from, offsets: Array(offsets[start..<stop]), end: end,
             layout: layout)
     }
 
@@ -129,8 +142,8 @@ extension Log {
         case .unloaded(let segment):
             _ = try loadedOffsets(segment)
             return []
-        case .file(let file, let from, let offsets, let end, let layout):
-            let entries = Log.read(file, from, offsets, end)
+        case .file(let source, let from, let offsets, let end, let layout):
+            let entries = Log.read(source, from, offsets, end)
             if !entries.isEmpty { return entries }
             try reportDamage(at: from, layout)
             return []
@@ -139,23 +152,22 @@ extension Log {
 
     /// The entries that verify, up to the first that does not.
     private static func read(
-        _ file: any File, _ from: LogIndex, _ offsets: [UInt64], _ end: UInt64
+        _ source: Source, _ from: LogIndex, _ offsets: [UInt64], _ end: UInt64
     ) -> [Entry] {
         guard let start = offsets.first else { return [] }
-        let bytes = (try? file.readBytes(at: start, count: Int(end - start))) ?? []
+        let bytes = (try? source.file.readBytes(at: start, count: Int(end - start))) ?? []
         var entries: [Entry] = []
         entries.reserveCapacity(offsets.count)
         for (number, offset) in offsets.enumerated() {
             let index = from + UInt64(number)
-            let body = Int(offset - start) + LogFrame.size
-            if let entry = Log.entry(in: bytes, at: body, index) {
+            if let entry = Log.entry(in: bytes, at: Int(offset - start), offset, source, index) {
                 entries.append(entry)
                 continue
             }
             let next = number + 1 < offsets.count ? offsets[number + 1] : end
-            let again = try? file.readBytes(
+            let again = try? source.file.readBytes(
                 at: offset, count: Int(next - offset), fromMedium: true)
-            guard let again, let entry = Log.entry(in: again, at: LogFrame.size, index) else {
+            guard let again, let entry = Log.entry(in: again, at: 0, offset, source, index) else {
                 break
             }
             entries.append(entry)
@@ -163,7 +175,19 @@ extension Log {
         return entries
     }
 
-    private static func entry(in bytes: [UInt8], at body: Int, _ index: LogIndex) -> Entry? {
+    /// The entry of the frame at `place` in `bytes`, which stands at `offset` in the file.
+    private static func entry(
+        in bytes: [UInt8], at place: Int, _ offset: UInt64, _ source: Source, _ index: LogIndex
+    ) -> Entry? {
+        let body = place + LogFrame.size
+        if let cipher = source.cipher {
+            let plain = decrypted(
+                bytes, at: place, LogFrame.Place(first: source.first, offset: offset), cipher)
+            guard let plain, let entry = try? Entry(decoding: plain), entry.index == index else {
+                return nil
+            }
+            return entry
+        }
         let header = bytes.withUnsafeBytes { raw -> EntryHeader? in
             guard raw.count >= body + EntryHeader.size else { return nil }
             return try? EntryHeader(parsing: UnsafeRawBufferPointer(rebasing: raw[body...]))
@@ -172,6 +196,29 @@ extension Log {
         let end = body + EntryHeader.size + Int(header.length)
         guard end <= bytes.count else { return nil }
         return try? Entry(decoding: Array(bytes[body..<end]))
+    }
+
+    /// Nil unless frame and entry are whole and authentic.
+    private static func decrypted(
+        _ bytes: [UInt8], at start: Int, _ place: LogFrame.Place, _ cipher: FileCipher
+    ) -> [UInt8]? {
+        bytes.withUnsafeBytes { raw -> [UInt8]? in
+            let body = start + LogFrame.size
+            guard raw.count >= body,
+                let frame = LogFrame(
+                    decoding: UnsafeRawBufferPointer(rebasing: raw[start..<body]), at: place),
+                frame.isEncrypted, raw.count - body >= Int(frame.length)
+            else { return nil }
+            let length = Int(frame.length)
+            let stored = UnsafeRawBufferPointer(rebasing: raw[body..<(body + length)])
+            var isAuthentic = false
+            let plain = [UInt8](unsafeUninitializedCapacity: length) { target, count in
+                isAuthentic = frame.open(
+                    stored, to: UnsafeMutableRawBufferPointer(target), at: place, cipher)
+                count = length
+            }
+            return isAuthentic ? plain : nil
+        }
     }
 
     /// Returns if the log changed since the entry was looked up; else the entry is a hole now.
@@ -212,8 +259,8 @@ extension Log {
             case .memory(let entry): return entry.header.previous
             case .unloaded(let segment):
                 guard (try? loadedOffsets(segment)) != nil else { return nil }
-            case .file(let file, let from, let offsets, let end, _):
-                return Log.read(file, from, offsets, end).first?.header.previous
+            case .file(let source, let from, let offsets, let end, _):
+                return Log.read(source, from, offsets, end).first?.header.previous
             }
         }
         return nil
@@ -243,7 +290,7 @@ extension Log {
             group: group, cut: logIndexLimit, cutTerm: .zero, epoch: 0, countsCommit: false)
         let before = Position(term: .zero, index: segment.first - 1, checksum: .zero)
         var scan = LogScan(after: before, isChainKnown: false, rules: rules)
-        let window = try logIO { () throws(FileError) in try SegmentWindow(segment.file) }
+        let window = try logIO { () throws(FileError) in try SegmentWindow(segment) }
         var offsets = scan.scan(
             window, first: segment.first, header: segment.header, bound: segment.last
         ).offsets

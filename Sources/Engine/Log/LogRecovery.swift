@@ -26,7 +26,7 @@ extension Log {
         var recent = Array(found[split...])
         found.removeLast(found.count - split)
 
-        var scan = try scanAll(&recent)
+        var scan = try scanAll(&recent, &report)
         if scan.last.index < lastPosition.index {
             // All of it is history, and it does not reach the last flushed entry.
             doomed += (found + recent).map(\.segment)
@@ -57,6 +57,7 @@ extension Log {
         report.holes = holeList.holes.filter { $0.upper > base.index }
         report.endedEarly = known.highestIndex > lastPosition.index
         try finish(recent.map(\.segment), doomed, durable: report.durable, scan.epochSeen)
+        try renewActive()
         return report
     }
 
@@ -72,6 +73,11 @@ extension Log {
                 hardState.isVoteTrusted
                 ? "the others hold" : "this node's vote is lost, and it takes part without one"
             report.events.append("copies \(copies) of hard state were damaged: \(outcome)")
+        }
+        for copy in hardState.tamperedCopies {
+            report.events.append(
+                "copy \(copy) of hard state holds its checksum and is not authentic: it was "
+                    + "tampered with")
         }
     }
 
@@ -96,7 +102,7 @@ extension Log {
             if name.hasSuffix(".new") {
                 try logIO { () throws(FileError) in try fileSystem.unlink(path) }
             } else if path == sparePath {
-                spare = .ready
+                spare = try takeSpare()
             } else if let first = LogSegment.firstIndex(ofFile: name) {
                 let segment = try openSegment(first, path, &report)
                 if let header = segment.header, first > record.cut, header.epoch < record.epoch {
@@ -113,25 +119,33 @@ extension Log {
         throws(EngineError) -> LogSegment
     {
         let file = try logIO { () throws(FileError) in try fileSystem.open(path, .write) }
-        let bytes = (try? file.readBytes(at: 0, count: SegmentHeader.size)) ?? []
-        var header = bytes.withUnsafeBytes { try? SegmentHeader(decoding: $0) }
-        if let found = header, found.first == first {
-            guard found.group == group, found.genesis == genesis else {
-                throw .identity(reason: "\(path) belongs to another cluster or group")
-            }
-        } else {
-            // Of the file's life before it was recycled, torn or rotten.
-            header = nil
+        // One of the file's life before it was recycled is no better than a torn or rotten one.
+        let front = SegmentHeader.read(file, at: 0, first: first)
+        let mirror = SegmentHeader.read(file, at: UInt64(SegmentHeader.size), first: first)
+        let header = front ?? (mirror?.key == nil ? nil : mirror)
+        guard let header else {
+            report.events.append("\(path): header unreadable, made anew")
+            return LogSegment(first: first, path: path, file: file, header: nil)
         }
-        if header == nil { report.events.append("\(path): header unreadable, made anew") }
-        return LogSegment(
-            first: first, path: path, file: file, header: header, offsets: [], count: 0,
-            end: UInt64(SegmentHeader.size), isSealed: false)
+        guard header.group == group, header.genesis == genesis else {
+            throw .identity(reason: "\(path) belongs to another cluster or group")
+        }
+        let cipher: FileCipher? = try options.keys.cipher(header.key, .log, path: path)
+        let segment = LogSegment(
+            first: first, path: path, file: file, header: header, cipher: cipher)
+        if cipher != nil, front != mirror {
+            report.events.append("\(path): one copy of the header unreadable, written anew")
+            try logIO { () throws(FileError) in try file.writeAll(header.encodedForFile(), at: 0) }
+            dirty.append(segment)
+        }
+        return segment
     }
 
     // MARK: Reading
 
-    private func scanAll(_ recent: inout [Found]) throws(EngineError) -> LogScan {
+    private func scanAll(_ recent: inout [Found], _ report: inout LogRecovery)
+        throws(EngineError) -> LogScan
+    {
         var scan = scanStart(recent.first?.segment)
         for number in recent.indices {
             let segment = recent[number].segment
@@ -139,9 +153,14 @@ extension Log {
                 scan.skip(to: segment.first)
             }
             let next = number + 1 < recent.count ? recent[number + 1].segment.first : nil
-            let window = try logIO { () throws(FileError) in try SegmentWindow(segment.file) }
+            let window = try logIO { () throws(FileError) in try SegmentWindow(segment) }
             recent[number].scan = scan.scan(
                 window, first: segment.first, header: segment.header, bound: next.map { $0 - 1 })
+            for offset in window.tampered {
+                report.events.append(
+                    "\(segment.path): the entry at byte \(offset) holds its checksum and is not "
+                        + "authentic: it was tampered with, and counts as damaged")
+            }
         }
         return scan
     }
@@ -234,7 +253,7 @@ extension Log {
         throws(EngineError) -> [LogSegment]
     {
         let beyond = recent.filter { $0.segment.first > lastPosition.index }
-        report.tornBytes += beyond.reduce(0) { $0 + $1.scan.end - UInt64(SegmentHeader.size) }
+        report.tornBytes += beyond.reduce(0) { $0 + $1.scan.end - $1.segment.end }
         let doomed = beyond.map(\.segment)
         recent.removeAll { $0.segment.first > lastPosition.index }
         if let start = holeList.holes.first?.lower, start <= lastPosition.index,
@@ -256,9 +275,7 @@ extension Log {
         let file = try logIO { () throws(FileError) in
             try fileSystem.open(path, .createOrWrite)
         }
-        return LogSegment(
-            first: first, path: path, file: file, header: nil, offsets: [], count: 0,
-            end: UInt64(SegmentHeader.size), isSealed: false)
+        return LogSegment(first: first, path: path, file: file, header: nil)
     }
 
     private func fill(_ found: inout Found, through bound: LogIndex?, _ report: inout LogRecovery)
@@ -278,7 +295,7 @@ extension Log {
         segment.count = wanted
         segment.isSealed = bound != nil
         let measure = try SegmentMeasure(
-            segment.file, offsets,
+            segment, offsets,
             settings: segment.header?.settings ?? settings.before(segment.first))
         segment.end = measure.end
         if bound == nil {
@@ -332,7 +349,7 @@ extension Log {
             return summary
         }
         report.events.append("\(segment.path): footer unreadable, segment read whole")
-        guard let window = try? SegmentWindow(segment.file) else { return nil }
+        guard let window = try? SegmentWindow(segment) else { return nil }
         let before = Position(term: .zero, index: segment.first - 1, checksum: .zero)
         let rules = LogScan.Rules(
             group: group, cut: logIndexLimit, cutTerm: .zero, epoch: 0, countsCommit: false)
@@ -378,7 +395,7 @@ extension Log {
         guard let segment, let offsets = segment.offsets, let header = segment.header else {
             return
         }
-        let measure = try SegmentMeasure(segment.file, offsets, settings: header.settings)
+        let measure = try SegmentMeasure(segment, offsets, settings: header.settings)
         guard isEnd(of: segment, measure), segment.last == lastPosition.index else { return }
         segment.isSealed = true
         try repair(segment)
@@ -395,7 +412,7 @@ extension Log {
         else { return }
         let next = place + 1 < segments.count ? segments[place + 1].first : nextIndex
         let last = try SegmentMeasure(
-            segment.file, offsets.suffix(1), settings: settings.before(segment.first)
+            segment, offsets.suffix(1), settings: settings.before(segment.first)
         ).last
         guard let last else { return }
         let summary = SegmentFooter.readSummary(segment.file)
@@ -416,24 +433,31 @@ extension Log {
         } else if segment.first.rawValue == base.index.rawValue + 1 {
             previous = base
         }
+        let isEmpty = segment.offsets?.allSatisfy { $0 == OffsetTable.missing } ?? true
+        // What is in it and counts is plain: an encrypted segment without its salt is unreadable.
+        if isEmpty { segment.cipher = options.keys.makeCipher(.log) }
         let header = SegmentHeader(
             group: group, epoch: oldestEpoch(segment), genesis: genesis, first: segment.first,
-            previous: previous ?? unknown, settings: settings.before(segment.first))
-        try logIO { () throws(FileError) in try segment.file.writeAll(header.encoded(), at: 0) }
+            previous: previous ?? unknown, settings: settings.before(segment.first),
+            key: segment.cipher?.header)
+        try logIO { () throws(FileError) in
+            try segment.file.writeAll(header.encodedForFile(), at: 0)
+        }
         segment.header = header
+        segment.end = max(segment.end, header.dataStart)
         dirty.append(segment)
     }
 
     /// What a header made anew may say without ruling out frames that count.
     private func oldestEpoch(_ segment: LogSegment) -> UInt32 {
         let offset = segment.offsets?.first { $0 != OffsetTable.missing }
-        guard let offset, let window = try? SegmentWindow(segment.file) else { return 0 }
-        return window.frame(at: offset, first: segment.first)?.epoch ?? 0
+        guard let offset, let window = try? SegmentWindow(segment) else { return 0 }
+        return window.frame(at: offset)?.epoch ?? 0
     }
 
     /// Puts the same bytes in place again, so that the sync that follows really writes them.
     private func rewriteFrames(of segment: LogSegment, above durable: LogIndex) throws(FileError) {
-        if let header = segment.header { try segment.file.writeAll(header.encoded(), at: 0) }
+        if let header = segment.header { try segment.file.writeAll(header.encodedForFile(), at: 0) }
         let skipped = durable < segment.first ? 0 : Int(durable + 1 - segment.first)
         let offsets = segment.offsets?.dropFirst(skipped) ?? []
         guard var offset = offsets.first(where: { $0 != OffsetTable.missing }) else { return }

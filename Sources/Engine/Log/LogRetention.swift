@@ -28,13 +28,33 @@ extension Log {
             let size = (try? segment.file.size()) ?? 0
             let wants = settings.before(nextIndex).segmentBytes / 2
             try logIO { () throws(FileError) in
-                if size >= wants, lock.withLock({ spare == .none }) {
+                if size >= wants, isFitToReuse(segment.header),
+                    lock.withLock({ spare == .none })
+                {
                     try fileSystem.rename(segment.path, to: sparePath)
                     lock.withLock { spare = .ready }
                 } else {
                     try fileSystem.unlink(segment.path)
                 }
             }
+        }
+    }
+
+    /// Plain entries must not stay for long in a file that is to be encrypted.
+    private func isFitToReuse(_ header: SegmentHeader?) -> Bool {
+        options.keys.currentEpoch == 0 || header?.key != nil
+    }
+
+    /// At open: the spare file that an earlier run left.
+    func takeSpare() throws(EngineError) -> SpareState {
+        try logIO { () throws(FileError) in
+            let bytes = try fileSystem.open(sparePath, .read)
+                .readBytes(at: 0, count: SegmentHeader.size)
+            let header = bytes.withUnsafeBytes { try? SegmentHeader(decoding: $0) }
+            // Without a header it was filled with zeros.
+            if header == nil || isFitToReuse(header) { return .ready }
+            try fileSystem.unlink(sparePath)
+            return .none
         }
     }
 

@@ -94,7 +94,7 @@ extension Log {
         let offsets = try loadedOffsets(segment)
         let count = Int(nextIndexInFile - segment.first)
         let measure = try SegmentMeasure(
-            segment.file, offsets.prefix(count),
+            segment, offsets.prefix(count),
             settings: segment.header?.settings ?? settings.before(segment.first))
         if segment.isSealed, isEnd(of: segment, measure), segment.count == count { return }
         lock.withLock {

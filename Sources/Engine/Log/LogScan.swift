@@ -87,14 +87,15 @@ struct LogScan {
         _ window: SegmentWindow, first: LogIndex, header: SegmentHeader?, bound: LogIndex?
     ) -> Segment {
         var result = Segment()
+        result.end = header?.dataStart ?? result.end
         if let header {
             epochFloor = max(epochFloor, header.epoch)
             epochSeen = max(epochSeen, header.epoch)
         }
-        var offset = UInt64(SegmentHeader.size)
+        var offset = result.end
         while offset + UInt64(LogFrame.size) <= window.size {
             if let bound, last.index >= bound { break }
-            guard let frame = window.frame(at: offset, first: first) else {
+            guard let frame = window.frame(at: offset) else {
                 offset = nextBoundary(offset)
                 continue
             }
@@ -102,15 +103,15 @@ struct LogScan {
                 Claim(term: frame.durableTerm, index: frame.durableIndex, checksum: nil),
                 epoch: frame.epoch)
             let body = offset + UInt64(LogFrame.size)
-            let header = window.entryHeader(at: body, length: Int(frame.length))
-            if let header, counts(header, frame, bound, first) {
-                accept(header, frame, at: offset, first, &result)
-                readSettings(header, window, body)
+            let entry = window.entry(frame, at: offset)
+            if let entry, counts(entry.header, frame, bound, first) {
+                accept(entry.header, frame, at: offset, first, &result)
+                readSettings(entry)
                 offset = body + UInt64(frame.length)
                 result.end = offset
             } else {
                 result.hasLeftovers = true
-                let isLive = header == nil && isLive(frame, window, body)
+                let isLive = entry == nil && isLive(frame, window, body)
                 if isLive { epochFloor = max(epochFloor, frame.epoch) }
                 offset = isLive ? body + UInt64(frame.length) : nextBoundary(offset)
             }
@@ -164,14 +165,11 @@ struct LogScan {
         }
     }
 
-    private mutating func readSettings(
-        _ header: EntryHeader, _ window: SegmentWindow, _ body: UInt64
-    ) {
-        guard header.kind == .settings,
-            let payload = window.bytes(
-                at: body + UInt64(EntryHeader.size), count: Int(header.length)),
-            let value = try? LoggedSettings(decoding: payload)
+    private mutating func readSettings(_ entry: SegmentWindow.VerifiedEntry) {
+        guard entry.header.kind == .settings,
+            let value = try? LoggedSettings(
+                decoding: UnsafeRawBufferPointer(rebasing: entry.bytes[EntryHeader.size...]))
         else { return }
-        settings.append((header.index, value))
+        settings.append((entry.header.index, value))
     }
 }

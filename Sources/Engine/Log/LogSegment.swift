@@ -10,6 +10,8 @@ final class LogSegment {
     var file: any File
     /// Nil if the one on disk is damaged; rebuilt when the segment is written again.
     var header: SegmentHeader?
+    /// Of `header.key`; nil if the entries are plain.
+    var cipher: FileCipher?
     /// By index from `first`; nil for a sealed segment whose table is not loaded.
     var offsets: [UInt64]?
     /// Entries, missing ones included.
@@ -21,16 +23,17 @@ final class LogSegment {
 
     init(
         first: LogIndex, path: String, file: any File, header: SegmentHeader?,
-        offsets: [UInt64]?, count: Int, end: UInt64, isSealed: Bool
+        cipher: FileCipher? = nil
     ) {
         self.first = first
         self.path = path
         self.file = file
         self.header = header
-        self.offsets = offsets
-        self.count = count
-        self.end = end
-        self.isSealed = isSealed
+        self.cipher = cipher
+        offsets = []
+        count = 0
+        end = header?.dataStart ?? UInt64(SegmentHeader.size)
+        isSealed = false
     }
 
     /// The index behind the last entry.
@@ -70,20 +73,21 @@ struct SegmentMeasure {
     var last: Position?
 
     init(
-        _ file: any File, _ offsets: some Collection<UInt64>, settings: LoggedSettings
+        _ segment: LogSegment, _ offsets: some Collection<UInt64>, settings: LoggedSettings
     ) throws(EngineError) {
         rule = SegmentRule(segmentBytes: settings.segmentBytes)
-        let window = try logIO { () throws(FileError) in try SegmentWindow(file) }
+        end = segment.header?.dataStart ?? end
+        let window = try logIO { () throws(FileError) in try SegmentWindow(segment) }
         for offset in offsets {
-            let body = offset &+ UInt64(LogFrame.size)
-            guard offset != OffsetTable.missing, let header = window.parsedHeader(at: body) else {
+            guard offset != OffsetTable.missing, let header = window.parsedHeader(at: offset)
+            else {
                 isComplete = false
                 endsHere = false
                 last = nil
                 continue
             }
             endsHere = rule.endsSegment(header)
-            end = body + UInt64(EntryHeader.size) + UInt64(header.length)
+            end = offset + UInt64(LogFrame.size + EntryHeader.size) + UInt64(header.length)
             last = Position(term: header.term, index: header.index, checksum: header.checksum)
         }
         if !isComplete { endsHere = false }

@@ -14,6 +14,8 @@ package struct LogOptions: Sendable {
     package var aheadBytes: UInt64 = 1 << 20
     /// Sealed segments whose offset tables stay in memory.
     package var cachedTables = 4
+    /// What segments are encrypted with.
+    package var keys = KeyRing.plain
 
     /// The directory was in use: hard state that is not there was lost.
     package var expectsHardState = false

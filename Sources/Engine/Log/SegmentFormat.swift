@@ -9,6 +9,7 @@ package struct SegmentHeader: Hashable, Sendable {
     package static let magic: UInt64 = 0x3147_4553_544c_544d  // "MTLTSEG1"
     package static let version: UInt16 = 1
     private static let checksumOffset = 508
+    private static let keyOffset = checksumOffset - FileKeyHeader.size
 
     package var group: UInt32
     /// The epoch in which the file got this name; frames of a lower one are not part of it.
@@ -19,27 +20,42 @@ package struct SegmentHeader: Hashable, Sendable {
     package var previous: Position
     /// In force before the first entry; they decide where this segment ends.
     package var settings: LoggedSettings
+    /// Of the key that encrypts the entries; nil if they are plain.
+    package var key: FileKeyHeader?
+
+    /// Where frames begin. An encrypted segment has its header twice: without the salt nothing in
+    /// it could be read.
+    package var dataStart: UInt64 {
+        UInt64(key == nil ? SegmentHeader.size : 2 * SegmentHeader.size)
+    }
+
+    /// All of what stands before the frames.
+    package func encodedForFile() -> [UInt8] {
+        let bytes = encoded()
+        return key == nil ? bytes : bytes + bytes
+    }
 
     package func encoded() -> [UInt8] {
         var writer = ByteWriter(capacity: SegmentHeader.size)
         writer.write(SegmentHeader.magic)
         writer.write(SegmentHeader.version)
-        writer.write(UInt16(0))
+        writer.write(UInt16(key == nil ? 0 : 1))
         writer.write(group)
         writer.write(epoch)
         writer.write(genesis)
         writer.write(first.rawValue)
         writer.write(previous)
         writer.write(raw: settings.encoded())
-        let padding = SegmentHeader.checksumOffset - writer.count
-        writer.write(raw: [UInt8](repeating: 0, count: padding))
+        let end = key == nil ? SegmentHeader.checksumOffset : SegmentHeader.keyOffset
+        writer.write(raw: [UInt8](repeating: 0, count: end - writer.count))
+        key?.encode(into: &writer)
         writer.write(Checksum.crc32c(writer.bytes))
         return writer.bytes
     }
 
     package init(
         group: UInt32, epoch: UInt32, genesis: Digest128, first: LogIndex, previous: Position,
-        settings: LoggedSettings
+        settings: LoggedSettings, key: FileKeyHeader? = nil
     ) {
         self.group = group
         self.epoch = epoch
@@ -47,6 +63,7 @@ package struct SegmentHeader: Hashable, Sendable {
         self.first = first
         self.previous = previous
         self.settings = settings
+        self.key = key
     }
 
     package init(decoding bytes: UnsafeRawBufferPointer) throws(DecodingError) {
@@ -64,7 +81,7 @@ package struct SegmentHeader: Hashable, Sendable {
         }
         let version = try reader.read(UInt16.self)
         let flags = try reader.read(UInt16.self)
-        guard version == SegmentHeader.version, flags == 0 else {
+        guard version == SegmentHeader.version, flags <= 1 else {
             throw DecodingError("segment version \(version), flags \(flags) are not supported")
         }
         group = try reader.read(UInt32.self)
@@ -78,6 +95,19 @@ package struct SegmentHeader: Hashable, Sendable {
         else {
             throw DecodingError("a segment header field is out of range")
         }
+        guard flags == 1 else { return }
+        var keyReader = ByteReader(
+            UnsafeRawBufferPointer(rebasing: body[SegmentHeader.keyOffset...]))
+        key = try FileKeyHeader(&keyReader)
+    }
+}
+
+extension SegmentHeader {
+    /// The header at `offset` if it is sound and of the segment that begins with `first`.
+    static func read(_ file: any File, at offset: UInt64, first: LogIndex) -> SegmentHeader? {
+        let bytes = (try? file.readBytes(at: offset, count: size)) ?? []
+        let header = bytes.withUnsafeBytes { try? SegmentHeader(decoding: $0) }
+        return header?.first == first ? header : nil
     }
 }
 

@@ -23,21 +23,25 @@ package struct SegmentInspection: Sendable {
     package private(set) var end: UInt64 = 0
     package private(set) var size: UInt64 = 0
     package private(set) var hasLeftovers = false
+    /// Offsets of frames whose entry holds its checksum and is not authentic.
+    package private(set) var tampered: [UInt64] = []
 
     /// Nothing is missing between the first and the last entry.
-    package var isWhole: Bool { headerDamage == nil && holes.isEmpty }
+    package var isWhole: Bool { headerDamage == nil && holes.isEmpty && tampered.isEmpty }
 
     /// Calls `each` for the entries in order until it returns false. Without a sound header the
     /// first index is taken from the file's name.
-    package static func inspect(_ file: any File, _ each: (Item) -> Bool) throws(EngineError)
-        -> SegmentInspection
-    {
-        let window = try logIO { () throws(FileError) in try SegmentWindow(file) }
+    package static func inspect(
+        _ file: any File, keys: KeyRing = .plain, _ each: (Item) -> Bool
+    ) throws(EngineError) -> SegmentInspection {
         var result = SegmentInspection()
-        result.size = window.size
-        let header = result.readHeader(window)
+        let header = try result.readHeader(file)
         guard let first = header?.first ?? index(ofName: file.path) else {
             throw .corrupt(file: file.path, reason: result.headerDamage ?? "not a log segment")
+        }
+        let cipher: FileCipher? = try keys.cipher(header?.key, .log, path: file.path)
+        let window = try logIO { () throws(FileError) in
+            try SegmentWindow(file, first: first, cipher)
         }
         let before = Position(term: .zero, index: first - 1, checksum: .zero)
         var scan = LogScan(
@@ -50,34 +54,39 @@ package struct SegmentInspection: Sendable {
         result.holes = scan.missing
         result.end = segment.end
         result.hasLeftovers = segment.hasLeftovers
-        result.deliver(segment, window, first, each)
+        result.tampered = window.tampered
+        result.deliver(segment, window, each)
         return result
     }
 
-    private mutating func readHeader(_ window: SegmentWindow) -> SegmentHeader? {
-        guard let bytes = window.bytes(at: 0, count: SegmentHeader.size) else {
-            headerDamage = "the file has only \(window.size) bytes"
-            return nil
+    private mutating func readHeader(_ file: any File) throws(EngineError) -> SegmentHeader? {
+        size = try logIO { () throws(FileError) in try file.size() }
+        let bytes = try logIO { () throws(FileError) in
+            try file.readBytes(at: 0, count: 2 * SegmentHeader.size)
         }
         do throws(DecodingError) {
-            return try SegmentHeader(decoding: bytes)
+            return try bytes.span.bytes.withUnsafeBytes { raw throws(DecodingError) in
+                try SegmentHeader(decoding: raw)
+            }
         } catch {
-            headerDamage = error.description
-            return nil
+            headerDamage =
+                size < UInt64(SegmentHeader.size)
+                ? "the file has only \(size) bytes" : error.description
         }
+        let mirror = bytes.dropFirst(SegmentHeader.size)
+            .withUnsafeBytes { try? SegmentHeader(decoding: $0) }
+        return mirror?.key == nil ? nil : mirror
     }
 
     private mutating func deliver(
-        _ segment: LogScan.Segment, _ window: SegmentWindow, _ firstIndex: LogIndex,
-        _ each: (Item) -> Bool
+        _ segment: LogScan.Segment, _ window: SegmentWindow, _ each: (Item) -> Bool
     ) {
         var wantsMore = true
         for offset in segment.offsets where offset != OffsetTable.missing {
-            guard let frame = window.frame(at: offset, first: firstIndex),
-                let bytes = window.bytes(
-                    at: offset + UInt64(LogFrame.size), count: Int(frame.length)),
-                let header = EntryHeader(ifIntact: bytes)
+            guard let frame = window.frame(at: offset),
+                let entry = window.entry(frame, at: offset)
             else { continue }
+            let (header, bytes) = (entry.header, entry.bytes)
             count += 1
             if first == nil { first = header.index }
             last = Position(term: header.term, index: header.index, checksum: header.checksum)

@@ -10,12 +10,16 @@ final class SegmentRebuild {
     private let log: Log
     private let segment: LogSegment
     private let settings: LoggedSettings
+    /// For the frames: recovery must not take for torn what the old file showed to be durable.
+    private let durable: Position
     private var frameEpoch: UInt32
     private var buffer = ByteWriter(capacity: SegmentRebuild.flushBytes)
     private var groupStart: UInt64 = 0
     private var endsHere = false
     /// Whole, synced, under draft names until `takeNames`.
     private(set) var pieces: [LogSegment] = []
+    /// Their files' present names, and that of one that was begun.
+    private var drafts: [String] = []
     /// State of the rule behind the last entry.
     private(set) var rule: SegmentRule
 
@@ -23,6 +27,7 @@ final class SegmentRebuild {
         self.log = log
         self.segment = segment
         self.settings = settings
+        durable = log.durablePosition
         rule = SegmentRule(segmentBytes: settings.segmentBytes)
         frameEpoch = max(segment.header?.epoch ?? 0, log.epochBefore(segment))
     }
@@ -31,13 +36,13 @@ final class SegmentRebuild {
     func run(_ offsets: [UInt64], _ mended: [LogIndex: Entry]) throws(EngineError)
         -> (index: LogIndex, checksum: Digest128?)?
     {
-        let window = try logIO { () throws(FileError) in try SegmentWindow(segment.file) }
+        let window = try logIO { () throws(FileError) in try SegmentWindow(segment) }
         guard var before = log.position(at: segment.first - 1) ?? segment.header?.previous else {
             throw .corrupt(file: segment.path, reason: "the entry before it is not known")
         }
         for (number, offset) in offsets.enumerated() {
             let index = segment.first + UInt64(number)
-            if let epoch = window.frame(at: offset, first: segment.first)?.epoch {
+            if let epoch = window.frame(at: offset)?.epoch {
                 frameEpoch = max(frameEpoch, epoch)
             }
             guard let bytes = entryBytes(window, offset, mended[index]),
@@ -55,13 +60,10 @@ final class SegmentRebuild {
     {
         if let mended { return mended.encoded }
         guard offset != OffsetTable.missing else { return nil }
-        let body = offset + UInt64(LogFrame.size)
-        guard let header = window.parsedHeader(at: body) else { return nil }
-        let length = EntryHeader.size + Int(header.length)
-        guard window.entryHeader(at: body, length: length) != nil,
-            let bytes = window.bytes(at: body, count: length)
+        guard let frame = window.frame(at: offset),
+            let entry = window.entry(frame, at: offset)
         else { return nil }
-        return [UInt8](bytes)
+        return [UInt8](entry.bytes)
     }
 
     private func checksum(
@@ -81,15 +83,20 @@ final class SegmentRebuild {
             align(piece)
         }
         let offset = piece.end + UInt64(buffer.count)
-        let frame = LogFrame(
+        var frame = LogFrame(
             epoch: frameEpoch, length: UInt32(bytes.count),
-            durableTerm: Term.zero, durableIndex: LogIndex.zero)
-        var head = [UInt8](repeating: 0, count: LogFrame.size)
-        head.withUnsafeMutableBytes {
-            frame.encode(into: $0, at: LogFrame.Place(first: piece.first, offset: offset))
+            durableTerm: durable.term, durableIndex: durable.index)
+        let place = LogFrame.Place(first: piece.first, offset: offset)
+        var body = bytes
+        if let cipher = piece.cipher {
+            body.withUnsafeMutableBytes {
+                frame.seal(UnsafeRawBufferPointer($0), to: $0, at: place, cipher)
+            }
         }
+        var head = [UInt8](repeating: 0, count: LogFrame.size)
+        head.withUnsafeMutableBytes { frame.encode(into: $0, at: place) }
         buffer.write(raw: head)
-        buffer.write(raw: bytes)
+        buffer.write(raw: body)
         piece.offsets?.append(offset)
         piece.count += 1
         endsHere = rule.endsSegment(header)
@@ -117,19 +124,19 @@ final class SegmentRebuild {
         let draft = path + ".new"
         if log.fileSystem.exists(draft) { try log.fileSystem.unlink(draft) }
         let file = try log.fileSystem.open(draft, .create)
+        drafts.append(draft)
         // A piece cut off behind is as young as its first frame: by an older header a recorded cut
         // below it would rule it out.
         let epoch = pieces.isEmpty ? segment.header?.epoch ?? frameEpoch : frameEpoch
+        let cipher = log.options.keys.makeCipher(.log)
         let header = SegmentHeader(
             group: log.group, epoch: epoch, genesis: log.genesis,
             first: first, previous: before,
-            settings: pieces.isEmpty ? settings : log.settings.before(first))
-        try file.writeAll(header.encoded(), at: 0)
+            settings: pieces.isEmpty ? settings : log.settings.before(first), key: cipher?.header)
+        try file.writeAll(header.encodedForFile(), at: 0)
         pieces.append(
-            LogSegment(
-                first: first, path: path, file: file, header: header, offsets: [], count: 0,
-                end: UInt64(SegmentHeader.size), isSealed: false))
-        groupStart = UInt64(SegmentHeader.size)
+            LogSegment(first: first, path: path, file: file, header: header, cipher: cipher))
+        groupStart = header.dataStart
         endsHere = false
     }
 
@@ -144,6 +151,12 @@ final class SegmentRebuild {
             piece.isSealed = true
         }
         try piece.file.sync()
+    }
+
+    /// Removes what was written: it takes space that may be scarce. What stays is gone at the next
+    /// open.
+    func discard() {
+        for draft in drafts { try? log.fileSystem.unlink(draft) }
     }
 
     /// Gives the files their names, the later ones first: until the first one follows, the old file
@@ -165,8 +178,8 @@ extension Log {
             epoch = max(epoch, before.header?.epoch ?? 0)
             guard let offsets = try? loadedOffsets(before),
                 let offset = offsets.last(where: { $0 != OffsetTable.missing }),
-                let window = try? SegmentWindow(before.file),
-                let frame = window.frame(at: offset, first: before.first)
+                let window = try? SegmentWindow(before),
+                let frame = window.frame(at: offset)
             else { continue }
             return max(epoch, frame.epoch)
         }

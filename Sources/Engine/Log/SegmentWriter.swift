@@ -111,20 +111,28 @@ final class SegmentWriter {
             UnsafeMutableRawBufferPointer(rebasing: bytes[0..<gap])
                 .initializeMemory(as: UInt8.self, repeating: 0)
         }
+        let cipher = segment.cipher
         var place = gap
         for number in range {
             let count = entries[number].encoded.count
-            let frame = LogFrame(
+            var frame = LogFrame(
                 epoch: stamp.epoch, length: UInt32(count), durableTerm: stamp.durableTerm,
                 durableIndex: stamp.durableIndex)
+            let framePlace = LogFrame.Place(first: segment.first, offset: start + UInt64(place))
             // The entry first: a reader of a mapping must never see a frame before its content.
             let body = UnsafeMutableRawBufferPointer(
                 rebasing: bytes[(place + LogFrame.size)..<(place + LogFrame.size + count)])
-            entries[number].encoded.withUnsafeBytes { body.copyMemory(from: $0) }
+            entries[number].encoded.withUnsafeBytes {
+                if let cipher {
+                    frame.seal($0, to: body, at: framePlace, cipher)
+                } else {
+                    body.copyMemory(from: $0)
+                }
+            }
             frame.encode(
                 into: UnsafeMutableRawBufferPointer(
                     rebasing: bytes[place..<(place + LogFrame.size)]),
-                at: LogFrame.Place(first: segment.first, offset: start + UInt64(place)))
+                at: framePlace)
             place += LogFrame.size + count
         }
     }

@@ -19,6 +19,11 @@ package final class ManifestFile: @unchecked Sendable {
     private let fileSystem: any FileSystem
     private let directory: String
     let identity: ManifestIdentity
+    private let keys: KeyRing
+    /// Of the present pair.
+    private var cipher: FileCipher?
+    /// See `ManifestRecord.encoded`.
+    private var session: UInt32
     private var copies: [any File] = []
     /// Bytes in each copy; the next record goes here.
     private var end: UInt64 = 0
@@ -34,11 +39,14 @@ package final class ManifestFile: @unchecked Sendable {
 
     private init(
         _ fileSystem: any FileSystem, _ directory: String, _ identity: ManifestIdentity,
-        state: ManifestState, number: UInt64, ordinal: UInt64, rewriteBytes: UInt64
+        _ keys: KeyRing, state: ManifestState, number: UInt64, ordinal: UInt64,
+        rewriteBytes: UInt64
     ) {
         self.fileSystem = fileSystem
         self.directory = directory
         self.identity = identity
+        self.keys = keys
+        session = keys.isPlain ? 0 : keys.drawNumber()
         self.state = state
         self.number = number
         self.ordinal = ordinal
@@ -52,11 +60,12 @@ package final class ManifestFile: @unchecked Sendable {
     /// peer supplied after `.corrupt`.
     package static func create(
         _ fileSystem: any FileSystem, directory: String, identity: ManifestIdentity,
-        state: ManifestState, rewriteBytes: UInt64 = defaultRewriteBytes
+        keys: KeyRing = .plain, state: ManifestState,
+        rewriteBytes: UInt64 = defaultRewriteBytes
     ) throws(EngineError) -> ManifestFile {
         let files = try ManifestDirectory.read(fileSystem, directory)
         let manifest = ManifestFile(
-            fileSystem, directory, identity, state: state, number: files.highestNumber,
+            fileSystem, directory, identity, keys, state: state, number: files.highestNumber,
             ordinal: 0, rewriteBytes: rewriteBytes)
         try manifest.begin(number: files.highestNumber + 1)
         manifest.removeOthers()
@@ -72,23 +81,28 @@ package final class ManifestFile: @unchecked Sendable {
 
     package static func recover(
         _ fileSystem: any FileSystem, directory: String, identity: ManifestIdentity,
-        rewriteBytes: UInt64 = defaultRewriteBytes
+        keys: KeyRing = .plain, rewriteBytes: UInt64 = defaultRewriteBytes
     ) throws(EngineError) -> Recovery? {
         let files = try ManifestDirectory.read(fileSystem, directory)
         guard let found = try files.choose(identity) else { return nil }
+        let cipher: FileCipher? = try keys.cipher(
+            found.chain.key, .manifest,
+            path: directory + "/" + ManifestDirectory.name(found.number))
         let state: ManifestState
-        do throws(DecodingError) { state = try found.chain.folded() } catch {
+        do throws(DecodingError) { state = try found.chain.folded(cipher) } catch {
             throw .corrupt(file: ManifestDirectory.name(found.number), reason: error.what)
         }
         guard let last = found.chain.records.last else {
             brokenInvariant("a chain without records")
         }
         let manifest = ManifestFile(
-            fileSystem, directory, identity, state: state, number: found.number,
+            fileSystem, directory, identity, keys, state: state, number: found.number,
             ordinal: last.ordinal, rewriteBytes: rewriteBytes)
         let isWhole = found.chain.isIntact.allSatisfy { $0 } && found.isNamedByCurrent
         if isWhole {
-            try manifest.reopen(found.chain, last)
+            try manifest.reopen(found.chain, last, cipher)
+            // In the present epoch, unless there is no space for that.
+            if cipher?.header.epoch ?? 0 != keys.currentEpoch { try manifest.rewrite() }
         } else {
             try manifest.begin(number: files.highestNumber + 1)
         }
@@ -99,7 +113,15 @@ package final class ManifestFile: @unchecked Sendable {
     /// Continues an undamaged pair. The last record is written again and synced before it counts:
     /// after a failed sync in an earlier life only the page cache may hold it, and the file's size.
     /// One copy at a time, so that the other holds the record meanwhile.
-    private func reopen(_ chain: ManifestChain, _ last: ManifestRecord) throws(EngineError) {
+    private func reopen(
+        _ chain: ManifestChain, _ last: ManifestRecord, _ cipher: FileCipher?
+    ) throws(EngineError) {
+        // An append that was torn and left no trace (else the pair were not whole) had a session
+        // drawn like this one.
+        while chain.records.contains(where: { $0.session == session }), cipher != nil {
+            session &+= 1
+        }
+        self.cipher = cipher
         do throws(FileError) {
             for path in ManifestDirectory.paths(directory, number) {
                 let file = try fileSystem.open(path, .write)
@@ -125,7 +147,7 @@ package final class ManifestFile: @unchecked Sendable {
         }
         let record = ManifestRecord.encoded(
             .edits, ordinal: ordinal + 1, previous: lastChecksum,
-            payload: ManifestEdit.encoded(edits))
+            payload: ManifestEdit.encoded(edits), cipher: cipher, session: session)
         try write(record.bytes)
         try syncCopies()
         state = next
@@ -157,6 +179,8 @@ package final class ManifestFile: @unchecked Sendable {
         do throws(FileError) {
             for copy in copies { try copy.writeAll(bytes, at: end) }
         } catch {
+            // The next record has this one's ordinal and must not have its nonce.
+            session &+= 1
             do throws(FileError) {
                 for copy in copies {
                     try copy.truncate(to: end)
@@ -181,9 +205,12 @@ package final class ManifestFile: @unchecked Sendable {
     /// Writes a pair that begins with a snapshot of `state`, makes it durable, and only then names
     /// it in CURRENT. Until that moment the pair before it stays the manifest.
     private func begin(number next: UInt64) throws(EngineError) {
-        let header = ManifestHeader(identity: identity, number: next).encoded()
+        let cipher = keys.makeCipher(.manifest)
+        let header = ManifestHeader(identity: identity, number: next, key: cipher?.header)
+            .encoded()
         let snapshot = ManifestRecord.encoded(
-            .snapshot, ordinal: ordinal, previous: header.checksum, payload: state.encoded())
+            .snapshot, ordinal: ordinal, previous: header.checksum, payload: state.encoded(),
+            cipher: cipher, session: session)
         let bytes = header.bytes + snapshot.bytes
         var files: [any File] = []
         do throws(FileError) {
@@ -206,6 +233,7 @@ package final class ManifestFile: @unchecked Sendable {
             throw .poisoned(reason: error.description)
         }
         copies = files
+        self.cipher = cipher
         number = next
         end = UInt64(bytes.count)
         snapshotEnd = end

@@ -26,14 +26,14 @@ package struct ManifestInspection: Sendable {
 
     /// `path` is a manifest file, a group's directory, or the data directory of a node with one
     /// group. `.corrupt` if no copy has an intact header.
-    package static func inspect(_ fileSystem: any FileSystem, _ path: String) throws(EngineError)
-        -> ManifestInspection
-    {
+    package static func inspect(
+        _ fileSystem: any FileSystem, _ path: String, keys: KeyRing = .plain
+    ) throws(EngineError) -> ManifestInspection {
         guard (try? fileSystem.list(path)) != nil else {
             let bytes = try engineError { () throws(FileError) in
                 try fileSystem.readAll(path, limit: ManifestDirectory.fileBytesMax)
             }
-            return try ManifestInspection([Copy(name: path, bytes: bytes)], number: nil, path)
+            return try ManifestInspection([Copy(name: path, bytes: bytes)], number: nil, path, keys)
         }
         var directory = path
         var files = try ManifestDirectory.read(fileSystem, path)
@@ -41,10 +41,10 @@ package struct ManifestInspection: Sendable {
             directory += "/group-0"
             files = try ManifestDirectory.read(fileSystem, directory)
         }
-        return try inspect(files)
+        return try inspect(files, keys)
     }
 
-    private static func inspect(_ files: ManifestDirectory) throws(EngineError)
+    private static func inspect(_ files: ManifestDirectory, _ keys: KeyRing) throws(EngineError)
         -> ManifestInspection
     {
         var number = files.highestNumber
@@ -65,7 +65,7 @@ package struct ManifestInspection: Sendable {
         for name in ManifestDirectory.names(number) {
             copies.append(Copy(name: name, bytes: try files.readOrNil(name)))
         }
-        var result = try ManifestInspection(copies, number: number, files.directory)
+        var result = try ManifestInspection(copies, number: number, files.directory, keys)
         if var note {
             note.text += "; shown is pair \(number)"
             result.notes.insert(note, at: 0)
@@ -79,7 +79,9 @@ package struct ManifestInspection: Sendable {
         var bytes: [UInt8]?
     }
 
-    private init(_ copies: [Copy], number wanted: UInt64?, _ path: String) throws(EngineError) {
+    private init(_ copies: [Copy], number wanted: UInt64?, _ path: String, _ keys: KeyRing)
+        throws(EngineError)
+    {
         var found: ManifestHeader?
         for copy in copies where found == nil {
             switch copy.bytes?.withUnsafeBytes({ ManifestHeader.find(in: $0) }) {
@@ -97,18 +99,21 @@ package struct ManifestInspection: Sendable {
         }
         number = header.number
         identity = header.identity
-        walk(copies, header)
+        walk(copies, header, try keys.cipher(header.key, .manifest, path: path))
     }
 
     /// Follows the chain, each record from whichever copy has it intact.
-    private mutating func walk(_ copies: [Copy], _ header: ManifestHeader) {
+    private mutating func walk(
+        _ copies: [Copy], _ header: ManifestHeader, _ cipher: FileCipher?
+    ) {
         let head = header.encoded()
         var image = head.bytes
         var previous = head.checksum
         var last: ManifestRecord?
         var isFolding = true
         while let (record, copy) = ManifestChain.next(
-            copies.map(\.bytes), at: image.count, previous: previous, after: last)
+            copies.map(\.bytes), at: image.count, previous: previous, after: last,
+            isPlain: cipher == nil)
         {
             image.append(contentsOf: copy[record.range])
             previous = record.checksum
@@ -117,15 +122,18 @@ package struct ManifestInspection: Sendable {
                 Record(
                     ordinal: record.ordinal, isSnapshot: record.kind == .snapshot,
                     range: record.range))
-            if isFolding { isFolding = fold(Array(copy[record.payload]), copies[0].name) }
+            if isFolding { isFolding = fold(record, copy, cipher, copies[0].name) }
         }
         for copy in copies { note(copy, image, after: last?.ordinal) }
     }
 
     /// Folds the last record in; false, with a note, if it does not decode or contradicts.
-    private mutating func fold(_ payload: [UInt8], _ name: String) -> Bool {
+    private mutating func fold(
+        _ record: ManifestRecord, _ bytes: [UInt8], _ cipher: FileCipher?, _ name: String
+    ) -> Bool {
         let place = records.count - 1
         do throws(DecodingError) {
+            let payload = try ManifestChain.payload(record, in: bytes, cipher)
             if records[place].isSnapshot {
                 state = try ManifestState(decoding: payload)
             } else {

@@ -21,9 +21,13 @@ struct ManifestHeader: Hashable {
     var identity: ManifestIdentity
     /// The n of MANIFEST-n.
     var number: UInt64
+    /// Of the key that encrypts the payloads; nil if they are plain.
+    var key: FileKeyHeader?
 
-    static let size = 64
-    static let version: UInt16 = 1
+    static let plainSize = 64
+    static let encryptedSize = 128
+    static let plainVersion: UInt16 = 1
+    static let encryptedVersion: UInt16 = 2
     private static let magic: UInt64 = 0x5446_4e4d_4c54_524d  // "MRTLMNFT"
 
     enum Finding: Hashable {
@@ -34,21 +38,27 @@ struct ManifestHeader: Hashable {
     }
 
     func encoded() -> (bytes: [UInt8], checksum: Digest128) {
-        var writer = ByteWriter(capacity: ManifestHeader.size)
+        var writer = ByteWriter(capacity: ManifestHeader.encryptedSize)
         writer.write(ManifestHeader.magic)
-        writer.write(ManifestHeader.version)
+        writer.write(
+            key == nil ? ManifestHeader.plainVersion : ManifestHeader.encryptedVersion)
         writer.write(UInt16(0))
         writer.write(identity.group)
         writer.write(number)
         writer.write(identity.genesis)
         writer.write(identity.node.rawValue)
+        if let key {
+            key.encode(into: &writer)
+            let padding = ManifestHeader.encryptedSize - 16 - writer.count
+            writer.write(raw: [UInt8](repeating: 0, count: padding))
+        }
         let checksum = Digest128(of: writer.bytes)
         writer.write(checksum)
         return (writer.bytes, checksum)
     }
 
     static func find(in bytes: UnsafeRawBufferPointer) -> Finding {
-        guard bytes.count >= size else { return .damaged }
+        guard bytes.count >= plainSize else { return .damaged }
         do throws(DecodingError) {
             var reader = ByteReader(bytes)
             guard try reader.read(UInt64.self) == magic else { return .damaged }
@@ -58,13 +68,20 @@ struct ManifestHeader: Hashable {
             let number = try reader.read(UInt64.self)
             let genesis = try reader.readDigest()
             let node = MemberID(try reader.read(UInt64.self))
+            var key: FileKeyHeader?
+            if version == encryptedVersion, bytes.count >= encryptedSize {
+                key = try FileKeyHeader(&reader)
+                _ = try reader.readBytes(encryptedSize - 16 - reader.offset)
+            }
+            let covered = UnsafeRawBufferPointer(rebasing: bytes[..<reader.offset])
             let checksum = try reader.readDigest()
-            let actual = Digest128(of: UnsafeRawBufferPointer(rebasing: bytes[..<48]))
-            guard checksum == actual else { return .damaged }
-            guard version == ManifestHeader.version, zero == 0 else { return .unsupported(version) }
+            guard checksum == Digest128(of: covered) else { return .damaged }
+            guard version == plainVersion || key != nil, zero == 0 else {
+                return .unsupported(version)
+            }
             let identity = ManifestIdentity(genesis: genesis, group: group, node: node)
             return .valid(
-                ManifestHeader(identity: identity, number: number), checksum: checksum)
+                ManifestHeader(identity: identity, number: number, key: key), checksum: checksum)
         } catch { return .damaged }
     }
 }
@@ -82,6 +99,8 @@ struct ManifestRecord: Hashable {
     var kind: Kind
     var previous: Digest128
     var checksum: Digest128
+    /// With the ordinal the nonce of an encrypted payload; 0 in a plain manifest.
+    var session: UInt32
     /// In the file.
     var range: Range<Int>
 
@@ -92,20 +111,40 @@ struct ManifestRecord: Hashable {
 
     var payload: Range<Int> { (range.lowerBound + ManifestRecord.headerSize)..<range.upperBound }
 
-    static func encoded(_ kind: Kind, ordinal: UInt64, previous: Digest128, payload: [UInt8])
-        -> (bytes: [UInt8], checksum: Digest128)
-    {
+    /// With a `cipher` the payload on disk is the encrypted one, followed by its tag.
+    ///
+    /// No nonce comes twice under one key: ordinals only grow in a file; what is written in place
+    /// of a record that failed or was torn has the same ordinal, and another session.
+    static func encoded(
+        _ kind: Kind, ordinal: UInt64, previous: Digest128, payload: [UInt8],
+        cipher: FileCipher? = nil, session: UInt32 = 0
+    ) -> (bytes: [UInt8], checksum: Digest128) {
+        let length = payload.count + (cipher == nil ? 0 : FileCipher.tagBytes)
         var writer = ByteWriter(capacity: headerSize + payload.count)
         writer.write(Digest128.zero)
         writer.write(previous)
         writer.write(magic)
-        writer.write(UInt32(payload.count))
+        writer.write(UInt32(length))
         writer.write(ordinal)
         writer.write(kind.rawValue)
         writer.write(UInt8(0))
         writer.write(version)
-        writer.write(UInt32(0))
+        writer.write(cipher == nil ? 0 : session)
         writer.write(raw: payload)
+        if let cipher {
+            writer.write(Digest128.zero)
+            writer.bytes.withUnsafeMutableBytes { raw in
+                let head = UnsafeRawBufferPointer(rebasing: raw[16..<headerSize])
+                let body = UnsafeMutableRawBufferPointer(
+                    rebasing: raw[headerSize..<(headerSize + payload.count)])
+                let tail = UnsafeMutableRawBufferPointer(
+                    rebasing: raw[(headerSize + payload.count)...])
+                guard let tag = tail.baseAddress else { return }
+                cipher.seal(
+                    CipherNonce(high: session, low: ordinal), authenticated: head,
+                    UnsafeRawBufferPointer(body), to: body.baseAddress, tag: tag)
+            }
+        }
         let checksum = writer.bytes.withUnsafeBytes {
             Digest128(of: UnsafeRawBufferPointer(rebasing: $0[16...]))
         }
@@ -128,12 +167,12 @@ struct ManifestRecord: Hashable {
             let rawKind = try reader.read(UInt8.self)
             let zero = try reader.read(UInt8.self)
             let version = try reader.read(UInt16.self)
-            let zeros = try reader.read(UInt32.self)
+            session = try reader.read(UInt32.self)
             guard reader.remaining >= length else { return nil }
             let end = offset + ManifestRecord.headerSize + length
             let sealed = UnsafeRawBufferPointer(rebasing: bytes[(offset + 16)..<end])
             guard Digest128(of: sealed) == checksum else { return nil }
-            guard let kind = Kind(rawValue: rawKind), zero == 0, zeros == 0,
+            guard let kind = Kind(rawValue: rawKind), zero == 0,
                 version == ManifestRecord.version
             else { return nil }
             self.kind = kind
@@ -178,16 +217,20 @@ struct ManifestChain {
     private(set) var isIntact: [Bool]
     /// Bytes behind the chain in the longest copy: an append that never became durable.
     private(set) var tornBytes: Int
+    /// What the header says of the key; nil for a plain manifest.
+    let key: FileKeyHeader?
 
     /// Walks the copies (nil: unreadable or missing) of manifest `number`.
     init(_ copies: [[UInt8]?], number: UInt64, identity: ManifestIdentity) throws(Failure) {
-        let header = ManifestHeader(identity: identity, number: number).encoded()
-        try ManifestChain.checkHeaders(copies, number: number, identity: identity)
+        let found = try ManifestChain.findHeader(copies, number: number, identity: identity)
+        let header = found.encoded()
+        key = found.key
         bytes = header.bytes
         records = []
         var previous = header.checksum
         while let (record, copy) = ManifestChain.next(
-            copies, at: bytes.count, previous: previous, after: records.last)
+            copies, at: bytes.count, previous: previous, after: records.last,
+            isPlain: key == nil)
         {
             bytes.append(contentsOf: copy[record.range])
             records.append(record)
@@ -209,10 +252,10 @@ struct ManifestChain {
         }
     }
 
-    private static func checkHeaders(
+    private static func findHeader(
         _ copies: [[UInt8]?], number: UInt64, identity: ManifestIdentity
-    ) throws(Failure) {
-        var isAnyValid = false
+    ) throws(Failure) -> ManifestHeader {
+        var valid: ManifestHeader?
         for copy in copies {
             switch copy?.withUnsafeBytes({ ManifestHeader.find(in: $0) }) {
             case .valid(let header, _)? where header.number == number:
@@ -221,21 +264,23 @@ struct ManifestChain {
                         "the manifest is of node \(header.identity.node), group"
                             + " \(header.identity.group) of cluster \(header.identity.genesis)")
                 }
-                isAnyValid = true
+                if valid == nil { valid = header }
             case .unsupported(let version)?:
                 throw .foreign("manifest version \(version) is not supported by this build")
             case .valid?, .damaged?, nil: break
             }
         }
-        guard isAnyValid else { throw .damaged("no copy has an intact header") }
+        guard let valid else { throw .damaged("no copy has an intact header") }
+        return valid
     }
 
     static func next(
-        _ copies: [[UInt8]?], at offset: Int, previous: Digest128, after last: ManifestRecord?
+        _ copies: [[UInt8]?], at offset: Int, previous: Digest128, after last: ManifestRecord?,
+        isPlain: Bool
     ) -> (ManifestRecord, [UInt8])? {
         for case let copy? in copies {
             guard let record = copy.withUnsafeBytes({ ManifestRecord(in: $0, at: offset) }),
-                record.previous == previous
+                record.previous == previous, !isPlain || record.session == 0
             else { continue }
             if let last {
                 guard record.kind == .edits, record.ordinal == last.ordinal &+ 1 else { continue }
@@ -247,16 +292,47 @@ struct ManifestChain {
         return nil
     }
 
-    /// Decodes the snapshot and folds the edits.
-    func folded() throws(DecodingError) -> ManifestState {
+    /// Decodes the snapshot and folds the edits. `cipher` is that of `key`.
+    func folded(_ cipher: FileCipher?) throws(DecodingError) -> ManifestState {
         guard let snapshot = records.first else { throw DecodingError("no snapshot") }
-        var state = try ManifestState(decoding: Array(bytes[snapshot.payload]))
+        var state = try ManifestState(
+            decoding: try ManifestChain.payload(snapshot, in: bytes, cipher))
         for record in records.dropFirst() {
-            let edits = try bytes.withBytes { (all) throws(DecodingError) in
-                try ManifestEdit.decoded(UnsafeRawBufferPointer(rebasing: all[record.payload]))
+            let edits = try ManifestChain.payload(record, in: bytes, cipher).withBytes {
+                (raw) throws(DecodingError) in
+                try ManifestEdit.decoded(raw)
             }
             try state.apply(edits)
         }
         return state
+    }
+
+    /// What `record` of the file `bytes` says, decrypted.
+    static func payload(
+        _ record: ManifestRecord, in bytes: [UInt8], _ cipher: FileCipher?
+    ) throws(DecodingError) -> [UInt8] {
+        var payload = Array(bytes[record.payload])
+        guard let cipher else { return payload }
+        let length = payload.count - FileCipher.tagBytes
+        guard length >= 0 else { throw DecodingError("a payload without its tag") }
+        let isAuthentic = bytes.withUnsafeBytes { all in
+            payload.withUnsafeMutableBytes { raw in
+                guard let base = raw.baseAddress else { return false }
+                let start = record.range.lowerBound
+                let head = all[(start + 16)..<(start + ManifestRecord.headerSize)]
+                return cipher.open(
+                    CipherNonce(high: record.session, low: record.ordinal),
+                    authenticated: UnsafeRawBufferPointer(rebasing: head),
+                    UnsafeRawBufferPointer(start: base, count: length), to: base,
+                    tag: UnsafeRawPointer(base + length))
+            }
+        }
+        guard isAuthentic else {
+            throw DecodingError(
+                "record \(record.ordinal) holds its checksum and is not authentic: it was "
+                    + "tampered with")
+        }
+        payload.removeLast(FileCipher.tagBytes)
+        return payload
     }
 }

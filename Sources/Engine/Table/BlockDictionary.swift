@@ -33,24 +33,21 @@ package final class BlockDictionary: @unchecked Sendable {
     /// Where every dictionary block starts.
     static let offset = UInt64(TableFormat.fileHeaderBytes)
 
-    /// The block: header and dictionary.
-    static func block(_ bytes: [UInt8], of table: TableID) -> [UInt8] {
+    /// The header of its block, but for the checksum of what is stored.
+    static func header(of bytes: [UInt8], in table: TableID) -> BlockHeader {
         let digest = bytes.withUnsafeBytes { TableFormat.digest(.dictionary, .first, $0) }
-        var writer = ByteWriter(capacity: TableFormat.blockHeaderBytes + bytes.count)
-        BlockHeader(
+        return BlockHeader(
             type: .dictionary, codec: .none, ordinal: .first, table: table,
             canonicalLength: UInt32(bytes.count), storedLength: UInt32(bytes.count),
-            storedChecksum: Checksum.crc32c(bytes), digest: digest
-        ).encode(into: &writer)
-        writer.write(raw: bytes)
-        return writer.bytes
+            storedChecksum: 0, digest: digest)
     }
 
     /// The dictionary of a file of `size` bytes; nil if there is none. `length` is what the footer
     /// says of it; nil if the footer is damaged, too: then the file has one if a sound dictionary
-    /// block stands in its place.
+    /// block stands in its place. `cipher` is that of the file.
     static func load(
-        _ file: any File, _ size: UInt64, of table: TableID, length: Int?, fromMedium: Bool
+        _ file: any File, _ size: UInt64, of table: TableID, length: Int?, cipher: FileCipher?,
+        fromMedium: Bool
     ) throws(BlockDamage) -> BlockDictionary? {
         guard length != 0 else { return nil }
         let header = try header(file, size, table, fromMedium)
@@ -62,21 +59,44 @@ package final class BlockDictionary: @unchecked Sendable {
             Int(header.storedLength) == length ?? Int(header.storedLength),
             Int(header.storedLength) <= bytesMax
         else { throw BlockDamage(reason: "the dictionary's lengths are wrong") }
-        let bytes = try read(
-            file, at: offset + UInt64(TableFormat.blockHeaderBytes),
-            count: Int(header.storedLength), fromMedium)
-        guard bytes.count == Int(header.storedLength),
-            Checksum.crc32c(bytes) == header.storedChecksum
-        else { throw BlockDamage(reason: "the dictionary's checksum is wrong") }
-        return try bytes.span.bytes.withUnsafeBytes { raw throws(BlockDamage) in
-            guard TableFormat.digest(.dictionary, .first, raw) == header.digest else {
-                throw BlockDamage(reason: "the dictionary's digest is wrong")
-            }
-            guard let dictionary = BlockDictionary(raw) else {
-                throw BlockDamage(reason: "the dictionary is none that zstd knows")
-            }
-            return dictionary
+        let length = TableFormat.blockHeaderBytes + Int(header.storedLength)
+        var block = try read(file, at: offset, count: length, fromMedium)
+        guard block.count == length else {
+            throw BlockDamage(reason: "the file ends within the dictionary")
         }
+        var span = block.mutableSpan
+        return try span.withUnsafeMutableBytes { raw throws(BlockDamage) in
+            try decode(raw, header, cipher)
+        }
+    }
+
+    /// The dictionary of a whole block, which is decrypted in place.
+    private static func decode(
+        _ block: UnsafeMutableRawBufferPointer, _ header: BlockHeader, _ cipher: FileCipher?
+    ) throws(BlockDamage) -> BlockDictionary {
+        let body = UnsafeMutableRawBufferPointer(
+            rebasing: block[TableFormat.blockHeaderBytes...])
+        let bytes = UnsafeRawBufferPointer(body)
+        guard Checksum.crc32c(bytes) == header.storedChecksum else {
+            throw BlockDamage(reason: "the dictionary's checksum is wrong")
+        }
+        guard header.isEncrypted == (cipher != nil) else {
+            throw BlockDamage(reason: "the dictionary is not encrypted as its file is")
+        }
+        var digest = header.digest
+        if let cipher {
+            guard let opened = header.open(block, cipher, into: body) else {
+                throw BlockDamage(reason: "the dictionary: \(TableFile.tampered)")
+            }
+            digest = opened
+        }
+        guard TableFormat.digest(.dictionary, .first, bytes) == digest else {
+            throw BlockDamage(reason: "the dictionary's digest is wrong")
+        }
+        guard let dictionary = BlockDictionary(bytes) else {
+            throw BlockDamage(reason: "the dictionary is none that zstd knows")
+        }
+        return dictionary
     }
 
     /// The first block header of the file; nil if it is damaged or of another table.

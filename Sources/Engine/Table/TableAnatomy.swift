@@ -32,22 +32,22 @@ package enum TableAnatomy {
     }
 
     /// The parts of `selection` in the order of the file. `.corrupt` if the file is no table's or
-    /// holds no such block.
-    package static func parts(of file: any File, _ selection: Selection) throws(EngineError)
-        -> [TablePart]
-    {
+    /// holds no such block. `keys` decrypt what is not shown as it is stored.
+    package static func parts(
+        of file: any File, _ selection: Selection, keys: KeyRing = .plain
+    ) throws(EngineError) -> [TablePart] {
         let size = try engineError { () throws(FileError) in try file.size() }
         switch selection {
         case .fileHeader:
             let bytes = try read(file, at: 0, count: TableFormat.fileHeaderBytes)
             return [fileHeader(bytes)]
-        case .dictionary: return try dictionary(file, size)
+        case .dictionary: return try dictionary(file, size, keys)
         case .footer:
             let length = min(UInt64(TableFormat.footerBytes), size)
             return [footer(try read(file, at: size - length, count: Int(length)), size)]
         case .blockMap: return [try blockMap(file, size)]
         case .block(let ordinal, let isDecoded):
-            return try block(file, BlockOrdinal(ordinal), isDecoded: isDecoded)
+            return try block(file, BlockOrdinal(ordinal), isDecoded: isDecoded, keys)
         }
     }
 
@@ -73,7 +73,7 @@ package enum TableAnatomy {
                 (4, "key epoch", .number), (8, "table index", .number), (1, "table kind", .text),
                 (1, "codec", .codec), (1, "parity", .number), (1, "zero", .number),
                 (4, "table ordinal", .number), (8, "generation", .number), (32, "key salt", .bytes),
-                (52, "reserved", .bytes), (4, "checksum", .number),
+                (16, "key check", .bytes), (36, "reserved", .bytes), (4, "checksum", .number),
             ])
         return part
     }
@@ -91,7 +91,8 @@ package enum TableAnatomy {
                 (8, "magic", .text), (2, "version", .number), (2, "flags", .number),
                 (4, "blocks", .number), (8, "block map offset", .number),
                 (4, "block map checksum", .number),
-                (4, "dictionary length", .number), (8, "parity offset", .number), (8, "parity length", .number),
+                (4, "dictionary length", .number), (8, "parity offset", .number),
+                (8, "parity length", .number),
                 (16, "digest", .digest), (12, "reserved", .bytes), (4, "checksum", .number),
             ])
         return part
@@ -131,8 +132,8 @@ package enum TableAnatomy {
     }
 
     /// Both of its parts, if the file has one by its footer or by the block header in its place.
-    private static func dictionary(_ file: any File, _ size: UInt64) throws(EngineError)
-        -> [TablePart]
+    private static func dictionary(_ file: any File, _ size: UInt64, _ keys: KeyRing)
+        throws(EngineError) -> [TablePart]
     {
         let length = min(UInt64(TableFormat.footerBytes), size)
         let end = try read(file, at: size - length, count: Int(length))
@@ -152,20 +153,21 @@ package enum TableAnatomy {
         var body = TablePart(
             title: "stored bytes", offset: place,
             bytes: try read(file, at: place, count: Int(count)))
-        let owner = try TableFile.owner(of: file)
+        let table = try SalvageSource(file, keys: keys).table
         do throws(BlockDamage) {
             _ = try BlockDictionary.load(
-                file, size, of: owner, length: Int(count), fromMedium: false)
+                file, size, of: table.id, length: Int(count), cipher: table.cipher,
+                fromMedium: false)
         } catch { body.damage = error.reason }
         return [header, body]
     }
 
     // MARK: Blocks
 
-    private static func block(_ file: any File, _ ordinal: BlockOrdinal, isDecoded: Bool)
-        throws(EngineError) -> [TablePart]
-    {
-        let source = try SalvageSource(file)
+    private static func block(
+        _ file: any File, _ ordinal: BlockOrdinal, isDecoded: Bool, _ keys: KeyRing
+    ) throws(EngineError) -> [TablePart] {
+        let source = try SalvageSource(file, keys: keys)
         let table = source.table
         guard let place = table.place(of: ordinal), place.offset < table.size else {
             throw .corrupt(

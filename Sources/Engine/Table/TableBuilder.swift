@@ -34,10 +34,11 @@ package final class TableBuilder {
         finishedBytes + UInt64(block.count == 0 ? 0 : block.length)
     }
 
-    /// `file` is new and empty. `generation` counts heals of this table on this node.
+    /// `file` is new and empty. `generation` counts heals of this table on this node; `keys` says
+    /// whether the file is encrypted.
     package init(
         file: any File, id: TableID, level: UInt8, shape: TableShape, codec: Compression,
-        generation: UInt64
+        keys: KeyRing = .plain, generation: UInt64
     ) {
         invariant(
             (64...16 << 20).contains(shape.blockBytes) && shape.filter.isValid,
@@ -49,7 +50,7 @@ package final class TableBuilder {
         writer = TableFileWriter(
             file: file,
             header: TableLocalHeader(id: id, generation: generation, codec: codec.codec),
-            compression: codec)
+            compression: codec, cipher: keys.makeCipher(.table))
     }
 
     /// Adds a version; in order: user key ascending, trailer descending.

@@ -17,9 +17,11 @@ final class TableFile: @unchecked Sendable {
     let file: any File
     let id: TableID
     let size: UInt64
-    /// Nil if the file header is damaged.
+    /// Nil if the file header is damaged (in both copies, if the file is encrypted).
     let header: TableLocalHeader?
-    /// The root that the footer claims; nil if the footer is damaged.
+    /// Nil if the file is plain.
+    let cipher: FileCipher?
+    /// The root that the footer claims; nil if the footer is damaged or the file encrypted.
     let claimedRoot: Digest128?
     /// What is wrong with the parts that are not blocks.
     let damage: [String]
@@ -45,21 +47,22 @@ final class TableFile: @unchecked Sendable {
         offsets.count * TableFormat.mapEntryBytes + (dictionary?.residentBytes ?? 0)
     }
 
-    /// `.tableLost` if the file cannot be this table at all; damage within it is no error here.
-    init(_ file: any File, id: TableID, fromMedium: Bool = false) throws(EngineError) {
+    /// `.tableLost` if the file cannot be this table at all, `.wrongKey` if it is encrypted with
+    /// another key than `keys` has; damage within it is no error here.
+    init(_ file: any File, id: TableID, keys: KeyRing, fromMedium: Bool = false)
+        throws(EngineError)
+    {
         var damage: [String] = []
         do throws(FileError) { size = try file.size() } catch {
             throw .tableLost(id, reason: error.description)
         }
-        header = TableFile.readHeader(file, fromMedium, &damage)
+        header = TableFile.readHeader(file, size, fromMedium, &damage)
         if let header {
             guard header.id == id else {
                 throw .tableLost(id, reason: "\(file.path) holds table \(header.id)")
             }
-            guard header.keyEpoch == 0 else {
-                throw .tableLost(id, reason: "\(file.path) is encrypted; this build has no keys")
-            }
         }
+        cipher = try keys.cipher(header?.key, .table, path: file.path)
         var map: BlockMap?
         var footer: TableFooter?
         do throws(BlockDamage) {
@@ -74,7 +77,8 @@ final class TableFile: @unchecked Sendable {
         var dictionary: BlockDictionary?
         do throws(BlockDamage) {
             dictionary = try BlockDictionary.load(
-                file, size, of: id, length: dictionaryBytes, fromMedium: fromMedium)
+                file, size, of: id, length: dictionaryBytes, cipher: cipher,
+                fromMedium: fromMedium)
         } catch {
             damage.append(error.reason)
         }
@@ -86,20 +90,41 @@ final class TableFile: @unchecked Sendable {
             LateDictionary(
                 dictionary: nil, length: dictionaryBytes,
                 isSettled: fromMedium || dictionaryBytes == 0))
-        claimedRoot = footer?.root
+        claimedRoot = footer?.mirrorsHeader == true ? nil : footer?.root
         offsets = found.offsets
         storedLengths = found.storedLengths
     }
 
+    /// From the start of the file, else, if it is encrypted, from before the footer.
     private static func readHeader(
-        _ file: any File, _ fromMedium: Bool, _ damage: inout [String]
+        _ file: any File, _ size: UInt64, _ fromMedium: Bool, _ damage: inout [String]
     ) -> TableLocalHeader? {
+        var header: TableLocalHeader?
         do {
-            return try TableImport.localHeader(file, fromMedium: fromMedium)
+            header = try TableImport.localHeader(file, fromMedium: fromMedium)
         } catch {
             damage.append(error.description)
-            return nil
         }
+        if let header, header.key == nil || !fromMedium { return header }
+        let mirror = readMirror(file, size, fromMedium)
+        if header != nil, mirror != header {
+            damage.append("the second copy of the file header is damaged")
+        }
+        return header ?? mirror
+    }
+
+    /// The second copy of an encrypted file's header.
+    private static func readMirror(_ file: any File, _ size: UInt64, _ fromMedium: Bool)
+        -> TableLocalHeader?
+    {
+        let tail = UInt64(TableFormat.fileHeaderBytes + TableFormat.footerBytes)
+        guard size >= tail,
+            let bytes = try? file.readBytes(
+                at: size - tail, count: TableFormat.fileHeaderBytes, fromMedium: fromMedium),
+            let header = bytes.withUnsafeBytes({ try? TableLocalHeader(decoding: $0) }),
+            header.key != nil
+        else { return nil }
+        return header
     }
 
     private static func readFooter(
@@ -130,7 +155,7 @@ final class TableFile: @unchecked Sendable {
 
     /// Loads block `ordinal` and checks header, checksum and digest. `length` is its canonical
     /// length; nil takes the header's, up to `limit`. Without a `digest` the block's own counts,
-    /// which proves it against accidents only.
+    /// which proves it against accidents only, unless the block is encrypted: its tag proves it.
     func load(
         _ ordinal: BlockOrdinal, _ type: BlockType, length: Int?, limit: Int, digest: Digest128?,
         fromMedium: Bool
@@ -157,8 +182,7 @@ final class TableFile: @unchecked Sendable {
         }
         guard got == total else { throw BlockDamage(reason: "the file ends within it") }
         return try check(
-            UnsafeRawBufferPointer(buffer), ordinal, type, length: length, limit: limit, digest,
-            fromMedium: fromMedium)
+            buffer, ordinal, type, length: length, limit: limit, digest, fromMedium: fromMedium)
     }
 
     /// The dictionary, read once more if it was damaged at open: by another reader from the medium,
@@ -169,7 +193,7 @@ final class TableFile: @unchecked Sendable {
             if late.dictionary == nil, fromMedium, !late.isSettled {
                 late.isSettled = true
                 late.dictionary = try? BlockDictionary.load(
-                    file, size, of: id, length: late.length, fromMedium: true)
+                    file, size, of: id, length: late.length, cipher: cipher, fromMedium: true)
             }
             return late.dictionary
         }
@@ -178,16 +202,18 @@ final class TableFile: @unchecked Sendable {
     }
 
     private func check(
-        _ bytes: UnsafeRawBufferPointer, _ ordinal: BlockOrdinal, _ type: BlockType, length: Int?,
-        limit: Int, _ digest: Digest128?, fromMedium: Bool
+        _ bytes: UnsafeMutableRawBufferPointer, _ ordinal: BlockOrdinal, _ type: BlockType,
+        length: Int?, limit: Int, _ expected: Digest128?, fromMedium: Bool
     ) throws(BlockDamage) -> CachedBlock {
-        guard let header = BlockHeader(decoding: bytes) else {
+        guard let header = BlockHeader(decoding: UnsafeRawBufferPointer(bytes)) else {
             throw BlockDamage(reason: "its header is damaged")
         }
         guard header.type == type, header.ordinal == ordinal, header.table == id else {
             throw BlockDamage(reason: "another block stands in its place")
         }
-        let stored = UnsafeRawBufferPointer(rebasing: bytes[TableFormat.blockHeaderBytes...])
+        let body = UnsafeMutableRawBufferPointer(
+            rebasing: bytes[TableFormat.blockHeaderBytes...])
+        let stored = UnsafeRawBufferPointer(body)
         guard Int(header.storedLength) == stored.count,
             Int(header.canonicalLength) == length ?? Int(header.canonicalLength),
             Int(header.canonicalLength) <= limit
@@ -198,16 +224,46 @@ final class TableFile: @unchecked Sendable {
         let dictionary =
             header.codec == .zstdDictionary ? try dictionary(fromMedium: fromMedium) : nil
         let block = CachedBlock(length: Int(header.canonicalLength))
-        guard header.codec.decode(stored, into: block.writable, dictionary: dictionary) else {
+        do throws(BlockDamage) {
+            let digest = try decode(header, bytes, dictionary, into: block.writable)
+            guard digest == expected ?? digest,
+                TableFormat.digest(type, ordinal, block.canonical) == digest
+            else { throw BlockDamage(reason: "its digest is wrong") }
+        } catch {
             block.deallocate()
-            throw BlockDamage(reason: "it does not decode")
-        }
-        guard header.digest == digest ?? header.digest,
-            TableFormat.digest(type, ordinal, block.canonical) == header.digest
-        else {
-            block.deallocate()
-            throw BlockDamage(reason: "its digest is wrong")
+            throw error
         }
         return block
     }
+
+    /// Undoes cipher and codec, the former in place; returns the digest that the block claims.
+    private func decode(
+        _ header: BlockHeader, _ bytes: UnsafeMutableRawBufferPointer,
+        _ dictionary: BlockDictionary?, into target: UnsafeMutableRawBufferPointer
+    ) throws(BlockDamage) -> Digest128 {
+        guard header.isEncrypted == (cipher != nil) else {
+            throw BlockDamage(
+                reason: header.isEncrypted
+                    ? "its key is lost with both copies of the file header"
+                    : "it is plain in an encrypted file: it was tampered with")
+        }
+        let body = UnsafeMutableRawBufferPointer(
+            rebasing: bytes[TableFormat.blockHeaderBytes...])
+        var digest = header.digest
+        // What no codec has to decode is decrypted to where it belongs.
+        let isPlaced = cipher != nil && header.codec == .none && body.count == target.count
+        if let cipher {
+            guard let opened = header.open(bytes, cipher, into: isPlaced ? target : body) else {
+                throw BlockDamage(reason: TableFile.tampered)
+            }
+            digest = opened
+        }
+        let stored = UnsafeRawBufferPointer(body)
+        guard isPlaced || header.codec.decode(stored, into: target, dictionary: dictionary) else {
+            throw BlockDamage(reason: "it does not decode")
+        }
+        return digest
+    }
+
+    static let tampered = "its checksum holds, its authentication does not: it was tampered with"
 }

@@ -16,11 +16,18 @@ final class TableFileWriter {
     /// Blocks that wait for the dictionary; nil once it is there, or clear that there is none.
     private var sample: BlockSample?
     private var dictionaryBytes: UInt32 = 0
+    private let cipher: FileCipher?
 
-    init(file: any File, header: TableLocalHeader, compression: Compression) {
+    /// `header.key` follows from `cipher`; nil for a plain file.
+    init(
+        file: any File, header: TableLocalHeader, compression: Compression, cipher: FileCipher?
+    ) {
         invariant(header.codec == compression.codec, "a header of another codec")
+        var header = header
+        header.key = cipher?.header
         self.file = file
         self.header = header
+        self.cipher = cipher
         compressor = BlockCompressor(compression)
         if case .zstdDictionary = compression { sample = BlockSample() }
         buffer.write(raw: header.encoded())
@@ -49,7 +56,10 @@ final class TableFileWriter {
         self.sample = nil
         if let dictionary = compressor.adopt(sample) {
             dictionaryBytes = UInt32(dictionary.count)
-            buffer.write(raw: BlockDictionary.block(dictionary, of: header.id))
+            let blockHeader = BlockDictionary.header(of: dictionary, in: header.id)
+            try dictionary.span.bytes.withUnsafeBytes { raw throws(EngineError) in
+                try append(blockHeader, raw)
+            }
         }
         try sample.forEach { (canonical, digest) throws(EngineError) in
             try write(.data, canonical, digest)
@@ -65,10 +75,34 @@ final class TableFileWriter {
         let blockHeader = BlockHeader(
             type: type, codec: stored.codec, ordinal: BlockOrdinal(blockCount), table: header.id,
             canonicalLength: UInt32(canonical.count), storedLength: UInt32(stored.bytes.count),
-            storedChecksum: Checksum.crc32c(stored.bytes), digest: digest)
-        blockHeader.encode(into: &buffer)
-        try appendStored(stored.bytes)
+            storedChecksum: 0, digest: digest)
+        try append(blockHeader, stored.bytes)
         blockCount += 1
+    }
+
+    private func append(
+        _ header: BlockHeader, _ stored: UnsafeRawBufferPointer
+    ) throws(EngineError) {
+        if let cipher { return try appendSealed(header, stored, cipher) }
+        var header = header
+        header.storedChecksum = Checksum.crc32c(stored)
+        header.encode(into: &buffer)
+        try appendStored(stored)
+    }
+
+    /// Encrypts the block where it waits to be written.
+    private func appendSealed(
+        _ header: BlockHeader, _ stored: UnsafeRawBufferPointer, _ cipher: FileCipher
+    ) throws(EngineError) {
+        let start = buffer.count
+        var header = header
+        header.isEncrypted = true
+        header.encode(into: &buffer)
+        buffer.write(raw: stored)
+        buffer.bytes.withUnsafeMutableBytes {
+            header.seal(UnsafeMutableRawBufferPointer(rebasing: $0[start...]), cipher)
+        }
+        if buffer.count >= TableFileWriter.flushBytes { try flush() }
     }
 
     private func appendStored(_ stored: UnsafeRawBufferPointer) throws(EngineError) {
@@ -86,7 +120,8 @@ final class TableFileWriter {
         var pending: [UInt8] = []
         swap(&pending, &buffer.bytes)
         try pending.span.bytes.withUnsafeBytes { bytes throws(EngineError) in try write(bytes) }
-        pending.removeAll(keepingCapacity: true)
+        // A block that was larger than all others leaves nothing behind.
+        pending.removeAll(keepingCapacity: pending.capacity <= 8 * TableFileWriter.flushBytes)
         swap(&pending, &buffer.bytes)
     }
 
@@ -99,10 +134,12 @@ final class TableFileWriter {
     /// Writes block map and footer and syncs. The size of the file.
     func finish(root: Digest128) throws(EngineError) -> UInt64 {
         invariant(sample == nil, "a table without its last block")
-        let footer = TableFooter(
+        var footer = TableFooter(
             blockCount: blockCount, mapOffset: offset, mapChecksum: Checksum.crc32c(map.bytes),
-            dictionaryBytes: dictionaryBytes, root: root)
+            dictionaryBytes: dictionaryBytes, root: cipher == nil ? root : .zero)
+        footer.mirrorsHeader = cipher != nil
         buffer.write(raw: map.bytes)
+        if cipher != nil { buffer.write(raw: header.encoded()) }
         buffer.write(raw: footer.encoded())
         try flush()
         do throws(FileError) {

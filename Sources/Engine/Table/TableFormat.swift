@@ -75,14 +75,17 @@ package struct TableLocalHeader: Hashable, Sendable {
     package var generation: UInt64
     /// The codec that the file was written for; each block names its own.
     package var codec: BlockCodec
-    /// Epoch of the node key that encrypts the file; 0 means it is not encrypted.
-    package var keyEpoch: UInt32
+    /// Of the key that encrypts the file's blocks; nil if they are plain.
+    package var key: FileKeyHeader?
 
-    package init(id: TableID, generation: UInt64, codec: BlockCodec, keyEpoch: UInt32 = 0) {
+    /// Epoch of that node key; 0 for a plain file.
+    package var keyEpoch: UInt32 { key?.epoch ?? 0 }
+
+    package init(id: TableID, generation: UInt64, codec: BlockCodec, key: FileKeyHeader? = nil) {
         self.id = id
         self.generation = generation
         self.codec = codec
-        self.keyEpoch = keyEpoch
+        self.key = key
     }
 
     func encoded() -> [UInt8] {
@@ -98,7 +101,10 @@ package struct TableLocalHeader: Hashable, Sendable {
         writer.write(UInt8(0))
         writer.write(id.ordinal)
         writer.write(generation)
-        // The salt of the file's key (32 bytes), then reserved.
+        if let key {
+            key.encodeSalt(into: &writer)
+            writer.write(key.check)
+        }
         let checked = TableFormat.fileHeaderBytes - 4
         writer.write(raw: [UInt8](repeating: 0, count: checked - writer.count))
         writer.write(Checksum.crc32c(writer.bytes))
@@ -124,7 +130,7 @@ package struct TableLocalHeader: Hashable, Sendable {
         guard version == TableFormat.version, flags == 0 else {
             throw DecodingError("table format \(version), flags \(flags) are not supported")
         }
-        keyEpoch = try reader.read(UInt32.self)
+        let keyEpoch = try reader.read(UInt32.self)
         let index = LogIndex(try reader.read(UInt64.self))
         guard let kind = TableKind(rawValue: try reader.read(UInt8.self)),
             let codec = BlockCodec(rawValue: try reader.read(UInt8.self))
@@ -135,6 +141,9 @@ package struct TableLocalHeader: Hashable, Sendable {
         _ = try reader.read(UInt8.self)
         id = TableID(index: index, kind: kind, ordinal: try reader.read(UInt32.self))
         generation = try reader.read(UInt64.self)
+        guard keyEpoch > 0 else { return }
+        key = FileKeyHeader(
+            epoch: keyEpoch, salt: try FileKeyHeader.Salt(&reader), check: try reader.readDigest())
     }
 }
 
@@ -146,8 +155,19 @@ package struct BlockHeader {
     var table: TableID
     var canonicalLength: UInt32
     var storedLength: UInt32
+    /// Of the stored bytes, as they are on disk.
     var storedChecksum: UInt32
+    /// In an encrypted block the digest is part of what is encrypted: in the clear it would let
+    /// anybody confirm a guess of the content.
     var digest: Digest128
+    var isEncrypted = false
+    /// Of an encrypted block.
+    var tag = Digest128.zero
+
+    /// What stands before the checksum is authenticated with an encrypted block.
+    static let authenticatedBytes = 36
+    static let digestOffset = 40
+    static let tagOffset = 56
 
     init(
         type: BlockType, codec: BlockCodec, ordinal: BlockOrdinal, table: TableID,
@@ -168,7 +188,7 @@ package struct BlockHeader {
         writer.write(TableFormat.blockMagic)
         writer.write(type.rawValue)
         writer.write(codec.rawValue)
-        writer.write(UInt16(0))  // flags
+        writer.write(UInt16(isEncrypted ? 1 : 0))
         writer.write(ordinal.rawValue)
         writer.write(table.ordinal)
         writer.write(table.index.rawValue)
@@ -177,12 +197,63 @@ package struct BlockHeader {
         writer.write(storedLength)
         writer.write(storedChecksum)
         writer.write(digest)
-        writer.write(Digest128.zero)  // the tag of an encrypted block
+        writer.write(tag)
         writer.write(UInt32(0))
         let sum = writer.bytes.withUnsafeBytes { bytes in
             Checksum.crc32c(UnsafeRawBufferPointer(rebasing: bytes[start...]))
         }
         writer.write(sum)
+    }
+
+    /// Encrypts a block in place: this header, encoded, and the stored bytes. Digest and stored
+    /// bytes are one message; the rest of the header is authenticated with it or sums it up.
+    func seal(_ block: UnsafeMutableRawBufferPointer, _ cipher: FileCipher) {
+        let body = UnsafeMutableRawBufferPointer(
+            rebasing: block[TableFormat.blockHeaderBytes...])
+        guard let base = block.baseAddress else { return }
+        cipher.seal(
+            nonce,
+            authenticated: UnsafeRawBufferPointer(
+                rebasing: block[..<BlockHeader.authenticatedBytes]),
+            head: UnsafeMutableRawBufferPointer(
+                rebasing: block[BlockHeader.digestOffset..<BlockHeader.tagOffset]),
+            UnsafeRawBufferPointer(body), to: body.baseAddress, tag: base + BlockHeader.tagOffset)
+        let stored = Checksum.crc32c(UnsafeRawBufferPointer(body)).littleEndian
+        block.storeBytes(
+            of: stored, toByteOffset: BlockHeader.authenticatedBytes, as: UInt32.self)
+        let checked = TableFormat.blockHeaderBytes - 4
+        let sum = Checksum.crc32c(UnsafeRawBufferPointer(rebasing: block[..<checked]))
+        block.storeBytes(of: sum.littleEndian, toByteOffset: checked, as: UInt32.self)
+    }
+
+    /// Decrypts the stored bytes of `block`, which starts with this header as it is in the file,
+    /// to `target`; its digest field is decrypted in place. That digest, or nil if block and tag
+    /// do not belong together.
+    func open(
+        _ block: UnsafeMutableRawBufferPointer, _ cipher: FileCipher,
+        into target: UnsafeMutableRawBufferPointer
+    ) -> Digest128? {
+        let head = UnsafeMutableRawBufferPointer(
+            rebasing: block[BlockHeader.digestOffset..<BlockHeader.tagOffset])
+        let tag = UnsafeRawPointer(head.baseAddress.unsafelyUnwrapped + head.count)
+        let holds = cipher.open(
+            nonce,
+            authenticated: UnsafeRawBufferPointer(
+                rebasing: block[..<BlockHeader.authenticatedBytes]),
+            head: head,
+            UnsafeRawBufferPointer(rebasing: block[TableFormat.blockHeaderBytes...]),
+            to: target.baseAddress, tag: tag)
+        guard holds else { return nil }
+        return Digest128(
+            low: UInt64(littleEndian: head.loadUnaligned(as: UInt64.self)),
+            high: UInt64(littleEndian: head.loadUnaligned(fromByteOffset: 8, as: UInt64.self)))
+    }
+
+    /// A file is written once, from front to back, under a key of its own, so no ordinal comes
+    /// twice; blocks that are not canonical have a row of their own.
+    private var nonce: CipherNonce {
+        CipherNonce(
+            high: type.isCanonical ? 0 : UInt32(type.rawValue), low: UInt64(ordinal.rawValue))
     }
 
     /// Nil if the bytes are not a block header of this format with a good checksum.
@@ -198,7 +269,7 @@ package struct BlockHeader {
         guard word(0) == TableFormat.blockMagic,
             word(checked) == Checksum.crc32c(UnsafeRawBufferPointer(rebasing: bytes[..<checked])),
             let type = BlockType(rawValue: bytes[4]), let codec = BlockCodec(rawValue: bytes[5]),
-            bytes[6] == 0, bytes[7] == 0, word(24) <= 0xff,
+            bytes[6] <= 1, bytes[7] == 0, word(24) <= 0xff,
             let kind = TableKind(rawValue: bytes[24])
         else { return nil }
         self.type = type
@@ -209,6 +280,8 @@ package struct BlockHeader {
         storedLength = word(32)
         storedChecksum = word(36)
         digest = Digest128(low: wide(40), high: wide(48))
+        isEncrypted = bytes[6] == 1
+        tag = Digest128(low: wide(56), high: wide(64))
     }
 }
 
@@ -219,7 +292,11 @@ package struct TableFooter {
     var mapChecksum: UInt32
     /// Length of the dictionary, which stands in front of the first block; 0 without.
     var dictionaryBytes: UInt32
+    /// Zero in an encrypted file, whose leaf list tells it.
     var root: Digest128
+    /// An encrypted file ends with its header once more, before the footer: without the salt
+    /// nothing in it could be read.
+    var mirrorsHeader = false
 
     var mapBytes: UInt64 { UInt64(blockCount) * UInt64(TableFormat.mapEntryBytes) }
 
@@ -227,7 +304,7 @@ package struct TableFooter {
         var writer = ByteWriter(capacity: TableFormat.footerBytes)
         writer.write(TableFormat.footerMagic)
         writer.write(TableFormat.version)
-        writer.write(UInt16(0))  // flags
+        writer.write(UInt16(mirrorsHeader ? 1 : 0))
         writer.write(blockCount)
         writer.write(mapOffset)
         writer.write(mapChecksum)
@@ -262,8 +339,11 @@ package struct TableFooter {
         }
         var reader = ByteReader(bytes)
         guard try reader.read(UInt64.self) == TableFormat.footerMagic,
-            try reader.read(UInt16.self) == TableFormat.version, try reader.read(UInt16.self) == 0
+            try reader.read(UInt16.self) == TableFormat.version
         else { throw DecodingError("not a footer of this format") }
+        let flags = try reader.read(UInt16.self)
+        guard flags <= 1 else { throw DecodingError("footer flags \(flags) are not supported") }
+        mirrorsHeader = flags == 1
         blockCount = try reader.read(UInt32.self)
         mapOffset = try reader.read(UInt64.self)
         mapChecksum = try reader.read(UInt32.self)

@@ -7,13 +7,14 @@ package enum TableImport {
     /// checked. Returns the size of the file. After a throw the file is garbage.
     package static func write(
         file: any File, record: TableRecord, generation: UInt64, codec: Compression,
+        keys: KeyRing = .plain,
         fetch: (BlockOrdinal, Digest128) throws(EngineError) -> [UInt8]
     ) throws(EngineError) -> UInt64 {
         let list = try TableReader.decodeLeaves(try fetch(.leaves, record.digest), record)
         let writer = TableFileWriter(
             file: file,
             header: TableLocalHeader(id: record.id, generation: generation, codec: codec.codec),
-            compression: codec)
+            compression: codec, cipher: keys.makeCipher(.table))
         for number in 0..<list.count {
             let ordinal = BlockOrdinal(UInt32(number))
             let leaf = list[ordinal]

@@ -19,10 +19,10 @@ extension TableReader {
     }
 
     /// The leaf list as the medium has it: canonical, verified, or `.blockLost`.
-    static func leavesOnMedium(_ file: any File, _ record: TableRecord) throws(EngineError)
-        -> [UInt8]
+    static func leavesOnMedium(_ file: any File, _ record: TableRecord, keys: KeyRing)
+        throws(EngineError) -> [UInt8]
     {
-        let table = try TableFile(file, id: record.id, fromMedium: true)
+        let table = try TableFile(file, id: record.id, keys: keys, fromMedium: true)
         let bytes: [UInt8]
         do throws(BlockDamage) {
             let ordinal = BlockOrdinal(UInt32(clamping: max(table.blockCount, 1) - 1))
@@ -100,13 +100,13 @@ extension TableReader {
         var result = TableVerification()
         let fresh: TableFile
         do throws(EngineError) {
-            fresh = try TableFile(table.file, id: record.id, fromMedium: fromMedium)
+            fresh = try TableFile(table.file, id: record.id, keys: keys, fromMedium: fromMedium)
         } catch {
             result.localDamage.append(error.description)
             return result
         }
         result.localDamage = fresh.damage
-        if fresh.damage.isEmpty, fresh.claimedRoot != record.digest {
+        if fresh.damage.isEmpty, fresh.cipher == nil, fresh.claimedRoot != record.digest {
             result.localDamage.append("the footer names another digest")
         }
         for number in 0..<leafList.count {
@@ -127,11 +127,13 @@ extension TableReader {
     }
 
     /// The record of a table file as the file tells it, for tools without a manifest: the level is
-    /// unknown (0), and the digest is the footer's claim, proved by everything below it. A damaged
-    /// file header, block map or footer is no obstacle: then blocks tell whose file it is, and the
-    /// leaf list its own digest.
-    package static func describe(_ file: any File) throws(EngineError) -> TableRecord {
-        let table = try TableFile(file, id: TableFile.owner(of: file))
+    /// unknown (0), and the digest is the footer's claim, or that of an encrypted leaf list, proved
+    /// by everything below it. A damaged file header, block map or footer is no obstacle: then
+    /// blocks tell whose file it is, and the leaf list its own digest.
+    package static func describe(_ file: any File, keys: KeyRing = .plain) throws(EngineError)
+        -> TableRecord
+    {
+        let table = try TableFile(file, id: TableFile.owner(of: file), keys: keys)
         do {
             let last = BlockOrdinal(UInt32(clamping: max(table.blockCount, 1) - 1))
             let list = try table.load(

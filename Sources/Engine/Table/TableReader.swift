@@ -23,6 +23,7 @@ package final class TableReader: @unchecked Sendable {
     package let leafList: LeafList
     let cache: BlockCache
     let mender: (any BlockMender)?
+    let keys: KeyRing
     /// Of whole keys, unless it is in partitions.
     let filter: ResidentFilter?
     /// Finds partitions by key; nil without them, or if it is damaged.
@@ -40,14 +41,15 @@ package final class TableReader: @unchecked Sendable {
     /// is asked for it.
     package static func open(
         file: any File, record: TableRecord, cache: BlockCache, mender: (any BlockMender)? = nil,
-        mendsLeaves: Bool = true
+        mendsLeaves: Bool = true, keys: KeyRing = .plain
     ) throws(EngineError) -> TableReader {
-        let table = try TableFile(file, id: record.id)
+        let table = try TableFile(file, id: record.id, keys: keys)
         for reason in table.damage { mender?.noteDamage(record.id, block: nil, reason: reason) }
         let leaves = try loadLeaves(table, record, mendsLeaves ? mender : nil)
         let reader = TableReader(
             record: record, table: table, leaves: leaves,
-            filters: LoadedFilters(table, leaves, mender), cache: cache, mender: mender)
+            filters: LoadedFilters(table, leaves, mender), cache: cache, mender: mender,
+            keys: keys)
         // Damage here surfaces with the first read that needs the block.
         if leaves.index != nil { _ = try? reader.loadIndex(mending: false) }
         if leaves.rangeTombstones != nil { _ = try? reader.loadTombstones(mending: false) }
@@ -56,7 +58,7 @@ package final class TableReader: @unchecked Sendable {
 
     private init(
         record: TableRecord, table: TableFile, leaves: LeafList, filters: LoadedFilters,
-        cache: BlockCache, mender: (any BlockMender)?
+        cache: BlockCache, mender: (any BlockMender)?, keys: KeyRing
     ) {
         self.record = record
         self.table = table
@@ -66,6 +68,7 @@ package final class TableReader: @unchecked Sendable {
         prefixFilter = filters.prefix
         self.cache = cache
         self.mender = mender
+        self.keys = keys
         guard let memory = calloc(max(leaves.slotCount, 1), BlockSlot.bytes) else {
             brokenInvariant("out of memory for the slots of a table")
         }

@@ -58,16 +58,17 @@ package struct SalvageReport: Sendable {
 }
 
 package enum TableSalvage {
-    /// Writes what can be taken of the table file `path` to `output`, a new file, and syncs it.
-    /// `.invalid` if `output` exists, `.corrupt` if there is nothing to take; then no file is left.
-    package static func run(_ fileSystem: any FileSystem, from path: String, to output: String)
-        throws(EngineError) -> SalvageReport
-    {
+    /// Writes what can be taken of the table file `path` to `output`, a new file, and syncs it: as
+    /// encrypted as the old one is, under the same node key out of `keys`. `.invalid` if `output`
+    /// exists, `.corrupt` if there is nothing to take; then no file is left.
+    package static func run(
+        _ fileSystem: any FileSystem, from path: String, to output: String, keys: KeyRing = .plain
+    ) throws(EngineError) -> SalvageReport {
         guard !fileSystem.exists(output) else {
             throw .invalid(reason: "\(output) exists; name a file that does not")
         }
         let file = try engineError { () throws(FileError) in try fileSystem.open(path, .read) }
-        let pass = SalvagePass(try SalvageSource(file)) { () throws(FileError) in
+        let pass = SalvagePass(try SalvageSource(file, keys: keys)) { () throws(FileError) in
             try fileSystem.open(output, .create)
         }
         do throws(EngineError) {
@@ -135,6 +136,7 @@ private final class SalvagePass {
         let made = TableBuilder(
             file: file, id: source.table.id, level: 0, shape: source.shape,
             codec: Compression(like: source.table.header?.codec ?? .none),
+            keys: try source.keys.copying(epoch: source.table.header?.keyEpoch ?? 0),
             generation: source.table.header?.generation ?? 0)
         builder = made
         return made

@@ -37,6 +37,7 @@ struct SalvageSource {
         case unknown
     }
 
+    let keys: KeyRing
     let table: TableFile
     let leaves: LeafList?
     let properties: TableProperties?
@@ -47,8 +48,10 @@ struct SalvageSource {
     /// Types by ordinal, as far as block headers are sound; empty beside a leaf list.
     private let outline: [BlockType?]
 
-    init(_ file: any File) throws(EngineError) {
-        table = try TableFile(file, id: TableFile.owner(of: file))
+    /// `keys` as for `TableFile`.
+    init(_ file: any File, keys: KeyRing) throws(EngineError) {
+        self.keys = keys
+        table = try TableFile(file, id: TableFile.owner(of: file), keys: keys)
         leaves = SalvageSource.loadLeaves(table)
         if let leaves {
             outline = []
@@ -161,12 +164,13 @@ struct SalvageSource {
     }
 
     /// A block of which only the header is damaged: the leaf list knows all that it said but the
-    /// codec.
+    /// codec, and the tag if it is encrypted.
     private static func loadHeaderless(
         _ table: TableFile, _ ordinal: BlockOrdinal, _ leaf: LeafList.Leaf
     ) -> CachedBlock? {
         let headerBytes = UInt64(TableFormat.blockHeaderBytes)
-        guard let place = table.place(of: ordinal), place.offset <= table.size,
+        guard table.cipher == nil, let place = table.place(of: ordinal),
+            place.offset <= table.size,
             headerBytes + UInt64(place.storedLength) <= table.size - place.offset,
             let stored = try? table.file.readBytes(
                 at: place.offset + headerBytes, count: Int(place.storedLength))

@@ -55,6 +55,9 @@ package struct EngineBenchCommand: ParsableCommand {
     @Option(help: "none, lz4, zstd:LEVEL or zstd-dict:LEVEL.")
     var compression = "none"
 
+    @Option(help: "on or off: encrypt the files, with a key that is no secret.")
+    var encryption = "off"
+
     @Option(help: "on or off: write the log at all.")
     var wal = "on"
 
@@ -105,6 +108,7 @@ package struct EngineBenchCommand: ParsableCommand {
                 "--compression: \"\(compression)\" is none of \(Compression.allowed)")
         }
         options.compression = CompressionPolicy(codec)
+        options.isEncrypted = try checked("--encryption", encryption)
         options.usesLog = try checked("--wal", wal)
         options.syncsLog = try checked("--sync", sync)
         guard options.usesLog || !options.syncsLog else {

@@ -9,7 +9,7 @@ struct LogCommand: ParsableCommand {
 
     /// Opens the file and hands over what `SegmentInspection` finds.
     static func inspect(
-        _ path: String, _ each: (SegmentInspection.Item) -> Bool = { _ in true }
+        _ path: String, _ keys: KeyRing, _ each: (SegmentInspection.Item) -> Bool = { _ in true }
     ) throws -> SegmentInspection {
         do throws(EngineError) {
             let file: any File
@@ -18,7 +18,7 @@ struct LogCommand: ParsableCommand {
             } catch {
                 throw .file(error)
             }
-            return try SegmentInspection.inspect(file, each)
+            return try SegmentInspection.inspect(file, keys: keys, each)
         } catch {
             if case .corrupt = error { throw NodeFailure(.damage, error.description) }
             throw NodeFailure(classifying: error)
@@ -42,13 +42,15 @@ struct LogDumpCommand: ParsableCommand {
     @Flag(help: "Print the effects of each write, too.")
     var effects = false
 
+    @OptionGroup var key: KeyOption
+
     func validate() throws {
         guard limit > 0 else { throw ValidationError("--limit: must be above 0") }
     }
 
     func run() throws {
         var left = limit
-        let inspection = try LogCommand.inspect(file) { item in
+        let inspection = try LogCommand.inspect(file, key.ring()) { item in
             guard item.header.index.rawValue >= from else { return true }
             guard left > 0 else { return false }
             left -= 1
@@ -76,8 +78,10 @@ struct LogVerifyCommand: ParsableCommand {
     @Argument(help: "The .seg file.")
     var file: String
 
+    @OptionGroup var key: KeyOption
+
     func run() throws {
-        let inspection = try LogCommand.inspect(file)
+        let inspection = try LogCommand.inspect(file, key.ring())
         ProcessExit.printLine(SegmentText.summary(inspection))
         guard inspection.isWhole else {
             throw NodeFailure(.damage, "\(file): damaged")
@@ -144,6 +148,9 @@ package enum SegmentText {
                     + "last checksum \(last.checksum)")
         } else {
             lines.append("no entries")
+        }
+        for offset in inspection.tampered {
+            lines.append("tampered: the entry at \(offset) holds its checksum and is not authentic")
         }
         for hole in inspection.holes { lines.append("missing: \(hole.lower) to \(hole.upper)") }
         lines.append(

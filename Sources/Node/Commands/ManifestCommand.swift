@@ -22,6 +22,8 @@ struct ManifestDumpCommand: ParsableCommand {
     @Argument(help: "The file or directory.")
     var path: String
 
+    @OptionGroup var key: KeyOption
+
     @Flag(help: "Print every record, too.")
     var records = false
 
@@ -29,8 +31,9 @@ struct ManifestDumpCommand: ParsableCommand {
     var json = false
 
     func run() throws {
+        let keys = try key.ring()
         let found = try SSTCommand.inspect { () throws(EngineError) in
-            try ManifestInspection.inspect(POSIXFileSystem(), path)
+            try ManifestInspection.inspect(POSIXFileSystem(), path, keys: keys)
         }
         if json {
             ProcessExit.printLine(ManifestText.json(found))

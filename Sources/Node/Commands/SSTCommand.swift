@@ -46,12 +46,14 @@ struct SSTDumpCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Stop after this many versions.", valueName: "n"))
     var limit: Int?
 
+    @OptionGroup var key: KeyOption
+
     func validate() throws {
         if let limit, limit < 1 { throw ValidationError("--limit: must be above 0") }
     }
 
     func run() throws {
-        let table = try TableInspection(file)
+        let table = try TableInspection(file, keys: key.ring())
         ProcessExit.printLine(table.summary)
         if entries || limit != nil {
             try table.forEachEntry(limit: limit ?? .max) { ProcessExit.printLine($0) }
@@ -73,8 +75,10 @@ struct SSTVerifyCommand: ParsableCommand {
     @Flag(help: "Read the medium, past the page cache.")
     var fromMedium = false
 
+    @OptionGroup var key: KeyOption
+
     func run() throws {
-        let table = try TableInspection(file)
+        let table = try TableInspection(file, keys: key.ring())
         let damage = table.verify(fromMedium: fromMedium)
         for line in damage { ProcessExit.printLine(line) }
         try SSTCommand.check(file, damage)

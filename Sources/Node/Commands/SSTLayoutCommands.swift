@@ -10,11 +10,13 @@ struct SSTPropertiesCommand: ParsableCommand {
     @Argument(help: "The .sst file.")
     var file: String
 
+    @OptionGroup var key: KeyOption
+
     @Flag(help: "One JSON object; keys in base64.")
     var json = false
 
     func run() throws {
-        let table = try TableInspection(file)
+        let table = try TableInspection(file, keys: key.ring())
         let properties = try table.properties()
         ProcessExit.printLine(json ? properties.json : properties.text)
         try SSTCommand.check(file, table.localDamage)
@@ -33,11 +35,13 @@ struct SSTIndexCommand: ParsableCommand {
     @Argument(help: "The .sst file.")
     var file: String
 
+    @OptionGroup var key: KeyOption
+
     @Flag(help: "One JSON object; keys in base64.")
     var json = false
 
     func run() throws {
-        let table = try TableInspection(file)
+        let table = try TableInspection(file, keys: key.ring())
         let list = table.blockList()
         ProcessExit.printLine(json ? list.json : list.text)
         try SSTCommand.check(file, table.localDamage + list.damage)
@@ -56,6 +60,8 @@ struct SSTFilterCommand: ParsableCommand {
     @Argument(help: "The .sst file.")
     var file: String
 
+    @OptionGroup var key: KeyOption
+
     @Option(help: ArgumentHelp("Ask for this many absent keys.", valueName: "n"))
     var samples = 100_000
 
@@ -72,7 +78,7 @@ struct SSTFilterCommand: ParsableCommand {
     }
 
     func run() throws {
-        let table = try TableInspection(file)
+        let table = try TableInspection(file, keys: key.ring())
         let report = table.filters(samples: samples, seed: seed)
         ProcessExit.printLine(json ? FilterText.json(report) : FilterText.text(report))
         guard report.isSound else {
@@ -91,6 +97,8 @@ struct SSTHexCommand: ParsableCommand {
 
     @Argument(help: "The .sst file.")
     var file: String
+
+    @OptionGroup var key: KeyOption
 
     @Option(help: ArgumentHelp("The block of this ordinal.", valueName: "ordinal"))
     var block: UInt32?
@@ -122,10 +130,11 @@ struct SSTHexCommand: ParsableCommand {
         let opened = try SSTCommand.inspect { () throws(EngineError) in
             try engineError { () throws(FileError) in try POSIXFileSystem().open(file, .read) }
         }
+        let keys = try key.ring()
         var damage: [String] = []
         for selection in selections {
             let parts = try SSTCommand.inspect { () throws(EngineError) in
-                try TableAnatomy.parts(of: opened, selection)
+                try TableAnatomy.parts(of: opened, selection, keys: keys)
             }
             for part in parts {
                 HexText.forEachLine(part, limit: limit) { ProcessExit.printLine($0) }

@@ -15,7 +15,8 @@ package struct SSTSalvageCommand: ParsableCommand {
             new file holds everything, and with 65 if something was lost, though what is left was \
             written, or if there was nothing to copy. The new file is read with the other \
             commands of this group. A node takes it only if nothing was lost, so that it has the \
-            digest of the original, and removes it from its directory of tables otherwise.
+            digest of the original, and removes it from its directory of tables otherwise. Of an \
+            encrypted file, which needs --key-file, the new one is encrypted under the same key.
             """)
 
     @Argument(help: "The damaged .sst file.")
@@ -28,6 +29,8 @@ package struct SSTSalvageCommand: ParsableCommand {
             valueName: "file"))
     var output: String?
 
+    @OptionGroup var key: KeyOption
+
     @Flag(help: "One JSON object; keys in base64.")
     var json = false
 
@@ -35,8 +38,9 @@ package struct SSTSalvageCommand: ParsableCommand {
 
     package func run() throws {
         let target = try SSTSalvageCommand.target(output, for: file)
+        let keys = try key.ring()
         let report = try SSTCommand.inspect { () throws(EngineError) in
-            try TableSalvage.run(POSIXFileSystem(), from: file, to: target)
+            try TableSalvage.run(POSIXFileSystem(), from: file, to: target, keys: keys)
         }
         ProcessExit.printLine(
             json ? SalvageText.json(report, target) : SalvageText.text(report, target))

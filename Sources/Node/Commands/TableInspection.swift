@@ -6,22 +6,23 @@ package final class TableInspection {
     let record: TableRecord
 
     /// Throws what makes the file unreadable as a whole; damage in single blocks does not.
-    package convenience init(_ path: String) throws {
+    package convenience init(_ path: String, keys: KeyRing = .plain) throws {
         let file: any File
         do throws(FileError) {
             file = try POSIXFileSystem().open(path, .read)
         } catch {
             throw NodeFailure(classifying: error)
         }
-        try self.init(file)
+        try self.init(file, keys: keys)
     }
 
-    package init(_ file: any File) throws {
+    package init(_ file: any File, keys: KeyRing = .plain) throws {
         do throws(EngineError) {
-            record = try TableReader.describe(file)
+            record = try TableReader.describe(file, keys: keys)
             reader = try TableReader.open(
-                file: file, record: record, cache: BlockCache(capacity: 16 << 20))
+                file: file, record: record, cache: BlockCache(capacity: 16 << 20), keys: keys)
         } catch {
+            if case .wrongKey = error { throw NodeFailure(classifying: error) }
             throw NodeFailure(.damage, error.description)
         }
     }
@@ -41,8 +42,9 @@ package final class TableInspection {
         if let header = reader.localHeader {
             let dictionary =
                 reader.dictionaryBytes > 0 ? ", dictionary \(reader.dictionaryBytes) bytes" : ""
+            let key = header.keyEpoch > 0 ? ", key epoch \(header.keyEpoch)" : ""
             lines.insert(
-                "generation \(header.generation), codec \(header.codec)\(dictionary)", at: 1)
+                "generation \(header.generation), codec \(header.codec)\(dictionary)\(key)", at: 1)
         }
         if let points = record.points {
             lines.append(

@@ -19,6 +19,7 @@ enum ConfigurationRules {
         problems += memberProblems(configuration)
         problems += clusterProblems(configuration)
         problems += storageProblems(configuration)
+        problems += encryptionProblems(configuration.encryption)
         return problems
     }
 
@@ -101,6 +102,27 @@ enum ConfigurationRules {
                         + " raft.election-timeout"
                         + " (\(SettingParsing.format(milliseconds: election)))"
                 ))
+        }
+        return problems
+    }
+
+    private static func encryptionProblems(
+        _ encryption: NodeConfiguration.EncryptionSettings
+    ) -> [ConfigurationProblem] {
+        var problems: [ConfigurationProblem] = []
+        if !encryption.keyFile.isEmpty, !encryption.keyCommand.isEmpty {
+            problems.append(
+                .init(
+                    key: "encryption.key-command",
+                    "is set, and so is encryption.key-file; there is one current key"))
+        }
+        let isTaken = encryption.previousKeys.contains { $0.epoch == encryption.keyEpoch }
+        if encryption.hasCurrentKey, isTaken {
+            problems.append(
+                .init(
+                    key: "encryption.previous-keys",
+                    "names epoch \(encryption.keyEpoch), which is encryption.key-epoch; raise that"
+                        + " for a new key"))
         }
         return problems
     }

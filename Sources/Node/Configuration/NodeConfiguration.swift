@@ -20,6 +20,7 @@ package struct NodeConfiguration: Sendable, Equatable {
     package var cache = CacheSettings()
     package var compaction = CompactionSettings()
     package var heal = HealSettings()
+    package var encryption = EncryptionSettings()
     package var raft = RaftSettings()
     package var clock = ClockSettings()
     /// The node's data was lost, and it comes back without it: of one start, no setting.

@@ -9,7 +9,7 @@ package enum SettingCatalog {
     private static let minute: UInt64 = 60_000
 
     package static let all: [SettingDefinition] =
-        identity + storage + table + filter + cluster + edge
+        identity + storage + table + filter + encryption + cluster + edge
 
     package static let keys: [String] = all.map(\.key)
 

@@ -17,7 +17,7 @@ package enum ReplyText {
         case .blockLost, .tableLost, .corrupt, .logHole: return "DAMAGED \(error)"
         case .busy: return "BUSY \(error)"
         case .closed, .poisoned: return "CLUSTERDOWN \(error)"
-        case .file, .wouldBlock, .limit, .locked, .identity, .logTrimmed, .invalid,
+        case .file, .wouldBlock, .limit, .locked, .identity, .wrongKey, .logTrimmed, .invalid,
             .mergeOperatorUnknown, .historyGone, .changesGone, .conflict:
             return "ERR \(error)"
         }

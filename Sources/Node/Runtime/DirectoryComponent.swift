@@ -1,5 +1,5 @@
-// The node's data directory, locked. Opened before anything else: a second process on it is told
-// so, whatever ports it was given.
+// The node's data directory, locked, with the keys of its files. Opened before anything else: a
+// second process on it is told so, whatever ports it was given.
 import Engine
 import Logging
 import Synchronization
@@ -28,11 +28,12 @@ package final class DirectoryComponent: NodeComponent {
     package func stop() async { opened.withLock { $0 = nil } }
 
     private func open() throws -> DataDirectory {
+        let keys = KeyRing(try NodeKeys.load(configuration.encryption))
         let identity = NodeIdentity(cluster: configuration.clusterID, node: configuration.nodeID)
         do throws(EngineError) {
             return try DataDirectory.open(
                 POSIXFileSystem(), path: configuration.dataDirectory, wanted: identity,
-                fallback: identity, isAlone: !configuration.isCluster)
+                fallback: identity, isAlone: !configuration.isCluster, keys: keys)
         } catch {
             guard case .file(let cause) = error else { throw error }
             throw NodeFailure(.storage, "data.directory: \(cause)")

@@ -23,7 +23,7 @@ package struct NodeFailure: Error, Sendable, Equatable, CustomStringConvertible 
         case storage = 74
         /// Somebody else has the directory; try again later.
         case inUse = 75
-        /// A certificate is wrong, or the directory belongs to another node.
+        /// A certificate or a key is wrong, or the directory belongs to another node.
         case identity = 77
         case configuration = 78
     }
@@ -58,7 +58,9 @@ extension NodeFailure {
     private init(engine error: EngineError) {
         switch error {
         case .locked: self.init(.inUse, error.description)
-        case .identity: self.init(.identity, error.description)
+        case .identity, .wrongKey(_, _, isMissing: false):
+            self.init(.identity, error.description)
+        case .wrongKey(_, _, isMissing: true): self.init(.configuration, error.description)
         case .file(let file): self.init(file: file)
         case .poisoned, .corrupt, .blockLost, .tableLost, .logHole:
             self.init(.storage, error.description)

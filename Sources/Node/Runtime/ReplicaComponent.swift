@@ -87,7 +87,7 @@ package final class ReplicaComponent: NodeComponent {
         try engineError { () throws(FileError) in try directory.group.create() }
         let state = try HardState.open(
             directory.group.fileSystem, directory.group.hardState,
-            nonce: UInt64.random(in: 1...UInt64.max))
+            nonce: UInt64.random(in: 1...UInt64.max), keys: directory.keys)
         // No node is started once a millisecond: this is above every count.
         try state.beginAnew(bootCounter: wallMilliseconds())
         logger.warning(
@@ -126,7 +126,8 @@ package final class ReplicaComponent: NodeComponent {
     ) async throws -> ManifestRescue.Answer? {
         // Peers refuse an older start of this node than they have seen: this one counts.
         let hardState = try HardState.open(
-            directory.group.fileSystem, directory.group.hardState, nonce: nonce)
+            directory.group.fileSystem, directory.group.hardState, nonce: nonce,
+            keys: directory.keys)
         let rescue = ManifestRescue(
             configuration: try transportConfiguration(
                 bootCounter: hardState.current.bootCounter, nonce: nonce),

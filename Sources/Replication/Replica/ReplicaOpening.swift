@@ -18,8 +18,11 @@ package struct OpenedReplica {
     ) throws(EngineError) -> OpenedReplica {
         let files = configuration.files
         try engineError { () throws(FileError) in try files.create() }
-        let hardState = try HardState.open(files.fileSystem, files.hardState, nonce: nonce)
+        let hardState = try HardState.open(
+            files.fileSystem, files.hardState, nonce: nonce, keys: files.keys)
         let store = try Store.open(configuration)
+        var options = options
+        options.keys = files.keys
         let (log, recovery) = try Log.open(
             files.fileSystem, files.log, hardState: hardState,
             genesis: configuration.identity.genesis, group: configuration.identity.group,

@@ -66,6 +66,25 @@ import Testing
         try check(copy, model, rig.clock.milliseconds)
     }
 
+    @Test func `One of an encrypted database is encrypted`() throws {
+        var options = DatabaseRig.smallOptions()
+        options.encryption = try testKeys(1)
+        let rig = try DatabaseRig(options)
+        for number in 0..<100 {
+            try rig.database.put(bytes("marker \(number)"), bytes("marker"))
+        }
+        try rig.database.checkpoint(to: CheckpointTests.copy)
+        for directory in ["", "/group-0", "/group-0/sst"] {
+            let path = CheckpointTests.copy + directory
+            for name in try rig.memory.list(path) {
+                let content = try? rig.memory.readAll(path + "/" + name, limit: 1 << 30)
+                #expect(content?.contains("marker") != true, "\(path)/\(name)")
+            }
+        }
+        let copy = try open(rig, ManualJobs(seed: 1, .random))
+        #expect(try copy.get(bytes("marker 7")) == bytes("marker"))
+    }
+
     @Test func `One that was interrupted is refused, never an empty database`() throws {
         var refused = 0
         for steps in 0..<40 {

@@ -7,9 +7,10 @@ import Testing
     private static let operations = scaled("MARTLET_OPERATIONS", full: 1_000_000, usual: 20_000)
 
     private func run(
-        _ seed: UInt64, _ options: DatabaseOptions, crashEvery: Int? = nil, squeezeEvery: Int? = nil
+        _ seed: UInt64, _ options: DatabaseOptions, crashEvery: Int? = nil,
+        squeezeEvery: Int? = nil, watch: SealWatch? = nil
     ) throws {
-        let rig = try DatabaseRig(seed: seed, options)
+        let rig = try DatabaseRig(seed: seed, options, watch: watch)
         let run = OracleRun(rig, seed: seed, isSynced: options.sync == .always)
         let operations = DatabaseOracleTests.operations / 10
         do {
@@ -62,6 +63,17 @@ import Testing
 
     @Test func `Without syncs a prefix survives crashes, and nothing is given out twice`() throws {
         try run(8, DatabaseRig.smallOptions(sync: .never), crashEvery: 150)
+    }
+
+    /// And no nonce comes twice under one key, crashes and full disks or not.
+    @Test(arguments: [DatabaseOptions.Sync.always, .never])
+    func `An encrypted database is as good as a plain one`(sync: DatabaseOptions.Sync) throws {
+        var options = DatabaseRig.smallOptions(sync: sync)
+        options.encryption = try testKeys(1)
+        let watch = SealWatch()
+        try run(10, options, crashEvery: 150, squeezeEvery: 400, watch: watch)
+        #expect(watch.count > DatabaseOracleTests.operations / 10)
+        #expect(watch.repeated.isEmpty)
     }
 
     @Test func `Every answer is the model's, with threads and real files`() throws {

@@ -27,6 +27,8 @@ final class DatabaseRig: OracleHost {
     var options = DatabaseOptions()
     private(set) var database: Database
     private var seed: UInt64
+    /// Looks on at what is encrypted.
+    private let watch: SealWatch?
     /// What the database reported.
     let notes = Notes()
 
@@ -53,9 +55,10 @@ final class DatabaseRig: OracleHost {
     init(
         seed: UInt64 = 1, _ options: DatabaseOptions = smallOptions(),
         memory: MemoryFileSystem? = nil, wrapped: ((MemoryFileSystem) -> any FileSystem)? = nil,
-        jobs policy: ManualJobs.Policy = .random
+        jobs policy: ManualJobs.Policy = .random, watch: SealWatch? = nil
     ) throws {
         self.seed = seed
+        self.watch = watch
         self.options = options
         let memory = memory ?? MemoryFileSystem(seed: seed)
         self.memory = memory
@@ -63,27 +66,29 @@ final class DatabaseRig: OracleHost {
         jobs = ManualJobs(seed: seed, policy)
         let notes = self.notes
         self.options.report = { notes.add($0) }
-        database = try DatabaseRig.open(fileSystem, self.options, jobs, clock, seed: seed)
+        database = try DatabaseRig.open(fileSystem, self.options, jobs, clock, seed: seed, watch)
     }
 
     private static func open(
         _ fileSystem: any FileSystem, _ options: DatabaseOptions, _ jobs: ManualJobs,
-        _ clock: ManualClock, seed: UInt64
+        _ clock: ManualClock, seed: UInt64, _ watch: SealWatch?
     ) throws -> Database {
-        let environment = DatabaseEnvironment(
+        var environment = DatabaseEnvironment(
             jobs: jobs, wall: { clock.milliseconds }, monotonic: { clock.milliseconds },
             yield: {
                 // On one thread nobody else could end the wait.
                 guard jobs.runOne() else { fatalError("a wait that no job ends") }
                 return true
             }, seed: seed)
+        environment.random = seededNumbers(seed)
+        environment.sealObserver = watch?.observer
         return try Database.open(fileSystem, path, options, environment)
     }
 
     /// Opens after `close`, `kill` or `powerCut`.
     func open() throws {
         seed += 1
-        database = try DatabaseRig.open(fileSystem, options, jobs, clock, seed: seed)
+        database = try DatabaseRig.open(fileSystem, options, jobs, clock, seed: seed, watch)
     }
 
     /// What was submitted before the close runs to its end, as on a pool.

@@ -1,5 +1,5 @@
 // The same log on three stores, with flushes and jobs at different times, in different orders and
-// under different codecs, some of them restarted on the way: wherever two frontiers are equal, so
+// under different codecs and keys, some of them restarted on the way: wherever two frontiers are equal, so
 // are M(F), its root and the digests of its tables; and every read in between is right.
 import Engine
 import Testing
@@ -46,9 +46,10 @@ import Testing
         let first = try StoreReplica(log, seed: seed, .first, codec: .none, concurrentJobs: 1)
         let last = try StoreReplica(
             log, seed: seed + 10, .last, codec: CompressionPolicy(.zstd(level: 3)),
-            concurrentJobs: 4)
+            concurrentJobs: 4, keys: KeyRing(try testKeys(1), random: seededNumbers(seed)))
         let any = try StoreReplica(
-            log, seed: seed + 20, .random, codec: StoreDeterminismTests.mixed, concurrentJobs: 2)
+            log, seed: seed + 20, .random, codec: StoreDeterminismTests.mixed, concurrentJobs: 2,
+            keys: KeyRing(try testKeys(2, 3), random: seededNumbers(seed + 1)))
         for replica in [first, last, any] { replica.onFrontier = compare }
         var withDictionary = 0
         any.onFrontier = { [unowned any] store in

@@ -15,6 +15,7 @@ final class StoreReplica: @unchecked Sendable {
     /// What the applied entries come to.
     private(set) var model: KeyValueModel
     private let log: SharedLog
+    private let keys: KeyRing
     let notes = Notes()
     /// Called whenever the frontier has moved.
     var onFrontier: ((Store) throws -> Void)?
@@ -25,8 +26,9 @@ final class StoreReplica: @unchecked Sendable {
     init(
         _ log: SharedLog, seed: UInt64, _ policy: ManualJobs.Policy,
         codec: CompressionPolicy,
-        concurrentJobs: Int
+        concurrentJobs: Int, keys: KeyRing = .plain
     ) throws {
+        self.keys = keys
         self.log = log
         files = MemoryFileSystem(seed: seed)
         jobs = ManualJobs(seed: seed, policy)
@@ -42,14 +44,15 @@ final class StoreReplica: @unchecked Sendable {
         options.compactionFilters = [TouchingFilter()]
         self.options = options
         model = KeyValueModel(keys: SharedLog.keys)
-        store = try StoreReplica.open(files, jobs, options, notes)
+        store = try StoreReplica.open(files, jobs, options, notes, keys)
         listen()
     }
 
     private static func open(
-        _ files: MemoryFileSystem, _ jobs: ManualJobs, _ options: StoreOptions, _ notes: Notes
+        _ files: MemoryFileSystem, _ jobs: ManualJobs, _ options: StoreOptions, _ notes: Notes,
+        _ keys: KeyRing
     ) throws -> Store {
-        let group = StoreFiles(fileSystem: files, directory: "data/group-0")
+        let group = StoreFiles(fileSystem: files, directory: "data/group-0", keys: keys)
         try group.create()
         return try Store.open(
             StoreConfiguration(
@@ -69,7 +72,7 @@ final class StoreReplica: @unchecked Sendable {
         jobs.dropAll()
         pinned = nil
         files.restart()
-        store = try StoreReplica.open(files, jobs, options, notes)
+        store = try StoreReplica.open(files, jobs, options, notes, keys)
         listen()
         model = log.model(through: store.applied)
         lastFrontier = .zero

@@ -78,27 +78,32 @@ final class HealMember: @unchecked Sendable {
     private(set) var runner = StepRunner()
     private var events = EventQueue()
     private let genesis: Digest128
+    let keys: KeyRing
 
     private final class EventQueue: Sendable {
         let events = Mutex<[StoreEvent]>([])
     }
 
-    init(_ id: MemberID, _ genesis: Digest128, _ options: StoreOptions, seed: UInt64) throws {
+    init(
+        _ id: MemberID, _ genesis: Digest128, _ options: StoreOptions, seed: UInt64,
+        keys: KeyRing
+    ) throws {
         self.id = id
+        self.keys = keys
         self.genesis = genesis
         self.options = options
         disk = MemoryFileSystem(seed: seed &* 31 &+ id.rawValue)
-        store = try HealMember.open(disk, genesis, id, options, runner)
+        store = try HealMember.open(disk, genesis, id, options, runner, keys)
         listen()
     }
 
     private static func open(
         _ disk: MemoryFileSystem, _ genesis: Digest128, _ id: MemberID, _ options: StoreOptions,
-        _ runner: StepRunner
+        _ runner: StepRunner, _ keys: KeyRing
     ) throws -> Store {
         try Store.open(
             StoreConfiguration(
-                files: StoreFiles(fileSystem: disk, directory: "/data/group-0"),
+                files: StoreFiles(fileSystem: disk, directory: "/data/group-0", keys: keys),
                 identity: ManifestIdentity(genesis: genesis, group: 0, node: id),
                 options: options, jobs: runner,
                 healEnvironment: HealEnvironment(
@@ -115,7 +120,7 @@ final class HealMember: @unchecked Sendable {
     func reopen(_ entries: [Entry]) throws {
         runner = StepRunner()
         events = EventQueue()
-        store = try HealMember.open(disk, genesis, id, options, runner)
+        store = try HealMember.open(disk, genesis, id, options, runner, keys)
         listen()
         for entry in entries where entry.index > store.applied { try apply(entry, now: 0) }
     }
@@ -191,9 +196,9 @@ final class HealMember: @unchecked Sendable {
     /// Digest and generation that the file itself proves.
     func describe(_ id: TableID) throws -> (digest: Digest128, generation: UInt64) {
         let file = try disk.open(path(id), .read)
-        let record = try TableReader.describe(file)
+        let record = try TableReader.describe(file, keys: keys)
         let reader = try TableReader.open(
-            file: file, record: record, cache: BlockCache(capacity: 0))
+            file: file, record: record, cache: BlockCache(capacity: 0), keys: keys)
         #expect(reader.verify(fromMedium: true).isClean)
         return (record.digest, try TableImport.localHeader(file).generation)
     }
@@ -209,7 +214,7 @@ final class HealBed {
     private let genesis = logGenesis(cluster: "heal", group: 0)
 
     init(
-        members count: Int = 2, seed: UInt64 = 1,
+        members count: Int = 2, seed: UInt64 = 1, keys: [KeyRing] = [],
         configure: (inout StoreOptions) -> Void = { _ in },
         configureMember: (Int, inout StoreOptions) -> Void = { _, _ in }
     ) throws {
@@ -223,7 +228,10 @@ final class HealBed {
         for number in 1...count {
             var own = options
             configureMember(number - 1, &own)
-            members.append(try HealMember(MemberID(UInt64(number)), genesis, own, seed: seed))
+            members.append(
+                try HealMember(
+                    MemberID(UInt64(number)), genesis, own, seed: seed,
+                    keys: number <= keys.count ? keys[number - 1] : .plain))
         }
         connect()
         var settings = LoggedSettings()

@@ -35,9 +35,21 @@ private struct LogModel {
         }
     }
 
-    private func run(seed: UInt64, rounds: Int, _ policy: LogSyncPolicy) throws {
+    /// And no nonce comes twice, whatever was cut, recycled, rewound or written again.
+    @Test(arguments: [LogSyncPolicy.always, .never])
+    func nothingSyncedIsLostFromAnEncryptedLog(_ policy: LogSyncPolicy) throws {
+        let watch = SealWatch()
+        let keys = KeyRing(try testKeys(1), random: seededNumbers(5), observer: watch.observer)
+        try run(seed: 4, rounds: 60, policy, keys: keys)
+        #expect(watch.count > 500)
+        #expect(watch.repeated.isEmpty)
+    }
+
+    private func run(
+        seed: UInt64, rounds: Int, _ policy: LogSyncPolicy, keys: KeyRing = .plain
+    ) throws {
         var random = SeededRandom(seed: seed)
-        let rig = try LogRig(seed: seed, sync: policy)
+        let rig = try LogRig(seed: seed, sync: policy, keys: keys)
         var model = LogModel()
         var term: UInt64 = 1
         for round in 0..<rounds {

@@ -18,13 +18,14 @@ final class LogRig {
 
     init(
         seed: UInt64 = 1, sync: LogSyncPolicy = .always, segmentBytes: UInt64 = 4096,
-        fileSystem: MemoryFileSystem? = nil
+        fileSystem: MemoryFileSystem? = nil, keys: KeyRing = .plain
     ) throws {
         let files = fileSystem ?? MemoryFileSystem(seed: seed)
         self.fileSystem = files
         try files.createDirectory("d")
         options.sync = sync
         options.aheadBytes = 4096
+        options.keys = keys
         base.settings.segmentBytes = segmentBytes
         (hardState, log, recovery) = try LogRig.open(files, options, base, nonce: 1)
     }
@@ -40,7 +41,7 @@ final class LogRig {
     private static func open(
         _ files: MemoryFileSystem, _ options: LogOptions, _ base: LogBase, nonce: UInt64
     ) throws -> (HardState, Log, LogRecovery) {
-        let hardState = try HardState.open(files, statePath, nonce: nonce)
+        let hardState = try HardState.open(files, statePath, nonce: nonce, keys: options.keys)
         let (log, recovery) = try Log.open(
             files, directory, hardState: hardState, genesis: genesis, group: 0, options: options,
             base: base)

@@ -268,10 +268,11 @@ let testTable = TableID(index: LogIndex(77), kind: .flush, ordinal: 3)
 func buildTable(
     _ model: TestModel, tombstones: [RangeTombstone] = [], file: TableTestFile,
     shape: TableShape = TableShape(blockBytes: 4096, filterBitsPerKey: 10),
-    codec: Compression = .none, generation: UInt64 = 0
+    codec: Compression = .none, generation: UInt64 = 0, keys: KeyRing = .plain
 ) throws -> TableRecord {
     let builder = TableBuilder(
-        file: file, id: testTable, level: 0, shape: shape, codec: codec, generation: generation)
+        file: file, id: testTable, level: 0, shape: shape, codec: codec, keys: keys,
+        generation: generation)
     for entry in model.entries {
         try withBytes(entry.key) { key in
             try withBytes(entry.value) { value in try builder.add(key, entry.trailer, value) }

@@ -6,11 +6,14 @@ import Testing
     private let files = MemoryFileSystem(seed: 3)
 
     /// A table of `count` puts, a delete, an expiring put and a range tombstone.
-    private func makeTable(_ path: String, count: Int = 300) throws -> TableRecord {
+    private func makeTable(_ path: String, count: Int = 300, keys: KeyRing = .plain) throws
+        -> TableRecord
+    {
         let builder = TableBuilder(
             file: try files.open(path, .create),
             id: TableID(index: LogIndex(64), kind: .flush, ordinal: 0), level: 0,
-            shape: TableShape(blockBytes: 512, filterBitsPerKey: 10), codec: .none, generation: 2)
+            shape: TableShape(blockBytes: 512, filterBitsPerKey: 10), codec: .none, keys: keys,
+            generation: 2)
         func add(_ key: String, _ trailer: Trailer, _ value: [UInt8]) throws {
             try [UInt8](key.utf8).withUnsafeBytes { key in
                 try value.withUnsafeBytes { try builder.add(key, trailer, $0) }
@@ -39,6 +42,26 @@ import Testing
         #expect(summary.contains("keys \"a\" to \"key10299\""))
         #expect(summary.contains("speaks of \"a\" up to the last key"))
         #expect(!summary.contains("damaged"))
+    }
+
+    @Test func anEncryptedTableIsReadWithItsKey() throws {
+        let key = try EncryptionKey([UInt8](repeating: 7, count: 32))
+        let record = try makeTable(
+            "t.sst", keys: KeyRing(try EncryptionKeys(current: 3, keys: [3: key])))
+        let table = try TableInspection(files.open("t.sst", .read), keys: KeyRing(reading: key))
+        #expect(table.summary.contains("codec none, key epoch 3"))
+        #expect(table.summary.contains("digest \(record.digest)"))
+        #expect(table.verify(fromMedium: false).isEmpty)
+        let other = try EncryptionKey([UInt8](repeating: 8, count: 32))
+        for (ring, kind) in [
+            (KeyRing.plain, NodeFailure.Kind.configuration),
+            (KeyRing(reading: other), NodeFailure.Kind.identity),
+        ] {
+            let failure = #expect(throws: NodeFailure.self) {
+                try TableInspection(files.open("t.sst", .read), keys: ring)
+            }
+            #expect(failure?.kind == kind)
+        }
     }
 
     @Test func entriesComeInOrder() throws {

@@ -5,9 +5,7 @@ import Testing
 
 @Suite struct TableSettingsTests {
     private func load(_ settings: String...) throws -> NodeConfiguration {
-        try ConfigurationLoader.load(
-            ConfigurationSources(file: nil, overrides: ["data.directory=/d"] + settings)
-        ).configuration
+        try NodeTests.load(set: settings)
     }
 
     @Test func `Every compression is accepted and shown`() throws {

@@ -58,6 +58,7 @@ package struct BenchmarkOptions: Sendable, Equatable {
     package var mergeOperator = BenchmarkMergeOperator.int64Add
     package var cacheBytes: UInt64 = 8 << 20
     package var compression = CompressionPolicy.none
+    package var isEncrypted = false
     package var usesLog = true
     package var syncsLog = false
     package var seed: UInt64 = 301
