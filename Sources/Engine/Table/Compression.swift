@@ -16,7 +16,7 @@ public enum Compression: Hashable, Sendable {
     public static let zstdLevelDefault = 3
     /// For messages: what `init(_:)` reads.
     public static let allowed =
-        "none, lz4, zstd, zstd:LEVEL, zstd-dict or zstd-dict:LEVEL, LEVEL from 1 to 22"
+        "none, lz4, zstd, zstd:LEVEL, zstd-dict or zstd-dict:LEVEL, LEVEL 1-22"
 
     /// Reads "none", "lz4", "zstd", "zstd:19", "zstd-dict", "zstd-dict:19".
     public init?(_ text: String) {

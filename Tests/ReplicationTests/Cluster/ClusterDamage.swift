@@ -35,10 +35,16 @@ extension SimulatedCluster {
         return found.max { size(place, $0.path) < size(place, $1.path) }
     }
 
-    /// Flips a byte in a data block of the largest table: at `part` of `whole` of its front half.
-    func rotTable(_ place: Int, part: UInt64, of whole: UInt64) -> TableID? {
+    /// Flips a byte in a data block of the largest table: at `part` of `whole` of the front half of
+    /// its blocks. Never in a dictionary, which would lose all of them.
+    func rotTable(_ place: Int, part: UInt64, of whole: UInt64) throws -> TableID? {
         guard let table = largestTable(place) else { return nil }
-        let offset = 64 + size(place, table.path) / 2 * part / whole
+        let file = try disks[place].open(table.path, .read)
+        let header = try file.readBytes(at: 128, count: 80)
+        let isDictionary = header[4] == 64
+        let length = header[32..<36].reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+        let start = isDictionary ? 128 + 80 + length : 128
+        let offset = start + 80 + (try file.size() - start) / 2 * part / whole
         disks[place].flip(table.path, offset, mask: 0x10)
         return table.id
     }
