@@ -105,7 +105,8 @@ let package = Package(
 if Context.environment["HEAVY_TESTS_ONLY"] != nil {
     let heavy = [
         "EngineTests": [
-            "Compaction/TableBed.swift", "Database", "Environment/TemporaryDirectory.swift",
+            "Compaction/TableBed.swift", "Database", "Environment/EncryptionFixtures.swift",
+            "Environment/TemporaryDirectory.swift",
             "Iteration/CursorSupport.swift", "Iteration/MergeReference.swift", "Log/LogRig.swift",
             "Manifest/InterruptedFileSystem.swift", "Manifest/ManifestFixtures.swift",
             "Manifest/SimulatedTables.swift", "Table/TableFixtures.swift",
