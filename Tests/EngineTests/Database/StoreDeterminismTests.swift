@@ -106,6 +106,9 @@ import Testing
             if random.oneIn(12) { try replica.check() }
             if restarts, random.oneIn(60) { try replica.restart() }
         }
+        // The frontier waits for the last entry to be durable.
+        replica.noteDurable(lag: 0)
+        try replica.settle()
         try replica.check()
     }
 }
