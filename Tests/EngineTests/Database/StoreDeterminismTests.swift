@@ -1,6 +1,6 @@
 // The same log on three stores, with flushes and jobs at different times, in different orders and
-// under different codecs and keys, some of them restarted on the way: wherever two frontiers are equal, so
-// are M(F), its root and the digests of its tables; and every read in between is right.
+// under different codecs and keys, some of them restarted on the way: wherever two frontiers are
+// equal, so are M(F), its root and the digests of its tables; and every read in between is right.
 import Engine
 import Testing
 
@@ -54,7 +54,7 @@ import Testing
         var withDictionary = 0
         any.onFrontier = { [unowned any] store in
             try compare(store)
-            withDictionary += try dictionaries(any)
+            if withDictionary == 0 { withDictionary = try dictionaries(any) }
         }
         var random = SeededRandom(seed: seed)
         try follow(first, log, jobsPerEntry: 1, &random)
@@ -75,6 +75,7 @@ import Testing
 
     /// A job's outputs are there while an older job's are not.
     private func isOutOfOrder(_ replica: StoreReplica) throws -> Bool {
+        guard replica.store.manifest.manifest.jobs.count > 1 else { return false }
         let built = try replica.files.list("data/group-0/sst").compactMap {
             TableHandle.parse(fileName: $0)?.id
         }
