@@ -21,19 +21,6 @@ extension Database {
         return try view.get(key, at: sequence, now: environment.wall(), io: .blocking)?.value
     }
 
-    /// The newest values of `keys`, all as of one moment, in their order; nil where there is none.
-    package func getMany(_ keys: [[UInt8]]) throws(EngineError) -> [[UInt8]?] {
-        try gate.check()
-        let (view, sequence) = store.pin()
-        let now = environment.wall()
-        var values: [[UInt8]?] = []
-        values.reserveCapacity(keys.count)
-        for key in keys {
-            values.append(try view.get(key, at: sequence, now: now, io: .blocking)?.value)
-        }
-        return values
-    }
-
     /// Iterates what is visible now of `span`. Unpositioned at first.
     package func makeIterator(_ span: KeySpan = .everything) -> VisibleIterator {
         let (view, sequence) = store.pin()

@@ -158,6 +158,15 @@ public final class Database: @unchecked Sendable {
         return try store.get(key, now: environment.wall(), io: .blocking)?.value
     }
 
+    /// The newest values of `keys`, all as of one moment, in their order; nil where there is none.
+    /// Faster than as many calls of `get`.
+    public func multiGet(_ keys: [[UInt8]]) throws(EngineError) -> [[UInt8]?] {
+        try gate.check()
+        let (view, sequence) = store.pin()
+        return try view.multiGet(keys, at: sequence, now: environment.wall(), io: .blocking)
+            .map { $0?.value }
+    }
+
     /// Up to `limit` pairs of `span` in key order, or in reverse.
     public func scan(_ span: KeySpan, reverse: Bool = false, limit: Int = .max)
         throws(EngineError) -> [(key: [UInt8], value: LiveValue)]

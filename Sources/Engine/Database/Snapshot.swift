@@ -34,6 +34,13 @@ public final class Snapshot: Sendable {
         return try view.get(key, at: sequence, now: environment.wall(), io: .blocking)?.value
     }
 
+    /// The values of `keys` in their order; nil where there is none.
+    public func multiGet(_ keys: [[UInt8]]) throws(EngineError) -> [[UInt8]?] {
+        try gate.check()
+        return try view.multiGet(keys, at: sequence, now: environment.wall(), io: .blocking)
+            .map { $0?.value }
+    }
+
     public func scan(_ span: KeySpan, reverse: Bool = false, limit: Int = .max)
         throws(EngineError) -> [(key: [UInt8], value: LiveValue)]
     {

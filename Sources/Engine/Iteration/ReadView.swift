@@ -78,6 +78,42 @@ package final class ReadView: Sendable {
         }
     }
 
+    /// How many keys are fetched ahead: enough to keep the memory busy, few enough for what was
+    /// fetched to stay in the first-level cache.
+    private static let prefetchedKeys = 16
+
+    /// The values of `keys` that a reader at `sequence` sees, in their order. Reads of several keys
+    /// wait for memory together: what each will touch is fetched before the first of them is read.
+    package func multiGet(
+        _ keys: [[UInt8]], at sequence: SequenceNumber, now: ClockMilliseconds, io: ReadIO
+    ) throws(EngineError) -> [LiveValue?] {
+        var values: [LiveValue?] = []
+        values.reserveCapacity(keys.count)
+        var start = 0
+        while start < keys.count {
+            let end = min(start + ReadView.prefetchedKeys, keys.count)
+            if end - start > 1 {
+                for place in start..<end { prefetch(keys[place], at: sequence) }
+            }
+            for place in start..<end {
+                values.append(try get(keys[place], at: sequence, now: now, io: io))
+            }
+            start = end
+        }
+        return values
+    }
+
+    /// Of the levels; memtables and level 0 have no one place to fetch.
+    private func prefetch(_ key: [UInt8], at sequence: SequenceNumber) {
+        key.withUnsafeBytes { key in
+            let hash = Checksum.hash64(key)
+            for level in 1..<version.levels.count {
+                guard let reader = version.find(level, key)?.openReader else { continue }
+                if reader.prefetch(key, hash: hash, at: sequence) { return }
+            }
+        }
+    }
+
     /// What the operands of `key` make, of which a reader at `sequence` sees one at least. A merged
     /// value never expires, whatever lies below it: an expired base is a tombstone. `now` is not
     /// earlier than the view's clock.

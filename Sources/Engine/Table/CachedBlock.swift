@@ -7,6 +7,7 @@
 // emptying happen under the lock of the slot's cache shard; pins never take a lock. The types here
 // are Sendable (unchecked) on the strength of that protocol.
 
+import CEngineShims
 import Synchronization
 
 /// A block in memory:
@@ -93,6 +94,16 @@ struct BlockSlot: @unchecked Sendable {
     @inline(__always)
     private static func block(_ word: UInt) -> CachedBlock? {
         UnsafeMutableRawPointer(bitPattern: word & addressMask).map { CachedBlock($0) }
+    }
+
+    /// Has the CPU fetch the start of the block: its header, tags and offsets. It is not pinned, so
+    /// it may be gone by now; a fetch of what is gone is harmless.
+    @inline(__always)
+    func prefetch() {
+        let address = word.pointee.load(ordering: .relaxed) & BlockSlot.addressMask
+        guard let base = UnsafeRawPointer(bitPattern: address) else { return }
+        martlet_prefetch(base)
+        martlet_prefetch(base + 64)
     }
 
     /// Pins and returns the block; nil if there is none (or it has absurdly many readers).

@@ -145,6 +145,22 @@ package final class TableReader: @unchecked Sendable {
         return FoundVersion(trailer: entry.trailer, value: [UInt8](entry.value))
     }
 
+    /// Has the CPU fetch what `lookup` will read of a block, if that is in memory. False if the
+    /// filter knows that there is nothing to look up.
+    func prefetch(_ key: UnsafeRawBufferPointer, hash: UInt64, at sequence: SequenceNumber)
+        -> Bool
+    {
+        guard mayContain(key, hash: hash, io: .cacheOnly) else { return false }
+        guard let address = UnsafeRawPointer(bitPattern: indexWord.load(ordering: .acquiring))
+        else { return true }
+        let index = Unmanaged<DecodedIndex>.fromOpaque(address).takeUnretainedValue()
+        let ordinal = index.find(key, Trailer.seek(sequence))
+        if ordinal < leafList.dataCount {
+            BlockSlot(slots + ordinal * BlockSlot.bytes).prefetch()
+        }
+        return true
+    }
+
     /// Visits the versions of `key` at or below `sequence`, newest first, until `body` is done.
     func forEachVersion(
         of key: UnsafeRawBufferPointer, hash: UInt64, at sequence: SequenceNumber, io: ReadIO,

@@ -58,7 +58,8 @@ final class OracleRun<Host: OracleHost> {
     func step() throws {
         switch random.below(100) {
         case 0..<50: try write()
-        case 50..<64: for _ in 0..<3 { try checkGet() }
+        case 50..<61: for _ in 0..<3 { try checkGet() }
+        case 61..<64: try checkGets()
         case 64..<72: try checkScan()
         case 72..<76: try useSnapshot()
         case 76: try readThePast()
@@ -123,6 +124,14 @@ final class OracleRun<Host: OracleHost> {
         guard found == model.get(key, now: now) else { throw fail("get of key \(key)") }
     }
 
+    private func checkGets() throws {
+        let keys = (0..<(1 + random.below(40))).map { _ in source.key() }
+        let found = try rig.database.multiGet(keys.map { KeyValueModel.key($0) })
+        guard found == keys.map({ model.get($0, now: now) }) else {
+            throw fail("a get of keys \(keys)")
+        }
+    }
+
     private func checkScan() throws {
         let (start, end) = source.span()
         let isReverse = random.oneIn(2)
@@ -159,9 +168,10 @@ final class OracleRun<Host: OracleHost> {
         default:
             guard !snapshots.isEmpty else { return }
             let (snapshot, old) = snapshots[random.below(snapshots.count)]
-            let key = source.key()
-            guard try snapshot.get(KeyValueModel.key(key)) == old.get(key, now: now) else {
-                throw fail("a snapshot's get of key \(key)")
+            let keys = [source.key(), source.key()]
+            let found = try snapshot.multiGet(keys.map { KeyValueModel.key($0) })
+            guard found == keys.map({ old.get($0, now: now) }) else {
+                throw fail("a snapshot's get of keys \(keys)")
             }
             let isReverse = random.oneIn(2)
             try compare(

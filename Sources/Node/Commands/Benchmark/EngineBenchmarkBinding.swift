@@ -53,7 +53,7 @@ private final class EngineUnderTest: BenchmarkDatabase, @unchecked Sendable {
     }
 
     func getMany(_ keys: [[UInt8]]) throws -> Int {
-        try database.getMany(keys).reduce(0) { $0 + ($1 == nil ? 0 : 1) }
+        try database.multiGet(keys).reduce(0) { $0 + ($1 == nil ? 0 : 1) }
     }
 
     func get(_ key: UnsafeRawBufferPointer, into value: inout [UInt8]) throws -> Bool {
