@@ -76,6 +76,10 @@ let package = Package(
             ], swiftSettings: settings),
         .executableTarget(name: "martlet", dependencies: ["Node"], swiftSettings: settings),
         .testTarget(name: "EngineTests", dependencies: ["Engine"], swiftSettings: settings),
+        .target(
+            name: "FuzzTargets", dependencies: ["Engine"], path: "Tests/Fuzz/Targets",
+            swiftSettings: settings),
+        .testTarget(name: "FuzzTests", dependencies: ["FuzzTargets"], swiftSettings: settings),
         .testTarget(
             name: "ReplicationTests",
             dependencies: [
@@ -100,6 +104,14 @@ let package = Package(
     ]
 )
 
+// scripts/fuzz sets it: an executable whose `main` is libFuzzer's, so it links in no other build.
+if Context.environment["FUZZING"] != nil {
+    package.targets.append(
+        .executableTarget(
+            name: "fuzz", dependencies: ["FuzzTargets"], path: "Tests/Fuzz/Driver",
+            swiftSettings: settings))
+}
+
 // CI sets it for the release build: only what runs at a larger scale there is compiled, which are
 // the oracles, power cuts and simulated clusters, with the support that they use.
 if Context.environment["HEAVY_TESTS_ONLY"] != nil {
@@ -113,6 +125,8 @@ if Context.environment["HEAVY_TESTS_ONLY"] != nil {
         ],
         "ReplicationTests": ["Cluster", "Protocol/SampleMessages.swift"],
     ]
-    package.targets.removeAll { $0.isTest && heavy[$0.name] == nil }
+    package.targets.removeAll {
+        $0.name == "FuzzTargets" || $0.isTest && heavy[$0.name] == nil
+    }
     for target in package.targets { target.sources = heavy[target.name] ?? target.sources }
 }

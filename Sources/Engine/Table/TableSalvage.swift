@@ -216,7 +216,7 @@ private final class SalvagePass {
 extension DataBlock {
     /// Visits the entries in order, with their whole keys, which are borrowed for the call. For
     /// tools: cursors are faster.
-    func forEachEntry<Failure: Error>(
+    package func forEachEntry<Failure: Error>(
         _ body: (UnsafeRawBufferPointer, Entry) throws(Failure) -> Void
     ) throws(Failure) {
         for index in 0..<count {
