@@ -73,6 +73,12 @@ package struct HealPlan: Sendable {
             order.append(table)
             return .table
         }
+        if known.reason == .oldKey, reason != .oldKey {
+            // Damage is news, and does not wait for what changes of key had to wait for.
+            hints[table] = HealHint(
+                table: table, reason: reason, blocks: block.map { [$0] } ?? [])
+            return .table
+        }
         guard let block, known.blocks.count < HealPlan.blocksMax,
             hints[table]?.blocks.insert(block).inserted == true
         else { return .nothing }
@@ -86,12 +92,15 @@ package struct HealPlan: Sendable {
         order.removeAll { $0 == table }
     }
 
-    /// The oldest hint that is due and not in `busy`.
+    /// The oldest hint that is due and not in `busy`; damage before changes of key.
     package func next(now: UInt64, busy: Set<TableID>) -> HealHint? {
+        var rotation: HealHint?
         for table in order where !busy.contains(table) {
-            if let hint = hints[table], hint.notBefore <= now { return hint }
+            guard let hint = hints[table], hint.notBefore <= now else { continue }
+            if hint.reason != .oldKey { return hint }
+            if rotation == nil { rotation = hint }
         }
-        return nil
+        return rotation
     }
 
     /// A heal failed: tried again later, with a back-off from one second to five minutes. Returns

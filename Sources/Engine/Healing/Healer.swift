@@ -187,14 +187,15 @@ package final class Healer: BlockMender, Sendable {
         }
     }
 
-    /// The table is whole again, or not needed any more.
-    func drop(_ table: TableID) {
+    /// The table is whole again, or not needed any more. What it had before a rotation was sound:
+    /// no evidence of anything, and readable with a key that is to go.
+    func drop(_ table: TableID, afterRotation: Bool = false) {
         hints.done(table)
         let old = state.withLock { state in
             state.repaired.forget(table)
             return state.replaced.removeValue(forKey: table) ?? []
         }
-        for handle in old { release(handle) }
+        for handle in old { release(handle, asEvidence: options.keepEvidence && !afterRotation) }
     }
 
     /// Bytes of repaired blocks in memory.
@@ -219,8 +220,10 @@ package final class Healer: BlockMender, Sendable {
         }
         let started = environment.clock()
         if hint.reason == .oldKey, hint.blocks.isEmpty {
-            if isOfPresentKey(handle) {
-                drop(hint.table)
+            // Its last rotation may have been cut short, or have read back damaged: then the
+            // generation before is kept.
+            if isOfPresentKey(handle), isClean(handle) {
+                drop(hint.table, afterRotation: true)
                 return nil
             }
         } else if isClean(handle) {
@@ -228,7 +231,8 @@ package final class Healer: BlockMender, Sendable {
             return nil
         }
         do throws(EngineError) {
-            var rewrite = TableRewrite(healer: self, handle: handle)
+            var rewrite = TableRewrite(
+                healer: self, handle: handle, isRotation: hint.reason == .oldKey)
             let local = try rewrite.run()
             return HealResult(
                 hint: hint, record: handle.record, oldGeneration: UInt32(handle.generation),
@@ -264,6 +268,7 @@ package final class Healer: BlockMender, Sendable {
         // Its reader may go without a filter, or over a file that was missing.
         handle.closeReader()
         drop(hint.table)
+        if !isOfPresentKey(handle) { noteOldKey(hint.table) }
         state.withLock { $0.counters.transient += 1 }
         ledger.append(
             LedgerRow(
@@ -333,22 +338,24 @@ package final class Healer: BlockMender, Sendable {
             return .corrupt(
                 file: fileName(result.hint.table), reason: "the healed file reads back damaged")
         }
-        // A change of key is no damage, as long as nothing else came to light.
-        let isRotation = result.hint.reason == .oldKey && damagedBlocks(result).isEmpty
-        if case .written(_, let origin) = result.outcome, !isRotation {
-            ledger.append(row(result, origin), sync: true)
+        // A change of key is no damage, as long as nothing else came to light, then or meanwhile.
+        let reason = hints.hint(result.hint.table)?.reason ?? result.hint.reason
+        var isRotation = reason == .oldKey && damagedBlocks(result).isEmpty
+        if case .written(_, let origin) = result.outcome {
+            isRotation = isRotation && origin.fetched == 0
+            if !isRotation { ledger.append(row(result, origin), sync: true) }
         }
-        drop(result.hint.table)
+        drop(result.hint.table, afterRotation: isRotation)
         state.withLock {
             if isRotation { $0.counters.rotated += 1 } else { $0.counters.healed += 1 }
         }
         return nil
     }
 
-    /// The damaged generation is not needed any more: its file goes, or moves to quarantine as
+    /// The generation before is not needed any more: its file goes, or moves to quarantine as
     /// evidence, when nobody reads it.
-    private func release(_ old: TableHandle) {
-        if options.keepEvidence { state.withLock { _ = $0.evidence.insert(old.fileName) } }
+    private func release(_ old: TableHandle, asEvidence: Bool) {
+        if asEvidence { state.withLock { _ = $0.evidence.insert(old.fileName) } }
         old.markObsolete()
         old.closeReader()
     }

@@ -16,21 +16,26 @@ struct TableRewrite {
     private let healer: Healer
     private let record: TableRecord
     private let handle: TableHandle?
+    private let isRotation: Bool
     private(set) var origin = BlockOrigin()
 
     /// Longest wait for one block; the worker is patient, a reader is not.
     private static let deadlineMilliseconds: UInt64 = 5_000
 
-    init(healer: Healer, handle: TableHandle) {
+    /// `isRotation`: the file is sound and only written anew, so it is read here whatever the
+    /// settings say of the source of heals.
+    init(healer: Healer, handle: TableHandle, isRotation: Bool) {
         self.healer = healer
         self.record = handle.record
         self.handle = handle
+        self.isRotation = isRotation
     }
 
     init(healer: Healer, record: TableRecord) {
         self.healer = healer
         self.record = record
         self.handle = nil
+        self.isRotation = false
     }
 
     mutating func run() throws(EngineError) -> LocalTable {
@@ -102,7 +107,7 @@ struct TableRewrite {
 
     /// The damaged file, as far as it opens. One that only lacks its key is not damaged.
     private func openLocal() throws(EngineError) -> TableReader? {
-        guard healer.options.source != .replica, let handle else { return nil }
+        guard isRotation || healer.options.source != .replica, let handle else { return nil }
         do throws(EngineError) {
             return try handle.reader(io: .blocking)
         } catch {

@@ -45,16 +45,23 @@ extension Log {
         options.keys.currentEpoch == 0 || header?.key != nil
     }
 
-    /// At open: the spare file that an earlier run left.
+    /// At open: the spare file that an earlier run left. It holds nothing that is needed, so one
+    /// that does not read well goes.
     func takeSpare() throws(EngineError) -> SpareState {
-        try logIO { () throws(FileError) in
+        if isSpareFit() { return .ready }
+        try logIO { () throws(FileError) in try fileSystem.unlink(sparePath) }
+        return .none
+    }
+
+    private func isSpareFit() -> Bool {
+        do throws(FileError) {
             let bytes = try fileSystem.open(sparePath, .read)
                 .readBytes(at: 0, count: SegmentHeader.size)
             let header = bytes.withUnsafeBytes { try? SegmentHeader(decoding: $0) }
-            // Without a header it was filled with zeros.
-            if header == nil || isFitToReuse(header) { return .ready }
-            try fileSystem.unlink(sparePath)
-            return .none
+            // Without a header it was filled with zeros, or was an old segment that is damaged.
+            return isFitToReuse(header) || header == nil && bytes.allSatisfy { $0 == 0 }
+        } catch {
+            return false
         }
     }
 

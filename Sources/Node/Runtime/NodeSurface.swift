@@ -98,6 +98,10 @@ package final class NodeSurface: AdminSource, AdminInformation {
                 "martlet_transient_errors_total", "Damage that a second read did not find.",
                 counters.transient
             ),
+            (
+                "martlet_tables_rekeyed_total", "Tables written anew for a change of key.",
+                counters.rotated
+            ),
             ("martlet_divergences_total", "Differences between replicas.", counters.divergences),
         ]
         for (name, help, value) in rows {

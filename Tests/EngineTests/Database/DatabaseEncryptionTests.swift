@@ -130,8 +130,14 @@ import Testing
         #expect(try files(rig).filter { $0.key.contains("/sst/") } == sst)
     }
 
-    @Test func keysComeChangeAndGo() throws {
-        let rig = try DatabaseRig(options(nil))
+    /// Whatever becomes of damage: sound tables are written anew from here, and nothing that only
+    /// lacked its key is evidence.
+    @Test(arguments: HealOptions.Source.allCases, [false, true])
+    func keysComeChangeAndGo(source: HealOptions.Source, keepsEvidence: Bool) throws {
+        var options = options(nil)
+        options.store.heal.source = source
+        options.store.heal.keepEvidence = keepsEvidence
+        let rig = try DatabaseRig(options)
         try fill(rig, 0..<150)
         try rig.database.flush()
         var count = 150

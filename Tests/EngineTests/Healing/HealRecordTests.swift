@@ -84,6 +84,20 @@ private func row(_ number: Int, blocks: [UInt32] = [7], detail: String = "d") ->
         #expect(waits.last == 300_000)
     }
 
+    @Test func damageGoesBeforeChangesOfKey() throws {
+        let disk = try newDisk()
+        var hints = try HealHints(disk, path: path)
+        for number in 1...3 as ClosedRange<UInt64> { hints.add(table(number), .oldKey, nil) }
+        #expect(hints.add(table(4), .lost, BlockOrdinal(1)) == .table)
+        // Of a table that only waited for its key, too.
+        #expect(hints.add(table(2), .missing, nil) == .table)
+        #expect(hints.add(table(2), .oldKey, nil) == .nothing)
+        hints = try HealHints(disk, path: path)
+        let order = (0..<4).map { _ in hints.take(now: 0) }
+        #expect(order.map { $0?.table } == [table(2), table(4), table(1), table(3)])
+        #expect(order.map { $0?.reason } == [.missing, .lost, .oldKey, .oldKey])
+    }
+
     @Test func hintsStaySmall() throws {
         let disk = try newDisk()
         let hints = try HealHints(disk, path: path)

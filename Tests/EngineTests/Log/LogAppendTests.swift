@@ -136,6 +136,19 @@ import Testing
         #expect(try rig.all().suffix(30).map(\.header) == stored.headers)
     }
 
+    /// It holds nothing that anybody needs.
+    @Test func anUnreadableSpareFileKeepsNothingFromOpening() throws {
+        let rig = try LogRig()
+        try rig.append(6, bytes: 500)
+        try rig.log.prepareNext()
+        let spare = LogRig.directory + "/spare"
+        #expect(rig.fileSystem.exists(spare))
+        rig.fileSystem.failReads(spare, [0..<512])
+        try rig.kill()
+        #expect(!rig.fileSystem.exists(spare) && rig.log.last.index == LogIndex(6))
+        try rig.append(10, bytes: 500)
+    }
+
     @Test func aPreparedFileIsUsed() throws {
         let rig = try LogRig()
         try rig.append(6, bytes: 500)
