@@ -112,21 +112,42 @@ if Context.environment["FUZZING"] != nil {
             swiftSettings: settings))
 }
 
-// CI sets it for the release build: only what runs at a larger scale there is compiled, which are
-// the oracles, power cuts and simulated clusters, with the support that they use.
-if Context.environment["HEAVY_TESTS_ONLY"] != nil {
-    let heavy = [
-        "EngineTests": [
-            "Compaction/TableBed.swift", "Database", "Environment/EncryptionFixtures.swift",
-            "Environment/TemporaryDirectory.swift",
-            "Iteration/CursorSupport.swift", "Iteration/MergeReference.swift", "Log/LogRig.swift",
-            "Manifest/InterruptedFileSystem.swift", "Manifest/ManifestFixtures.swift",
-            "Manifest/SimulatedTables.swift", "Table/TableFixtures.swift",
-        ],
-        "ReplicationTests": ["Cluster", "Protocol/SampleMessages.swift"],
-    ]
-    package.targets.removeAll {
-        $0.name == "FuzzTargets" || $0.isTest && heavy[$0.name] == nil
+// scripts/test and scripts/check-syncs build parts of it, which need no package: those for TLS and
+// HTTP are two thirds of a build.
+let parts = [
+    "engine": ["Engine", "EngineTests", "FuzzTargets", "FuzzTests"],
+    // What runs at full scale with optimization: databases and clusters on one thread.
+    "simulation": ["Engine", "EngineTests", "Replication", "ReplicationTests"],
+]
+if let name = Context.environment["TEST_BUILD"], let part = parts[name] {
+    let shims = ["CCrypto", "CEngineShims", "CLZ4", "CXXHash", "CZstd"]
+    package.targets.removeAll { !(shims + part).contains($0.name) }
+    package.products.removeAll { $0.name != "Engine" }
+    package.dependencies = []
+    if name == "simulation" {
+        let sources = [
+            "EngineTests": [
+                "Compaction/TableBed.swift", "Database", "Environment/EncryptionFixtures.swift",
+                "Environment/TemporaryDirectory.swift", "Iteration/CursorSupport.swift",
+                "Iteration/MergeReference.swift", "Log/LogRig.swift",
+                "Manifest/InterruptedFileSystem.swift", "Manifest/ManifestFixtures.swift",
+                "Manifest/SimulatedTables.swift", "Table/TableFixtures.swift",
+            ],
+            "ReplicationTests": ["Cluster", "Protocol/SampleMessages.swift"],
+        ]
+        for target in package.targets {
+            target.sources = sources[target.name] ?? target.sources
+            if target.name == "Replication" {
+                target.dependencies = ["Engine"]
+                // Threads and sockets.
+                target.exclude = [
+                    "Repair/PeerRepairSource.swift", "Replica/PeerFetches.swift",
+                    "Replica/ReplicaRuntime.swift", "Transport",
+                ]
+            }
+            if target.name == "ReplicationTests" {
+                target.dependencies = ["Engine", "Replication"]
+            }
+        }
     }
-    for target in package.targets { target.sources = heavy[target.name] ?? target.sources }
 }
