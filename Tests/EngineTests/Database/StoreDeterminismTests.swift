@@ -107,9 +107,10 @@ import Testing
             if random.oneIn(12) { try replica.check() }
             if restarts, random.oneIn(60) { try replica.restart() }
         }
-        // The frontier waits for the last entry to be durable.
+        // The frontier waits for the last entry to be durable, and for what becomes due with it.
         replica.noteDurable(lag: 0)
         try replica.settle()
+        while replica.jobs.waiting > 0 { try replica.runJob() }
         try replica.check()
     }
 }
