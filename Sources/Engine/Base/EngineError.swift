@@ -90,6 +90,12 @@ public enum EngineError: Error, Sendable, CustomStringConvertible {
     /// A request that can never succeed as given.
     case invalid(reason: String)
 
+    /// The disk, or this user's share of it, is full.
+    public var isNoSpace: Bool {
+        guard case .file(let error) = self else { return false }
+        return error.isNoSpace
+    }
+
     public var description: String {
         switch self {
         case .file(let error): return error.description

@@ -90,7 +90,7 @@ extension Store {
         case .sealed(let record): return sealEdit(pending.index, record)
         case .compacted(let record):
             if let state = jobStates[record.job], state.isUndecided {
-                guard case .retry = state.phase else { return nil }
+                guard case .retry = state.phase, !state.foundDiskFull else { return nil }
                 // Its attempt failed here, maybe since inputs are lost that nobody has any more;
                 // the outputs are proved, and others have them.
                 jobStates[record.job]?.phase = .failed

@@ -18,6 +18,8 @@ struct JobState {
 
     var spec: CompactionSpec
     var phase = Phase.waiting
+    /// The last attempt found the disk full. To fetch the outputs takes as much room.
+    var foundDiskFull = false
     var output: [BuiltTable] = []
     /// Of the next output's files.
     var generation: UInt32 = 0
@@ -230,6 +232,7 @@ extension Store {
         case .failure(.transient(let error)):
             healer.noteTrouble("job \(index): \(error)")
             failures.job = error
+            jobStates[index]?.foundDiskFull = error.isNoSpace
             jobStates[index]?.phase = .retry(at: now + Store.retryMilliseconds)
         case .failure(.failed(let reason)):
             healer.noteTrouble("job \(index) failed: \(reason)")

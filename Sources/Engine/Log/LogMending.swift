@@ -102,7 +102,7 @@ extension Log {
             guard segment.count == 0 else { return try rewrite(segment) }
             try dropEmpty(segment)
         } catch {
-            guard case .file(let cause) = error, cause.isNoSpace else { throw error }
+            guard error.isNoSpace else { throw error }
         }
     }
 

@@ -167,7 +167,7 @@ package final class ManifestFile: @unchecked Sendable {
             try begin(number: number + 1)
             removeOthers()
         } catch {
-            guard poison == nil, case .file(let cause) = error, cause.isNoSpace else { throw error }
+            guard poison == nil, error.isNoSpace else { throw error }
             removeOthers()
             rewriteBytes = (end - snapshotEnd) * 2
         }

@@ -63,7 +63,7 @@ package final class LogWriter: Sendable {
         do throws(EngineError) {
             try perform(work, done: &done)
         } catch {
-            if case .file(let cause) = error, cause.isNoSpace {
+            if error.isNoSpace {
                 state.withLock { $0.queue.insert(contentsOf: work[done...], at: 0) }
                 report(.noSpace(error))
             } else {

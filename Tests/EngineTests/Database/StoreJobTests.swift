@@ -77,13 +77,33 @@ import Testing
         try replica.check()
     }
 
-    /// A member whose attempt failed, while the others' outputs are not to be had any more: it
-    /// computes them itself as soon as its inputs read again.
-    @Test func `A job that failed here is computed again when nobody has its outputs`() throws {
-        let log = try makeLog(segments: 3)
-        let leader = try StoreReplica(log, seed: 1, .first, codec: .none, concurrentJobs: 1)
-        let member = try StoreReplica(log, seed: 2, .first, codec: .none, concurrentJobs: 1)
-        var director = JobDirector(own: MemberID(1), options: SharedLog.compaction)
+    /// A leader with a job, and a member that has everything before the job.
+    private final class Pair {
+        let log: SharedLog
+        let leader: StoreReplica
+        let member: StoreReplica
+        private var director = JobDirector(own: MemberID(1), options: SharedLog.compaction)
+
+        init(_ log: SharedLog) throws {
+            self.log = log
+            leader = try StoreReplica(log, seed: 1, .first, codec: .none, concurrentJobs: 1)
+            member = try StoreReplica(log, seed: 2, .first, codec: .none, concurrentJobs: 1)
+            try decide(until: .compact)
+            let before = log.last - 1
+            while member.store.applied < before || member.jobs.waiting > 0 {
+                if member.store.applied < before { try member.applyNext() }
+                member.noteDurable(lag: 0)
+                try member.settle()
+                try member.runJob()
+            }
+        }
+
+        func applyAll(_ replica: StoreReplica) throws {
+            while try replica.applyNext() {}
+            replica.noteDurable(lag: 0)
+            try replica.settle()
+        }
+
         func decide(until kind: EntryKind) throws {
             for _ in 0..<200 {
                 try applyAll(leader)
@@ -94,8 +114,7 @@ import Testing
                 let decided = director.decide(
                     JobSituation(
                         store: leader.store.jobFacts(at: leader.now), able: [MemberID(1)],
-                        now: leader.now,
-                        clock: 1_000))
+                        now: leader.now, clock: 1_000))
                 for case .entry(let made, let payload) in decided {
                     try log.append(made, payload, clock: 1_000)
                     if made == .compact { director.compactApplied() }
@@ -104,34 +123,55 @@ import Testing
             }
             Issue.record("no \(kind) was proposed")
         }
-        try decide(until: .compact)
-        let compact = log.last
-        while member.store.applied < compact - 1 || member.jobs.waiting > 0 {
-            if member.store.applied < compact - 1 { try member.applyNext() }
-            member.noteDurable(lag: 0)
-            try member.settle()
-            try member.runJob()
+
+        /// The member's attempt at the job ends as it does, then the log concludes the job.
+        func conclude() throws -> LogIndex {
+            try applyAll(member)
+            for _ in 0..<5 { try member.runJob() }
+            try decide(until: .compacted)
+            try applyAll(member)
+            return log.last
         }
+
+        func passSeconds(_ count: Int) throws {
+            for _ in 0..<count {
+                member.now += 1_000
+                try member.settle()
+                while member.jobs.waiting > 0 { try member.runJob() }
+            }
+        }
+    }
+
+    /// A member whose attempt failed, while the others' outputs are not to be had any more: it
+    /// computes them itself as soon as its inputs read again.
+    @Test func `A job that failed here is computed again when nobody has its outputs`() throws {
+        let pair = try Pair(makeLog(segments: 3))
+        let member = pair.member
         let inputs = try member.files.list("data/group-0/sst")
         for name in inputs { member.files.failReads("data/group-0/sst/" + name, [0..<(1 << 30)]) }
-        try applyAll(member)
-        for _ in 0..<5 { try member.runJob() }
-        try decide(until: .compacted)
-        let compacted = log.last
-        try applyAll(member)
-        for _ in 0..<20 {
-            member.now += 1_000
-            try member.settle()
-            try member.runJob()
-        }
+        let compacted = try pair.conclude()
+        try pair.passSeconds(20)
         #expect(member.store.frontier < compacted, "nothing could be computed or fetched")
 
         for name in inputs { member.files.failReads("data/group-0/sst/" + name, []) }
-        for _ in 0..<120 where member.store.frontier < compacted {
-            member.now += 1_000
-            try member.settle()
-            while member.jobs.waiting > 0 { try member.runJob() }
-        }
+        try pair.passSeconds(120)
+        #expect(member.store.frontier >= compacted)
+        try member.check()
+    }
+
+    /// What a full disk kept from being written cannot be fetched either: the own attempt goes on,
+    /// a second after there is space.
+    @Test func `A job that found the disk full is not given up`() throws {
+        let pair = try Pair(makeLog(segments: 3))
+        let member = pair.member
+        member.files.capacity = member.files.usedBytes + 1_200
+        let compacted = try pair.conclude()
+        try pair.passSeconds(20)
+        #expect(member.store.frontier < compacted)
+        #expect(member.notes.contains("No space") && !member.notes.contains("fetching"))
+
+        member.files.capacity = .max
+        try pair.passSeconds(2)
         #expect(member.store.frontier >= compacted)
         try member.check()
     }

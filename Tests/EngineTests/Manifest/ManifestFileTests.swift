@@ -256,7 +256,7 @@ private func recoveredOrTold(_ disk: MemoryFileSystem) throws -> ManifestState? 
                 try file.append(Sample.sealing(1))
                 Issue.record("appended without space")
             } catch {
-                guard case .file(let cause) = error, cause.isNoSpace else { throw error }
+                guard error.isNoSpace else { throw error }
             }
             #expect(try recover(disk.snapshotAfterPowerCut())?.file.state == script.states[1])
         }
