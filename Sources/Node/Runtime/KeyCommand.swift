@@ -27,13 +27,8 @@ package enum KeyCommand {
             throw error
         }
         guard status == 0 else {
-            let signal = status & 0x7f
             throw NodeFailure(
-                .configuration,
-                "\(setting): the command "
-                    + (signal == 0
-                        ? "exited with code \((status >> 8) & 0xff)"
-                        : "was killed by signal \(signal)"))
+                .configuration, "\(setting): the command \(ChildSpawn.ending(status))")
         }
         return bytes
     }
@@ -41,38 +36,21 @@ package enum KeyCommand {
     private static func start(_ command: String, _ setting: String) throws(NodeFailure)
         -> (pid: pid_t, output: Int32)
     {
-        var ends: [Int32] = [-1, -1]
-        guard pipe(&ends) == 0 else {
-            throw NodeFailure(.system, "pipe: \(String(cString: strerror(errno)))")
-        }
-        defer { close(ends[1]) }
-        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
-        posix_spawn_file_actions_adddup2(&actions, ends[1], 1)
-        var attributes = posix_spawnattr_t()
-        posix_spawnattr_init(&attributes)
-        defer { posix_spawnattr_destroy(&attributes) }
-        var none = sigset_t()
-        sigemptyset(&none)
-        posix_spawnattr_setsigmask(&attributes, &none)
-        posix_spawnattr_setpgroup(&attributes, 0)
-        posix_spawnattr_setflags(
-            &attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP))
+        let ends = try ChildSpawn.makePipe()
+        defer { close(ends.writing) }
         let environment = ProcessInfo.processInfo.environment.map { "\($0.key)=\($0.value)" }
-        var pid: pid_t = 0
-        let code = withStrings(["/bin/sh", "-c", command]) { arguments in
-            withStrings(environment) { variables in
-                posix_spawn(&pid, "/bin/sh", &actions, &attributes, arguments, variables)
+        do throws(NodeFailure) {
+            let pid = try ChildSpawn.start(
+                "/bin/sh", ["-c", command], environment: environment
+            ) { actions in
+                posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+                posix_spawn_file_actions_adddup2(&actions, ends.writing, 1)
             }
+            return (pid, ends.reading)
+        } catch {
+            close(ends.reading)
+            throw NodeFailure(error.kind, "\(setting): \(error.message)")
         }
-        guard code == 0 else {
-            close(ends[0])
-            throw NodeFailure(.system, "\(setting): /bin/sh: \(String(cString: strerror(code)))")
-        }
-        return (pid, ends[0])
     }
 
     private static func read(_ output: Int32, until deadline: UInt64, _ setting: String)
@@ -116,13 +94,5 @@ package enum KeyCommand {
 
     private static func tooLong(_ setting: String) -> NodeFailure {
         NodeFailure(.configuration, "\(setting): the command took too long and was ended")
-    }
-
-    private static func withStrings<Result>(
-        _ strings: [String], _ body: ([UnsafeMutablePointer<CChar>?]) -> Result
-    ) -> Result {
-        let copies = strings.map { strdup($0) }
-        defer { for copy in copies { free(copy) } }
-        return body(copies + [nil])
     }
 }

@@ -19,15 +19,16 @@ import Testing
         return all
     }
 
-    /// Where frames stand, by a walk over their lengths from `start`.
-    private func frames(_ bytes: [UInt8], from start: Int = 1024) -> [Int] {
+    /// Where frames stand, by a walk over their lengths from `start`: each at the next multiple of
+    /// `alignment`, which is 1 within a group that was written together.
+    private func frames(_ bytes: [UInt8], from start: Int = 1024, alignment: Int = 512) -> [Int] {
         var found: [Int] = []
         var at = start
         while at + 48 <= bytes.count {
             let length = bytes[(at + 8)..<(at + 12)].reversed().reduce(0) { $0 << 8 | Int($1) }
             guard length >= 84, bytes[at + 12] == 1 else { break }
             found.append(at)
-            at = (at + 48 + length + 511) / 512 * 512
+            at = (at + 48 + length + alignment - 1) / alignment * alignment
         }
         return found
     }
@@ -235,24 +236,11 @@ import Testing
         try rig.kill()
         // The volatile page and the frame that follows say so, too: without them.
         for slot: UInt64 in [4, 5] { rig.fileSystem.flip(LogRig.statePath, slot << 16 + 30) }
-        let frame = try #require(walk(try rig.raw(rig.path(1))).dropFirst(2).first)
+        let frame = try #require(frames(try rig.raw(rig.path(1)), alignment: 1).dropFirst(2).first)
         rig.fileSystem.flip(rig.path(1), UInt64(frame + 48 + 90))
         try rig.kill()
         #expect(rig.log.last == entries[3].position)
         #expect(rig.recovery.holes.map(\.lower) == [entries[2].index])
-    }
-
-    /// Where frames stand that were written in one group.
-    private func walk(_ bytes: [UInt8], from start: Int = 1024) -> [Int] {
-        var found: [Int] = []
-        var at = start
-        while at + 48 <= bytes.count {
-            let length = bytes[(at + 8)..<(at + 12)].reversed().reduce(0) { $0 << 8 | Int($1) }
-            guard length >= 84, bytes[at + 12] == 1 else { break }
-            found.append(at)
-            at += 48 + length
-        }
-        return found
     }
 
     @Test func aTamperedCopyOfHardStateCountsAsDamaged() throws {
