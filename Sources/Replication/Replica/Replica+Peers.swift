@@ -104,13 +104,13 @@ extension Replica {
     }
 
     private func serveForward(_ request: RequestID, _ bytes: [UInt8], from member: MemberID) {
-        let handler = forwardHandler.withLock { $0 }
-        guard evaluableTerm != nil, let handler else {
+        let service = forwardService.withLock { $0 }
+        guard evaluableTerm != nil, let service else {
             environment.send(
                 .forwardReply(request, .notLeader(leader: core.leader)), to: member)
             return
         }
-        handler(bytes) { [weak self] answer in
+        service.handle(bytes) { [weak self] answer in
             self?.post(.forwardAnswered(request, member, answer))
         }
     }

@@ -42,7 +42,7 @@ extension Replica: ReplicaService {
     }
 
     package func setForwardHandler(_ handler: @escaping ForwardHandler) {
-        forwardHandler.withLock { $0 = handler }
+        forwardService.withLock { $0 = ForwardService(handle: handler) }
     }
 
     package func wait(

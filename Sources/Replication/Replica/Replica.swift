@@ -73,11 +73,16 @@ package final class Replica: @unchecked Sendable {
     var logRefusal: String?
     var retryLogAt: UInt64?
 
-    let forwardHandler = Mutex<ForwardHandler?>(nil)
+    let forwardService = Mutex<ForwardService?>(nil)
     let published = PublishedState()
 
     package typealias ForwardHandler =
         @Sendable (_ request: [UInt8], _ reply: @escaping @Sendable ([UInt8]) -> Void) -> Void
+    /// A closure by itself would come out of the mutex wrapped once more each time, since generic code
+    /// hands closures on in a form of its own: each call would be deeper than the one before.
+    struct ForwardService: Sendable {
+        let handle: ForwardHandler
+    }
     package typealias ReadCompletion = @Sendable (Result<ReadPermit, ServiceRefusal>) -> Void
 
     /// Takes over an opened log and store.
