@@ -78,8 +78,8 @@ package final class Replica: @unchecked Sendable {
 
     package typealias ForwardHandler =
         @Sendable (_ request: [UInt8], _ reply: @escaping @Sendable ([UInt8]) -> Void) -> Void
-    /// A closure by itself would come out of the mutex wrapped once more each time, since generic code
-    /// hands closures on in a form of its own: each call would be deeper than the one before.
+    /// A closure by itself would come out of the mutex wrapped once more each time, since generic
+    /// code hands closures on in a form of its own: each call would be deeper than the one before.
     struct ForwardService: Sendable {
         let handle: ForwardHandler
     }
