@@ -92,8 +92,9 @@ extension Log {
     /// its own, of the present key epoch. A copy of the directory (a backup that is put back, a
     /// clone, one whose hard state was lost) goes on in the same log epoch as its original did:
     /// under the same key it would use the same nonces. Sealed segments are kept as they are until
-    /// they are trimmed. Without space for a second file the old one is used on.
-    func renewActive() throws(EngineError) {
+    /// they are trimmed. Without space for a second file the old one is used on; one with holes
+    /// gets its new file when they are mended.
+    func renewActive(_ report: inout LogRecovery) throws(EngineError) {
         guard let segment = lock.withLock({ segments.last }), !segment.isSealed,
             segment.cipher != nil || options.keys.currentEpoch > 0,
             !lock.withLock({ holeList.intersects(segment.first, segment.last) })
@@ -103,6 +104,10 @@ extension Log {
             try dropEmpty(segment)
         } catch {
             guard error.isNoSpace else { throw error }
+            let how = segment.cipher.map { "under its key of epoch \($0.header.epoch)" }
+            report.events.append(
+                "\(segment.path): no space to write it anew under a new key: entries go on "
+                    + (how ?? "in plain") + " until it is full, or the next open")
         }
     }
 

@@ -57,7 +57,7 @@ extension Log {
         report.holes = holeList.holes.filter { $0.upper > base.index }
         report.endedEarly = known.highestIndex > lastPosition.index
         try finish(recent.map(\.segment), doomed, durable: report.durable, scan.epochSeen)
-        try renewActive()
+        try renewActive(&report)
         return report
     }
 
@@ -121,7 +121,8 @@ extension Log {
         let file = try logIO { () throws(FileError) in try fileSystem.open(path, .write) }
         // One of the file's life before it was recycled is no better than a torn or rotten one.
         let front = SegmentHeader.read(file, at: 0, first: first)
-        let mirror = SegmentHeader.read(file, at: UInt64(SegmentHeader.size), first: first)
+        let mirror = SegmentHeader.read(
+            file, at: UInt64(SegmentHeader.mirrorOffset), first: first)
         let header = front ?? (mirror?.key == nil ? nil : mirror)
         guard let header else {
             report.events.append("\(path): header unreadable, made anew")

@@ -1,8 +1,9 @@
-// Header and footer of a segment file. The header fills the first 512 bytes. The footer stands
-// behind the frames of a sealed segment: a table of frame offsets, a summary, and a trailer in the
-// last 64 bytes of the file. The footer only saves time: what it says can be rebuilt by walking the
-// frames, and recovery never believes one above the last flushed segment. docs/formats/log.md has
-// the layout.
+// Header and footer of a segment file. The header fills the first 512 bytes; an encrypted segment
+// has it once more in another page, since without the salt nothing in it could be read. The footer
+// stands behind the frames of a sealed segment: a table of frame offsets, a summary, and a trailer
+// in the last 64 bytes of the file. The footer only saves time: what it says can be rebuilt by
+// walking the frames, and recovery never believes one above the last flushed segment.
+// docs/formats/log.md has the layout.
 
 package struct SegmentHeader: Hashable, Sendable {
     package static let size = 512
@@ -10,6 +11,8 @@ package struct SegmentHeader: Hashable, Sendable {
     package static let version: UInt16 = 1
     private static let checksumOffset = 508
     private static let keyOffset = checksumOffset - FileKeyHeader.size
+    /// Where an encrypted segment has its header again: a medium loses whole pages.
+    static let mirrorOffset = 4096
 
     package var group: UInt32
     /// The epoch in which the file got this name; frames of a lower one are not part of it.
@@ -23,16 +26,17 @@ package struct SegmentHeader: Hashable, Sendable {
     /// Of the key that encrypts the entries; nil if they are plain.
     package var key: FileKeyHeader?
 
-    /// Where frames begin. An encrypted segment has its header twice: without the salt nothing in
-    /// it could be read.
+    /// Where frames begin.
     package var dataStart: UInt64 {
-        UInt64(key == nil ? SegmentHeader.size : 2 * SegmentHeader.size)
+        UInt64(SegmentHeader.size + (key == nil ? 0 : SegmentHeader.mirrorOffset))
     }
 
     /// All of what stands before the frames.
     package func encodedForFile() -> [UInt8] {
         let bytes = encoded()
-        return key == nil ? bytes : bytes + bytes
+        guard key != nil else { return bytes }
+        let gap = [UInt8](repeating: 0, count: SegmentHeader.mirrorOffset - SegmentHeader.size)
+        return bytes + gap + bytes
     }
 
     package func encoded() -> [UInt8] {

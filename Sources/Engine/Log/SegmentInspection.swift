@@ -62,7 +62,7 @@ package struct SegmentInspection: Sendable {
     private mutating func readHeader(_ file: any File) throws(EngineError) -> SegmentHeader? {
         size = try logIO { () throws(FileError) in try file.size() }
         let bytes = try logIO { () throws(FileError) in
-            try file.readBytes(at: 0, count: 2 * SegmentHeader.size)
+            try file.readBytes(at: 0, count: SegmentHeader.mirrorOffset + SegmentHeader.size)
         }
         do throws(DecodingError) {
             return try bytes.span.bytes.withUnsafeBytes { raw throws(DecodingError) in
@@ -73,7 +73,7 @@ package struct SegmentInspection: Sendable {
                 size < UInt64(SegmentHeader.size)
                 ? "the file has only \(size) bytes" : error.description
         }
-        let mirror = bytes.dropFirst(SegmentHeader.size)
+        let mirror = bytes.dropFirst(SegmentHeader.mirrorOffset)
             .withUnsafeBytes { try? SegmentHeader(decoding: $0) }
         return mirror?.key == nil ? nil : mirror
     }

@@ -21,7 +21,7 @@ import Testing
 
     /// Where frames stand, by a walk over their lengths from `start`: each at the next multiple of
     /// `alignment`, which is 1 within a group that was written together.
-    private func frames(_ bytes: [UInt8], from start: Int = 1024, alignment: Int = 512) -> [Int] {
+    private func frames(_ bytes: [UInt8], from start: Int = 4608, alignment: Int = 512) -> [Int] {
         var found: [Int] = []
         var at = start
         while at + 48 <= bytes.count {
@@ -118,14 +118,14 @@ import Testing
         for _ in 0..<40 { entries += try rig.append(2, bytes: 200) }
         let sound = try files(rig)
         for name in try rig.fileSystem.list(LogRig.directory) where name.hasSuffix(".seg") {
-            for copy: UInt64 in [100, 512 + 480] {
+            for copy: UInt64 in [100, 4096 + 480] {
                 rig.fileSystem.flip(LogRig.directory + "/" + name, copy)
                 try rig.kill()
                 #expect(try rig.all().map(\.encoded) == entries.map(\.encoded))
                 #expect(rig.recovery.events.count == 1, "\(rig.recovery.events)")
                 #expect(rig.recovery.holes.isEmpty)
                 let bytes = try rig.raw(LogRig.directory + "/" + name)
-                #expect(bytes[..<512] == bytes[512..<1024])
+                #expect(bytes[..<512] == bytes[4096..<4608])
                 // The active one has a new key since the open.
                 let isActive = try rig.segmentFirsts().max().map { rig.path($0).hasSuffix(name) }
                 #expect((bytes[..<512] != sound[name]?[..<512]) == isActive)
@@ -138,7 +138,7 @@ import Testing
         let rig = try LogRig(segmentBytes: 1 << 20, keys: try ring(1))
         var entries: [Entry] = []
         for _ in 0..<5 { entries += try rig.append(1) }
-        for copy: UInt64 in [100, 512 + 100] { rig.fileSystem.flip(rig.path(1), copy) }
+        for copy: UInt64 in [100, 4096 + 100] { rig.fileSystem.flip(rig.path(1), copy) }
         try rig.kill()
         #expect(rig.recovery.holes.first?.lower == LogIndex(1))
         #expect(rig.recovery.holes.last?.upper == LogIndex(5))
@@ -215,14 +215,15 @@ import Testing
     @Test func withoutSpaceTheActiveSegmentStays() throws {
         let rig = try LogRig(segmentBytes: 1 << 20, keys: try ring(1))
         let entries = try rig.append(40, bytes: 1000)
-        let header = try rig.raw(rig.path(1))[..<1024]
+        let header = try rig.raw(rig.path(1))[..<4608]
         rig.fileSystem.restart()
         let names = try rig.fileSystem.list(LogRig.directory)
         let free = rig.fileSystem.capacity
         rig.fileSystem.capacity = 0
         try rig.open()
         #expect(try rig.fileSystem.list(LogRig.directory) == names)
-        #expect(try rig.raw(rig.path(1))[..<1024] == header)
+        #expect(try rig.raw(rig.path(1))[..<4608] == header)
+        #expect(rig.recovery.events.contains { $0.contains("no space to write it anew") })
         rig.fileSystem.capacity = free
         try rig.append(1)
         #expect(try rig.all().prefix(40).map(\.encoded) == entries.map(\.encoded))
@@ -262,7 +263,7 @@ import Testing
         try rig.append(2)
         let segment = try rig.raw(rig.path(1))
         #expect(
-            Digest128(of: Array(segment[..<2048])).description == "c6e77e0887a99cfee5a7b5decfe7804e"
+            Digest128(of: Array(segment[..<6144])).description == "503d1874efa8262784c7b45ef0d08e18"
         )
         let state = try rig.raw(LogRig.statePath)
         #expect(Digest128(of: state).description == "12b9f2519af64c0de1ae6d23977545dc")
