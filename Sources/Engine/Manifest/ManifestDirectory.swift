@@ -113,28 +113,31 @@ struct ManifestDirectory {
     }
 
     /// The manifest to recover; nil if none was ever completed.
-    func choose(_ identity: ManifestIdentity) throws(EngineError) -> Found? {
+    func choose(_ identity: ManifestIdentity, _ keys: KeyRing) throws(EngineError) -> Found? {
         switch try readCurrent() {
-        case .names(let number): return try load(number, identity, isNamedByCurrent: true)
+        case .names(let number): return try load(number, identity, keys, isNamedByCurrent: true)
         case .missing:
             // Before the first CURRENT there can be only the first pair, which nobody relied on.
-            guard highestNumber <= 1 else { return try furthest(identity, "CURRENT is missing") }
+            guard highestNumber <= 1 else {
+                return try furthest(identity, keys, "CURRENT is missing")
+            }
             do throws(EngineError) {
-                return try load(1, identity, isNamedByCurrent: false)
+                return try load(1, identity, keys, isNamedByCurrent: false)
             } catch {
                 if case .corrupt = error { return nil }
                 throw error
             }
-        case .damaged: return try furthest(identity, "CURRENT is damaged")
+        case .damaged: return try furthest(identity, keys, "CURRENT is damaged")
         }
     }
 
-    private func furthest(_ identity: ManifestIdentity, _ why: String) throws(EngineError) -> Found
-    {
+    private func furthest(
+        _ identity: ManifestIdentity, _ keys: KeyRing, _ why: String
+    ) throws(EngineError) -> Found {
         var best: Found?
         for number in numbers {
             // A damaged pair may be the newest: going on with an older one would go back in time.
-            let found = try load(number, identity, isNamedByCurrent: false)
+            let found = try load(number, identity, keys, isNamedByCurrent: false)
             let reach = found.chain.records.last?.ordinal ?? 0
             if reach >= best?.chain.records.last?.ordinal ?? 0 { best = found }
         }
@@ -149,24 +152,24 @@ struct ManifestDirectory {
         return best
     }
 
-    private func load(_ number: UInt64, _ identity: ManifestIdentity, isNamedByCurrent: Bool)
-        throws(EngineError) -> Found
-    {
+    private func load(
+        _ number: UInt64, _ identity: ManifestIdentity, _ keys: KeyRing, isNamedByCurrent: Bool
+    ) throws(EngineError) -> Found {
         let names = ManifestDirectory.names(number)
         var copies: [[UInt8]?] = []
         for name in names { copies.append(try readOrNil(name)) }
+        let header: ManifestHeader
         do throws(ManifestChain.Failure) {
-            let chain = try ManifestChain(copies, number: number, identity: identity)
+            header = try ManifestChain.findHeader(copies, number: number, identity: identity)
+        } catch { throw error.of(names[0]) }
+        let cipher: FileCipher? = try keys.cipher(
+            header.key, .manifest, path: directory + "/" + names[0])
+        do throws(ManifestChain.Failure) {
+            let chain = try ManifestChain(copies, header, cipher)
             return Found(
                 number: number, chain: chain, isNamedByCurrent: isNamedByCurrent,
                 notes: notes(names, copies, chain))
-        } catch {
-            switch error {
-            case .damaged(let reason):
-                throw .corrupt(file: ManifestDirectory.name(number), reason: reason)
-            case .foreign(let reason): throw .identity(reason: reason)
-            }
-        }
+        } catch { throw error.of(names[0]) }
     }
 
     private func notes(_ names: [String], _ copies: [[UInt8]?], _ chain: ManifestChain)
@@ -188,6 +191,11 @@ struct ManifestDirectory {
                 )
             } else if common == copy.count {
                 add(name, "missed the end that the other copy has; it is replaced")
+            } else if chain.isTampered(copy, at: common) {
+                add(
+                    name,
+                    "holds its checksums and is not authentic at byte \(common): it was tampered "
+                        + "with; it is replaced")
             } else {
                 add(name, "was damaged at byte \(common); it is replaced")
             }
@@ -203,6 +211,15 @@ package struct ManifestNote: Hashable, Sendable {
     package var text: String
     /// False for an append that a power cut tore.
     package var isDamage: Bool
+}
+
+extension ManifestChain.Failure {
+    fileprivate func of(_ file: String) -> EngineError {
+        switch self {
+        case .damaged(let reason): .corrupt(file: file, reason: reason)
+        case .foreign(let reason): .identity(reason: reason)
+        }
+    }
 }
 
 extension FileError {

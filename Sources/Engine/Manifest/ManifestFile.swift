@@ -84,12 +84,9 @@ package final class ManifestFile: @unchecked Sendable {
         keys: KeyRing = .plain, rewriteBytes: UInt64 = defaultRewriteBytes
     ) throws(EngineError) -> Recovery? {
         let files = try ManifestDirectory.read(fileSystem, directory)
-        guard let found = try files.choose(identity) else { return nil }
-        let cipher: FileCipher? = try keys.cipher(
-            found.chain.key, .manifest,
-            path: directory + "/" + ManifestDirectory.name(found.number))
+        guard let found = try files.choose(identity, keys) else { return nil }
         let state: ManifestState
-        do throws(DecodingError) { state = try found.chain.folded(cipher) } catch {
+        do throws(DecodingError) { state = try found.chain.folded() } catch {
             throw .corrupt(file: ManifestDirectory.name(found.number), reason: error.what)
         }
         guard let last = found.chain.records.last else {
@@ -100,9 +97,11 @@ package final class ManifestFile: @unchecked Sendable {
             ordinal: last.ordinal, rewriteBytes: rewriteBytes)
         let isWhole = found.chain.isIntact.allSatisfy { $0 } && found.isNamedByCurrent
         if isWhole {
-            try manifest.reopen(found.chain, last, cipher)
+            try manifest.reopen(found.chain, last)
             // In the present epoch, unless there is no space for that.
-            if cipher?.header.epoch ?? 0 != keys.currentEpoch { try manifest.rewrite() }
+            if found.chain.cipher?.header.epoch ?? 0 != keys.currentEpoch {
+                try manifest.rewrite()
+            }
         } else {
             try manifest.begin(number: files.highestNumber + 1)
         }
@@ -113,15 +112,13 @@ package final class ManifestFile: @unchecked Sendable {
     /// Continues an undamaged pair. The last record is written again and synced before it counts:
     /// after a failed sync in an earlier life only the page cache may hold it, and the file's size.
     /// One copy at a time, so that the other holds the record meanwhile.
-    private func reopen(
-        _ chain: ManifestChain, _ last: ManifestRecord, _ cipher: FileCipher?
-    ) throws(EngineError) {
+    private func reopen(_ chain: ManifestChain, _ last: ManifestRecord) throws(EngineError) {
+        cipher = chain.cipher
         // An append that was torn and left no trace (else the pair were not whole) had a session
         // drawn like this one.
         while chain.records.contains(where: { $0.session == session }), cipher != nil {
             session &+= 1
         }
-        self.cipher = cipher
         do throws(FileError) {
             for path in ManifestDirectory.paths(directory, number) {
                 let file = try fileSystem.open(path, .write)

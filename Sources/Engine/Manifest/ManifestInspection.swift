@@ -112,8 +112,7 @@ package struct ManifestInspection: Sendable {
         var last: ManifestRecord?
         var isFolding = true
         while let (record, copy) = ManifestChain.next(
-            copies.map(\.bytes), at: image.count, previous: previous, after: last,
-            isPlain: cipher == nil)
+            copies.map(\.bytes), at: image.count, previous: previous, after: last, cipher)
         {
             image.append(contentsOf: copy[record.range])
             previous = record.checksum

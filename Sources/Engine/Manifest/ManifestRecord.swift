@@ -217,20 +217,19 @@ struct ManifestChain {
     private(set) var isIntact: [Bool]
     /// Bytes behind the chain in the longest copy: an append that never became durable.
     private(set) var tornBytes: Int
-    /// What the header says of the key; nil for a plain manifest.
-    let key: FileKeyHeader?
+    /// Nil for a plain manifest.
+    let cipher: FileCipher?
 
-    /// Walks the copies (nil: unreadable or missing) of manifest `number`.
-    init(_ copies: [[UInt8]?], number: UInt64, identity: ManifestIdentity) throws(Failure) {
-        let found = try ManifestChain.findHeader(copies, number: number, identity: identity)
-        let header = found.encoded()
-        key = found.key
+    /// Walks the copies (nil: unreadable or missing) of the manifest with `header`, whose key gives
+    /// `cipher`.
+    init(_ copies: [[UInt8]?], _ header: ManifestHeader, _ cipher: FileCipher?) throws(Failure) {
+        let header = header.encoded()
+        self.cipher = cipher
         bytes = header.bytes
         records = []
         var previous = header.checksum
         while let (record, copy) = ManifestChain.next(
-            copies, at: bytes.count, previous: previous, after: records.last,
-            isPlain: key == nil)
+            copies, at: bytes.count, previous: previous, after: records.last, cipher)
         {
             bytes.append(contentsOf: copy[record.range])
             records.append(record)
@@ -252,7 +251,9 @@ struct ManifestChain {
         }
     }
 
-    private static func findHeader(
+    /// The header of manifest `number`, from the first copy (nil: unreadable or missing) in which
+    /// it is intact.
+    static func findHeader(
         _ copies: [[UInt8]?], number: UInt64, identity: ManifestIdentity
     ) throws(Failure) -> ManifestHeader {
         var valid: ManifestHeader?
@@ -274,26 +275,41 @@ struct ManifestChain {
         return valid
     }
 
+    /// The record at `offset` that continues the chain, and the copy that holds it: one in which it
+    /// is authentic, if there is one. Else its payload says what is wrong.
     static func next(
         _ copies: [[UInt8]?], at offset: Int, previous: Digest128, after last: ManifestRecord?,
-        isPlain: Bool
+        _ cipher: FileCipher?
     ) -> (ManifestRecord, [UInt8])? {
+        var first: (ManifestRecord, [UInt8])?
         for case let copy? in copies {
             guard let record = copy.withUnsafeBytes({ ManifestRecord(in: $0, at: offset) }),
-                record.previous == previous, !isPlain || record.session == 0
+                record.previous == previous, cipher != nil || record.session == 0
             else { continue }
             if let last {
                 guard record.kind == .edits, record.ordinal == last.ordinal &+ 1 else { continue }
             } else if record.kind != .snapshot {
                 continue
             }
-            return (record, copy)
+            if cipher == nil || (try? payload(record, in: copy, cipher)) != nil {
+                return (record, copy)
+            }
+            if first == nil { first = (record, copy) }
         }
-        return nil
+        return first
     }
 
-    /// Decodes the snapshot and folds the edits. `cipher` is that of `key`.
-    func folded(_ cipher: FileCipher?) throws(DecodingError) -> ManifestState {
+    /// Whether `copy`, which differs from the chain at `offset`, has a record there whose checksum
+    /// holds all the same.
+    func isTampered(_ copy: [UInt8], at offset: Int) -> Bool {
+        guard cipher != nil, let record = records.first(where: { $0.range.contains(offset) }) else {
+            return false
+        }
+        return copy.withUnsafeBytes { ManifestRecord(in: $0, at: record.range.lowerBound) } != nil
+    }
+
+    /// Decodes the snapshot and folds the edits.
+    func folded() throws(DecodingError) -> ManifestState {
         guard let snapshot = records.first else { throw DecodingError("no snapshot") }
         var state = try ManifestState(
             decoding: try ManifestChain.payload(snapshot, in: bytes, cipher))

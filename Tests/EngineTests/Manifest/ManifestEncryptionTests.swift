@@ -84,6 +84,47 @@ import Testing
         }
     }
 
+    /// A manifest of a snapshot and one record, with a byte of the record changed.
+    private func changed(_ content: [UInt8], mendsChecksum: Bool) -> [UInt8] {
+        var bytes = content
+        let length = bytes[(128 + 36)..<(128 + 40)].reversed().reduce(0) { $0 << 8 | Int($1) }
+        let last = 128 + 56 + length
+        bytes[last + 70] ^= 1
+        if mendsChecksum {
+            let sum = Digest128(of: Array(bytes[(last + 16)...]))
+            let words = withUnsafeBytes(of: (sum.low.littleEndian, sum.high.littleEndian)) {
+                Array($0)
+            }
+            bytes.replaceSubrange(last..<(last + 16), with: words)
+        }
+        return bytes
+    }
+
+    private func replace(_ name: String, on disk: MemoryFileSystem, with bytes: [UInt8]) throws {
+        let file = try disk.open(Self.directory + "/" + name, .write)
+        try file.writeAll(bytes, at: 0)
+        try file.sync()
+    }
+
+    /// One copy's record whose checksum was put right is no better than a damaged one: the other's
+    /// counts, whichever is looked at first.
+    @Test(arguments: [false, true])
+    func oneCopyThatWasTamperedWithIsMended(_ isMirror: Bool) throws {
+        let keys = KeyRing(try testKeys(1), random: seededNumbers(3))
+        let disk = try disk()
+        let file = try create(disk, keys)
+        try file.append(edits(1))
+        for (name, content) in try manifests(disk)
+        where name.hasPrefix("MANIFEST") && name.hasSuffix(".mirror") == isMirror {
+            try replace(name, on: disk, with: changed(content, mendsChecksum: true))
+        }
+        let recovery = try recover(disk, keys)
+        #expect(recovery.file.state == file.state)
+        #expect(recovery.notes.count == 1)
+        #expect(recovery.notes.first?.text.contains("tampered") == true)
+        #expect(try recover(disk, keys).notes.isEmpty)
+    }
+
     /// The chain is put right in both copies, which a checksum alone would not notice.
     @Test func tamperingIsToldFromRot() throws {
         let keys = KeyRing(try testKeys(1), random: seededNumbers(3))
@@ -91,21 +132,7 @@ import Testing
             let disk = try disk()
             try create(disk, keys).append(edits(1))
             for (name, content) in try manifests(disk) where name.hasPrefix("MANIFEST") {
-                var bytes = content
-                let length = bytes[(128 + 36)..<(128 + 40)].reversed()
-                    .reduce(0) { $0 << 8 | Int($1) }
-                let last = 128 + 56 + length
-                bytes[last + 70] ^= 1
-                if tampers {
-                    let sum = Digest128(of: Array(bytes[(last + 16)...]))
-                    let words = withUnsafeBytes(
-                        of: (sum.low.littleEndian, sum.high.littleEndian)
-                    ) { Array($0) }
-                    bytes.replaceSubrange(last..<(last + 16), with: words)
-                }
-                let file = try disk.open(Self.directory + "/" + name, .write)
-                try file.writeAll(bytes, at: 0)
-                try file.sync()
+                try replace(name, on: disk, with: changed(content, mendsChecksum: tampers))
             }
             if tampers {
                 let error = #expect(throws: EngineError.self) { _ = try recover(disk, keys) }
