@@ -112,10 +112,10 @@ if Context.environment["FUZZING"] != nil {
             swiftSettings: settings))
 }
 
-// scripts/test and scripts/check-syncs build parts of it, which need no package: those for TLS and
-// HTTP are two thirds of a build.
+// Scripts that test build parts of it, which need no package: those for TLS and HTTP are two thirds
+// of a build.
 let parts = [
-    "engine": ["Engine", "EngineTests", "FuzzTargets", "FuzzTests"],
+    "engine": ["Engine", "EngineTests", "FuzzTargets", "FuzzTests", "fuzz"],
     // What runs at full scale with optimization: databases and clusters on one thread.
     "simulation": ["Engine", "EngineTests", "Replication", "ReplicationTests"],
 ]
