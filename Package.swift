@@ -79,7 +79,8 @@ let package = Package(
         .target(
             name: "FuzzTargets", dependencies: ["Engine"], path: "Tests/Fuzz/Targets",
             swiftSettings: settings),
-        .testTarget(name: "FuzzTests", dependencies: ["FuzzTargets"], swiftSettings: settings),
+        .testTarget(
+            name: "FuzzTests", dependencies: ["FuzzTargets", "Engine"], swiftSettings: settings),
         .testTarget(
             name: "ReplicationTests",
             dependencies: [
