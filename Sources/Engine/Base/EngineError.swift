@@ -76,6 +76,9 @@ public enum EngineError: Error, Sendable, CustomStringConvertible {
     case logTrimmed(first: LogIndex)
     /// Writes are refused because memory is full of unflushed data; retry is safe.
     case busy(reason: String)
+    /// A write is refused before the disk is full, so that compaction can still make room. Nothing
+    /// was applied, and a retry may succeed once there is space. Deletes are taken for longer.
+    case lowSpace(path: String, free: UInt64, bound: UInt64)
     case closed
     /// A read as of a sequence whose versions are garbage already; `oldest` can be read still.
     case historyGone(oldest: SequenceNumber)
@@ -90,8 +93,9 @@ public enum EngineError: Error, Sendable, CustomStringConvertible {
     /// A request that can never succeed as given.
     case invalid(reason: String)
 
-    /// The disk, or this user's share of it, is full.
+    /// The disk, or this user's share of it, is full, or so nearly full that writes are refused.
     public var isNoSpace: Bool {
+        if case .lowSpace = self { return true }
         guard case .file(let error) = self else { return false }
         return error.isNoSpace
     }
@@ -118,6 +122,9 @@ public enum EngineError: Error, Sendable, CustomStringConvertible {
         case .logHole(let index): return "log entry \(index) is damaged here; a peer must supply it"
         case .logTrimmed(let first): return "the log starts at entry \(first) here"
         case .busy(let reason): return reason
+        case .lowSpace(let path, let free, let bound):
+            return "the file system of \(path) has \(free) bytes left, below the \(bound) that are "
+                + "kept for flushes and compaction: free space there, or delete data"
         case .closed: return "the database is closed"
         case .historyGone(let oldest):
             return "the oldest sequence that can still be read is \(oldest); "

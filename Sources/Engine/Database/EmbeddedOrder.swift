@@ -167,6 +167,7 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
 
     /// Returns when `batch` may be committed: with the lock, which was not released since.
     private func waitForPlace(_ batch: WriteBatch) throws(EngineError) {
+        try checkSpace(batch)
         try waitForRoom()
         guard syncsGroups else { return }
         while waiting.batch.byteCount > 0,
@@ -344,6 +345,13 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
     }
 
     // MARK: waiting
+
+    /// While space is low every write looks anew: it may have come back.
+    private func checkSpace(_ batch: WriteBatch) throws(EngineError) {
+        guard store.space.isLow || store.isSpaceDue else { return }
+        store.measureSpace()
+        if let refusal = store.spaceRefusal(grows: batch.grows) { throw refusal }
+    }
 
     /// Stalls while memory is full of unflushed data and something is being done about it.
     private func waitForRoom() throws(EngineError) {

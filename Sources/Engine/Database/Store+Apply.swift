@@ -115,6 +115,7 @@ extension Store {
             noteJobInput(.segmentEnded(segment.bounds))
         }
         frozen.append(segment)
+        nextSpaceCheck = 0
         active = ActiveSegment(first: tail.position.index + 1, settings: settings)
         publishView()
     }

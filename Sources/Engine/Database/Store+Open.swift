@@ -59,15 +59,28 @@ extension Store {
             keys: files.keys,
             limit: configuration.options.openTables)
         let attempts = try JobAttempts.open(files.fileSystem, path: files.jobs)
+        let space = SpaceGuard(floor: spaceFloor(configuration, state))
         let store = Store(
             StoreParts(
                 options: configuration.options, files: files, jobs: configuration.jobs,
                 tables: tables, openTables: openTables, functions: functions, healer: healer,
                 manifestFile: manifestFile, attempts: attempts, state: state,
+                space: space, reserve: try findReserve(files, isWanted: space.isEnabled),
                 clock: configuration.healEnvironment.clock))
         store.hintMissingFiles()
         try store.checkKeys()
         return store
+    }
+
+    private static func spaceFloor(_ configuration: StoreConfiguration, _ state: ManifestState)
+        -> UInt64
+    {
+        if let chosen = configuration.options.lowDiskBytes { return chosen }
+        let files = configuration.files
+        // A file system that does not say how large it is has no floor.
+        let total = (try? files.fileSystem.totalBytes(files.directory)) ?? .max
+        return SpaceGuard.automaticFloor(
+            total: total, segmentBytes: state.settings.segmentBytes)
     }
 
     private static func source(of configuration: StoreConfiguration) -> FileHeal.Source {

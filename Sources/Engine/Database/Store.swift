@@ -51,6 +51,11 @@ package final class Store: @unchecked Sendable {
     var isClosing = false
     var retryInstallAt: UInt64 = 0
     var now: UInt64 = 0
+    /// Whether writes are refused for lack of space.
+    package internal(set) var space: SpaceGuard
+    var reserve: Reserve
+    var nextSpaceCheck: UInt64 = 0
+    var spaceDueClock: ClockMilliseconds = 0
     /// When failed work is due again; `.max` if none waits.
     package private(set) var nextRetry = UInt64.max
     /// Why it failed, by what it was.
@@ -95,6 +100,8 @@ package final class Store: @unchecked Sendable {
             clock: parts.clock)
         manifestFile = parts.manifestFile
         attempts = SharedAttempts(parts.attempts)
+        space = parts.space
+        reserve = parts.reserve
         installed = parts.state
         logical = LogicalManifest()
         recordedThrough = max(parts.state.frontier, parts.state.flushed.position.index)
@@ -252,6 +259,7 @@ package final class Store: @unchecked Sendable {
     package func turn(now: UInt64) {
         self.now = now
         guard !isClosing else { return }
+        turnSpace()
         startFlushes()
         startJobs()
         startHealing()
@@ -279,6 +287,7 @@ package final class Store: @unchecked Sendable {
         case .installed(let installation, let error): didInstall(installation, error)
         case .fetched(let table, let result): fetched(table, result)
         case .healEnded(let result): healEnded(result)
+        case .reserved(let isMade): reserved(isMade)
         }
         turn(now: now)
     }
@@ -296,5 +305,7 @@ struct StoreParts {
     var manifestFile: ManifestFile
     var attempts: JobAttempts
     var state: ManifestState
+    var space: SpaceGuard
+    var reserve: Store.Reserve
     var clock: @Sendable () -> UInt64
 }

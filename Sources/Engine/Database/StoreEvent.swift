@@ -7,6 +7,8 @@ package enum StoreEvent: Sendable {
     case installed(Installation, EngineError?)
     case fetched(TableID, Result<BuiltTable, EngineError>)
     case healEnded(HealResult?)
+    /// Whether the reserve file was made.
+    case reserved(Bool)
 }
 
 /// Tables of a flush or a job, with the verdict of the self-check.

@@ -22,6 +22,7 @@ package struct StoreFiles: Sendable {
     package var jobs: String { directory + "/jobs" }
     package var hints: String { directory + "/hints" }
     package var ledger: String { directory + "/ledger" }
+    package var reserve: String { directory + "/reserve" }
     package var scrub: String { directory + "/scrub" }
 
     /// Makes the directories, durably.

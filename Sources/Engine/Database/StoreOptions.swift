@@ -20,6 +20,11 @@ public struct StoreOptions: Sendable {
     public var historyWindowMilliseconds: UInt64 = 0
     /// Record in every manifest edit what was given out: an unsynced log may lose it.
     package var recordsBounds = false
+    /// Free bytes of the file system below which writes are refused, deletes excepted, so that
+    /// flushes and compactions still have room; what those are about to write comes on top. Nil
+    /// chooses: 256 MiB or four segments, at most a twentieth of the file system, and nothing on
+    /// one below 1 GiB. 0 writes until the disk is full.
+    public var lowDiskBytes: UInt64?
     /// Jobs that compute at a time.
     public var concurrentJobs = 1
     public var heal = HealOptions()

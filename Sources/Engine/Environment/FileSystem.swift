@@ -74,9 +74,13 @@ package protocol FileSystem: AnyObject, Sendable {
     func lock(_ path: String) throws(FileError) -> (any FileLock)?
     /// Bytes that may still be written to the file system that holds `path`.
     func freeBytes(_ path: String) throws(FileError) -> UInt64
+    /// Size of the file system that holds `path`; `.max` where nobody knows.
+    func totalBytes(_ path: String) throws(FileError) -> UInt64
 }
 
 extension FileSystem {
+    package func totalBytes(_ path: String) throws(FileError) -> UInt64 { .max }
+
     /// The whole file, at most `limit` bytes of it.
     package func readAll(_ path: String, limit: UInt64) throws(FileError) -> [UInt8] {
         let file = try open(path, .read)

@@ -134,6 +134,10 @@ package final class MemoryFileSystem: FileSystem, @unchecked Sendable {
         lock.withLock { capacityBytes - min(capacityBytes, tree.usedBytes) }
     }
 
+    package func totalBytes(_ path: String) throws(FileError) -> UInt64 {
+        lock.withLock { capacityBytes }
+    }
+
     fileprivate func unlock(_ path: String, _ generation: Int) {
         lock.withLock {
             if generation == self.generation { lockedPaths.remove(path) }

@@ -117,9 +117,19 @@ package final class POSIXFileSystem: FileSystem {
     }
 
     package func freeBytes(_ path: String) throws(FileError) -> UInt64 {
+        try blocks(path) { $0.f_bavail }
+    }
+
+    package func totalBytes(_ path: String) throws(FileError) -> UInt64 {
+        try blocks(path) { $0.f_blocks }
+    }
+
+    private func blocks(_ path: String, _ count: (statvfs) -> fsblkcnt_t) throws(FileError)
+        -> UInt64
+    {
         var status = statvfs()
         guard statvfs(path, &status) == 0 else { throw posixError("statvfs", path) }
-        let (bytes, isOverflow) = UInt64(status.f_bavail)
+        let (bytes, isOverflow) = UInt64(count(status))
             .multipliedReportingOverflow(by: UInt64(status.f_frsize))
         return isOverflow ? .max : bytes
     }

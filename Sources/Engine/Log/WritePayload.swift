@@ -36,6 +36,8 @@ public struct WriteBatch: Sendable {
     public private(set) var count = 0
     private var longestKey = 0
     private var longestValue = 0
+    /// It holds something other than deletes.
+    package private(set) var grows = false
     /// Without repetition.
     package private(set) var mergeOperators: [MergeOperatorID] = []
 
@@ -50,6 +52,7 @@ public struct WriteBatch: Sendable {
         count = 0
         longestKey = 0
         longestValue = 0
+        grows = false
         mergeOperators.removeAll()
     }
 
@@ -60,6 +63,7 @@ public struct WriteBatch: Sendable {
     }
 
     public mutating func put(_ key: [UInt8], _ value: [UInt8]) {
+        grows = true
         note(key: key.count, value: value.count)
         effects.write(Effect.Tag.put)
         effects.writePrefixed(key)
@@ -67,6 +71,7 @@ public struct WriteBatch: Sendable {
     }
 
     package mutating func put(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
+        grows = true
         note(key: key.count, value: value.count)
         effects.write(Effect.Tag.put)
         effects.writePrefixed(key)
@@ -75,6 +80,7 @@ public struct WriteBatch: Sendable {
 
     /// A put that turns into a tombstone when the clock reaches `expiry` (absolute milliseconds).
     public mutating func put(_ key: [UInt8], _ value: [UInt8], expiry: ClockMilliseconds) {
+        grows = true
         note(key: key.count, value: value.count)
         effects.write(Effect.Tag.expiringPut)
         effects.writePrefixed(key)
@@ -106,6 +112,7 @@ public struct WriteBatch: Sendable {
     public mutating func merge(
         _ key: [UInt8], _ operand: [UInt8], by mergeOperator: MergeOperatorID
     ) {
+        grows = true
         note(key: key.count, value: operand.count)
         if !mergeOperators.contains(mergeOperator) { mergeOperators.append(mergeOperator) }
         effects.write(Effect.Tag.merge)
@@ -137,6 +144,7 @@ public struct WriteBatch: Sendable {
     public mutating func append(_ other: WriteBatch) {
         effects.write(raw: other.effects.bytes)
         count += other.count
+        grows = grows || other.grows
         longestKey = max(longestKey, other.longestKey)
         longestValue = max(longestValue, other.longestValue)
         for id in other.mergeOperators where !mergeOperators.contains(id) {

@@ -62,7 +62,7 @@ extension NodeFailure {
             self.init(.identity, error.description)
         case .wrongKey(_, _, isMissing: true): self.init(.configuration, error.description)
         case .file(let file): self.init(file: file)
-        case .poisoned, .corrupt, .blockLost, .tableLost, .logHole:
+        case .poisoned, .corrupt, .blockLost, .tableLost, .logHole, .lowSpace:
             self.init(.storage, error.description)
         case .invalid, .limit, .mergeOperatorUnknown, .historyGone, .changesGone:
             self.init(.usage, error.description)

@@ -10,20 +10,29 @@ package final class PublishedState: Sendable {
     private let clockOffset = Atomic<Int64>(0)
     private let current = Mutex<(status: ReplicaStatus, freshSince: UInt64?)?>(nil)
 
-    private let refusing = Mutex<String?>(nil)
+    private let refusing = Mutex(Refusals())
     private let isRefusing = Atomic(false)
 
     package init() {}
 
-    /// Why new effects are not welcome; nil if they are. One atomic load when all is well.
-    package var refusal: String? {
-        isRefusing.load(ordering: .relaxed) ? refusing.withLock { $0 } : nil
+    private struct Refusals {
+        /// Of all effects.
+        var all: String?
+        /// Of effects other than deletes.
+        var growth: String?
     }
 
-    func setRefusal(_ reason: String?) {
-        guard reason != nil || isRefusing.load(ordering: .relaxed) else { return }
-        refusing.withLock { $0 = reason }
-        isRefusing.store(reason != nil, ordering: .relaxed)
+    /// Why these effects are not welcome; nil if they are. One atomic load when all is well.
+    package func refusal(of batch: WriteBatch) -> String? {
+        guard isRefusing.load(ordering: .relaxed) else { return nil }
+        return refusing.withLock { $0.all ?? (batch.grows ? $0.growth : nil) }
+    }
+
+    func setRefusal(_ reason: String?, growth: String?) {
+        let refuses = reason != nil || growth != nil
+        guard refuses || isRefusing.load(ordering: .relaxed) else { return }
+        refusing.withLock { $0 = Refusals(all: reason, growth: growth) }
+        isRefusing.store(refuses, ordering: .relaxed)
     }
 
     package var evaluatingTerm: Term? {

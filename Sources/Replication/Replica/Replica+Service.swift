@@ -15,7 +15,7 @@ extension Replica: ReplicaService {
         _ batch: WriteBatch, term: Term, completion: @escaping @Sendable (ProposalOutcome) -> Void
     ) {
         // Decided here and now: whatever is proposed behind it was evaluated without its effects.
-        if let reason = published.refusal {
+        if let reason = published.refusal(of: batch) {
             return completion(.notApplied(reason: "busy: \(reason)"))
         }
         post(.propose(batch, term, completion))

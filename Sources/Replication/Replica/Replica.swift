@@ -300,14 +300,16 @@ package final class Replica: @unchecked Sendable {
         published.update(status: makeStatus(), freshSince: freshSince)
         let term = hasFailed ? nil : evaluableTerm
         published.setEvaluatingTerm(term)
-        published.setRefusal(writeRefusal)
+        published.setRefusal(writeRefusal, growth: store.spaceRefusal(grows: true)?.description)
         if core.role == .leader { leaderClockHeard = leaderClock() }
         published.advanceClock(to: leaderClockHeard)
     }
 
     /// Why writes are not welcome, with what is behind it.
     private var writeRefusal: String? {
-        guard let refusal = store.writeRefusal else { return logRefusal }
+        guard let refusal = store.writeRefusal else {
+            return logRefusal ?? store.spaceRefusal(grows: false)?.description
+        }
         guard let trouble = store.refusalTrouble else { return refusal }
         return "\(refusal): \(trouble)"
     }

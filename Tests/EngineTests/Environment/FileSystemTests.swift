@@ -55,6 +55,7 @@ import Testing
             try files.syncDirectory(root + "/d/e")
             #expect(throws: FileError.self) { try files.list(root + "/no") }
             #expect(try files.freeBytes(root) > 0)
+            #expect(try files.totalBytes(root) >= files.freeBytes(root))
         }
     }
 

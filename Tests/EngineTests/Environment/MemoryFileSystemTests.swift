@@ -169,6 +169,7 @@ import Testing
         let file = try files.open("f", .write)
         files.capacity = 20000
         #expect(try files.freeBytes(".") == 20000 - 16384)
+        #expect(try files.totalBytes(".") == 20000)
         #expect {
             try file.writeAll([UInt8](repeating: 2, count: 5000), at: 16384)
         } throws: { ($0 as? FileError)?.isNoSpace == true }

@@ -1,0 +1,122 @@
+// The store's part of low space: it looks at the disk about once a second and when a segment ends,
+// keeps a reserve file while there is plenty of room, and gives it up when there is not. Who takes
+// writes asks `spaceRefusal`.
+//
+// The reserve is a file whose blocks are allocated and never written: when somebody else has filled
+// the disk meanwhile, its blocks are what flushes, edits and deletes go on with.
+
+extension Store {
+    private static let spaceCheckMilliseconds: UInt64 = 1_000
+
+    /// What becomes of `<group>/reserve`.
+    enum Reserve {
+        case absent
+        case making
+        case held
+    }
+
+    /// A look at the disk is due, by the clock of entries: costs no call of the system.
+    package var isSpaceDue: Bool { appliedTail.clock >= spaceDueClock }
+
+    /// Why a write is refused for lack of space; nil if it is welcome. As of the last look.
+    package func spaceRefusal(grows: Bool) -> EngineError? {
+        space.refusal(grows: grows).map {
+            .lowSpace(path: files.directory, free: space.free, bound: $0)
+        }
+    }
+
+    /// Looks at the disk if it is time to, or a segment has ended.
+    func turnSpace() {
+        guard space.isEnabled, now >= nextSpaceCheck else { return }
+        measureSpace()
+    }
+
+    /// Looks at the disk, and takes or gives up the reserve.
+    package func measureSpace() {
+        guard space.isEnabled else { return }
+        nextSpaceCheck = now &+ Store.spaceCheckMilliseconds
+        spaceDueClock = appliedTail.clock &+ Store.spaceCheckMilliseconds
+        let change = space.note(
+            free: freeBytes, owed: owedBytes, holdsReserve: reserve == .held)
+        switch change {
+        case .becameLow:
+            healer.noteTrouble(
+                "space is low: \(space.free) bytes are free at \(files.directory), below "
+                    + "\(space.bound); writes are refused, compaction goes on")
+            releaseReserve()
+        case .recovered:
+            healer.noteTrouble(
+                "there is space again: \(space.free) bytes are free at \(files.directory)")
+        case .none: break
+        }
+        // A store that never filled a segment needs no reserve.
+        if reserve == .absent, space.hasRoomForReserve, flushedPosition.index > .zero, !isClosing {
+            makeReserve()
+        }
+    }
+
+    /// What memtables and the jobs under way are going to write, roughly.
+    private var owedBytes: UInt64 {
+        var bytes = UInt64(active.memtable.byteCount)
+        for segment in frozen where segment.state != .flushed {
+            bytes += UInt64(segment.memtable.byteCount)
+        }
+        for state in jobStates.values where state.isUndecided {
+            for input in state.spec.inputs {
+                bytes &+= tables.handle(input.id)?.record.canonicalBytes ?? 0
+            }
+        }
+        return bytes
+    }
+
+    // MARK: the reserve
+
+    private func makeReserve() {
+        reserve = .making
+        let files = self.files
+        let bytes = Int(clamping: space.reserveBytes)
+        jobs.submit(.heal) { [weak self] in
+            let draft = files.reserve + ".new"
+            var isMade = false
+            do throws(FileError) {
+                let file = try files.fileSystem.open(draft, .createOrWrite)
+                // Allocates the blocks, and writes none.
+                _ = try file.map(size: bytes)
+                try file.sync()
+                try files.fileSystem.rename(draft, to: files.reserve)
+                try files.fileSystem.syncDirectory(files.directory)
+                isMade = true
+            } catch {
+                try? files.fileSystem.unlink(draft)
+            }
+            self?.post(.reserved(isMade))
+        }
+    }
+
+    func reserved(_ isMade: Bool) {
+        reserve = isMade ? .held : .absent
+        if isMade, space.isLow { releaseReserve() }
+    }
+
+    private func releaseReserve() {
+        guard reserve == .held else { return }
+        do throws(FileError) {
+            try files.fileSystem.unlink(files.reserve)
+            reserve = .absent
+        } catch {
+            healer.noteTrouble("the reserve file cannot be removed: \(error)")
+        }
+    }
+
+    /// At open: what an earlier run left.
+    static func findReserve(_ files: StoreFiles, isWanted: Bool) throws(EngineError) -> Reserve {
+        try engineError { () throws(FileError) in
+            let draft = files.reserve + ".new"
+            if files.fileSystem.exists(draft) { try files.fileSystem.unlink(draft) }
+            guard files.fileSystem.exists(files.reserve) else { return .absent }
+            if isWanted { return .held }
+            try files.fileSystem.unlink(files.reserve)
+            return .absent
+        }
+    }
+}
