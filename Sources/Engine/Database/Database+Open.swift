@@ -41,12 +41,15 @@ extension Database {
         }
         let files = directory.group
         try engineError { () throws(FileError) in try files.create() }
+        let isStrict = options.recovery == .strict
+        if isStrict { try StrictCheck.checkFiles(files) }
         let hardState = try HardState.open(
-            fileSystem, files.hardState, nonce: environment.seed, keys: keys)
+            fileSystem, files.hardState, nonce: environment.seed, keys: keys, isStrict: isStrict)
         let genesis = logGenesis(cluster: directory.identity.cluster, group: 0)
         let store = try openStore(files, genesis, options, environment)
         var logOptions = LogOptions(sync: options.sync == .always ? .always : .never)
         logOptions.keys = keys
+        logOptions.isStrict = isStrict
         let (log, recovery) = try Log.open(
             fileSystem, files.log, hardState: hardState, genesis: genesis, group: 0,
             options: logOptions, base: store.logBase)
@@ -55,9 +58,15 @@ extension Database {
         store.healer.noteHoles(recovery.holes)
         // One at or below S harms only history.
         if let hole = recovery.holes.first(where: { $0.upper > store.flushedPosition.index }) {
-            throw .corrupt(
-                file: "log",
-                reason: "entries \(hole.lower) to \(hole.upper) are damaged; there is no replica")
+            guard options.recovery == .pointInTime else {
+                throw .corrupt(
+                    file: "log",
+                    reason: "entries \(hole.lower) to \(hole.upper) are damaged, and there is no "
+                        + "replica; recovery to a point in time would serve what is before them")
+            }
+            let outcome = try LostTail.cut(log, before: hole, store)
+            options.report?(outcome)
+            store.healer.noteIrreparable(file: "log", outcome)
         }
         // One term for each open: no index is ever used twice in one term.
         let term = Term(max(hardState.current.term.rawValue, log.last.term.rawValue) + 1)
@@ -78,14 +87,14 @@ extension Database {
         let wall = environment.wall
         let report = options.report
         // The order hears of a manifest that cannot be written by itself, hence no `halt`.
-        return try Store.open(
-            StoreConfiguration(
-                files: files,
-                identity: ManifestIdentity(
-                    genesis: genesis, group: 0, node: EmbeddedOrder.member),
-                options: storeOptions, jobs: environment.jobs,
-                healEnvironment: HealEnvironment(
-                    clock: { wall() }, wake: {}, note: { report?($0) }, halt: { _ in })))
+        var configuration = StoreConfiguration(
+            files: files,
+            identity: ManifestIdentity(genesis: genesis, group: 0, node: EmbeddedOrder.member),
+            options: storeOptions, jobs: environment.jobs,
+            healEnvironment: HealEnvironment(
+                clock: { wall() }, wake: {}, note: { report?($0) }, halt: { _ in }))
+        configuration.isStrict = options.recovery == .strict
+        return try Store.open(configuration)
     }
 
     /// Applies what the log holds above S; returns what the next entry continues.

@@ -27,6 +27,8 @@ public struct DatabaseOptions: Sendable {
     /// segments: to keep any history it has to exceed the active segment and those that wait for
     /// their flush. What recovery needs is kept in any case.
     public var retainLogBytes: UInt64 = 0
+    /// What an open does about torn, damaged and missing files.
+    public var recovery = RecoveryMode.normal
     /// Keys of the files; nil leaves them plain. New files are written in the current epoch, those
     /// of others are rewritten in the background.
     public var encryption: EncryptionKeys?

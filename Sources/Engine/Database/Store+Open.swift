@@ -16,6 +16,8 @@ package struct StoreConfiguration {
     package var expectsManifest = false
     /// A log that lacks the entry behind S is an error, as a lost manifest is: S may be too old.
     package var refusesGap = false
+    /// Anything that is damaged or missing is an error, and nothing is mended.
+    package var isStrict = false
 
     package init(
         files: StoreFiles, identity: ManifestIdentity, options: StoreOptions, jobs: any JobRunner,
@@ -59,6 +61,7 @@ extension Store {
             keys: files.keys,
             limit: configuration.options.openTables)
         let attempts = try JobAttempts.open(files.fileSystem, path: files.jobs)
+        try attempts.mend()
         let space = SpaceGuard(floor: spaceFloor(configuration, state))
         let store = Store(
             StoreParts(
@@ -67,8 +70,9 @@ extension Store {
                 manifestFile: manifestFile, attempts: attempts, state: state,
                 space: space, reserve: try findReserve(files, isWanted: space.isEnabled),
                 clock: configuration.healEnvironment.clock))
-        store.hintMissingFiles()
+        if !configuration.isStrict { store.hintMissingFiles() }
         try store.checkKeys()
+        if configuration.isStrict { try StrictCheck.check(tables) }
         return store
     }
 
@@ -120,7 +124,7 @@ extension Store {
         }
         if let recovered = try ManifestFile.recover(
             files.fileSystem, directory: files.directory, identity: configuration.identity,
-            keys: files.keys)
+            keys: files.keys, isStrict: configuration.isStrict)
         {
             return (recovered.file, recovered.notes)
         }

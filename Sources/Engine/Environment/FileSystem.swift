@@ -99,6 +99,12 @@ extension FileSystem {
         } catch {
             guard error.isLinkUnsupported else { throw error }
         }
+        try copy(from, to: to)
+    }
+
+    /// A synced copy in the new file `to`; whatever is there is replaced.
+    package func copy(_ from: String, to: String) throws(FileError) {
+        if exists(to) { try unlink(to) }
         let source = try open(from, .read)
         let size = try source.size()
         let copy = try open(to, .create)

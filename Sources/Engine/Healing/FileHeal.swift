@@ -49,6 +49,15 @@ extension Healer {
         ledger.append(row, sync: row.state != .detected)
     }
 
+    /// What nobody can give back, and what came of it.
+    func noteIrreparable(file: String, _ detail: String) {
+        ledger.append(
+            LedgerRow(
+                time: wallClock, file: "group-0/" + file, blocks: [], reason: "lost",
+                state: .irreparable, detail: detail),
+            sync: true)
+    }
+
     /// Copies of hard state that an open found damaged were written anew from the others.
     package func noteHealed(_ hardState: HardState) {
         guard !hardState.damagedCopies.isEmpty, !hardState.wasCreated else { return }

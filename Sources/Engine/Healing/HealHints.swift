@@ -149,7 +149,7 @@ package final class HealHints: Sendable {
         self.fileSystem = fileSystem
         self.path = path
         var state = State()
-        HealHints.load(fileSystem, path, into: &state.plan)
+        _ = HealHints.load(fileSystem, path, into: &state.plan)
         do throws(FileError) {
             try HealHints.rewrite(fileSystem, path, &state)
         } catch {
@@ -158,17 +158,28 @@ package final class HealHints: Sendable {
         self.state = Mutex(state)
     }
 
+    /// Whether every record of the file can be read; a file that is not there has none.
+    static func isSound(_ fileSystem: any FileSystem, path: String) -> Bool {
+        var plan = HealPlan()
+        return !fileSystem.exists(path) || load(fileSystem, path, into: &plan)
+    }
+
+    /// True if the file was read whole.
     private static func load(
         _ fileSystem: any FileSystem, _ path: String, into plan: inout HealPlan
-    ) {
+    ) -> Bool {
         do throws(FileError) {
             let file = try fileSystem.open(path, .read)
-            let size = min(try file.size(), fileBytesMax)
-            let bytes = try file.readBytes(at: 0, count: Int(size))
-            _ = RecordFrames.read(bytes, limit: recordBytesMax) { (body) throws(DecodingError) in
+            let size = try file.size()
+            let bytes = try file.readBytes(at: 0, count: Int(min(size, fileBytesMax)))
+            let isWhole = RecordFrames.read(bytes, limit: recordBytesMax) {
+                (body) throws(DecodingError) in
                 try replay(&body, into: &plan)
             }
-        } catch {}
+            return isWhole && size <= fileBytesMax
+        } catch {
+            return false
+        }
     }
 
     /// Records damage; says what of it was not known.

@@ -201,6 +201,12 @@ package final class Ledger: Sendable {
         return RecordFrames.framed(body.bytes)
     }
 
+    /// Whether every row of the file can be read; a file that is not there has none.
+    static func isSound(_ fileSystem: any FileSystem, path: String) -> Bool {
+        var state = State()
+        return !fileSystem.exists(path) || load(fileSystem, path, &state)
+    }
+
     /// True if the file was read whole.
     private static func load(_ fileSystem: any FileSystem, _ path: String, _ state: inout State)
         -> Bool

@@ -32,14 +32,21 @@ package final class HardState: @unchecked Sendable {
 
     /// Opens or creates the file and counts this start, durably. `nonce` should be random. Throws
     /// `.wrongKey`, and leaves the file as it is, if a sector is encrypted with a key that `keys`
-    /// does not have.
+    /// does not have; and `.corrupt`, with `isStrict`, if a copy is damaged.
     package static func open(
-        _ fileSystem: any FileSystem, _ path: String, nonce: UInt64, keys: KeyRing = .plain
+        _ fileSystem: any FileSystem, _ path: String, nonce: UInt64, keys: KeyRing = .plain,
+        isStrict: Bool = false
     ) throws(EngineError) -> HardState {
         let isNew = !fileSystem.exists(path)
         if isNew { try create(fileSystem, path, keys: keys) }
         let file = try logIO { () throws(FileError) in try fileSystem.open(path, .write) }
         let state = try HardState(file, wasCreated: isNew, keys)
+        if isStrict, !state.damagedCopies.isEmpty {
+            let copies = state.damagedCopies.map(String.init).joined(separator: ", ")
+            throw .corrupt(
+                file: "state",
+                reason: "copies \(copies) of 0 to 3 are damaged" + StrictCheck.remedy)
+        }
         // Slot by slot, the sync of the update between them, into the present epoch.
         state.renewPage()
         try state.update { record in

@@ -27,9 +27,11 @@ extension Log {
         found.removeLast(found.count - split)
 
         var scan = try scanAll(&recent, &report)
+        var lost: [Found] = []
         if scan.last.index < lastPosition.index {
             // All of it is history, and it does not reach the last flushed entry.
-            doomed += (found + recent).map(\.segment)
+            lost = found + recent
+            doomed += lost.map(\.segment)
             (found, recent) = ([], [])
             scan = LogScan(after: lastPosition, isChainKnown: true, rules: rules)
         }
@@ -51,8 +53,15 @@ extension Log {
                 reason: "entries up to \(scan.claim.index) were stored and are gone")
         }
         decide(scan)
+        if options.isStrict {
+            try refuseFlaws(
+                scan, known, hasLog: !(found + recent).isEmpty, isBehind: !lost.isEmpty, report)
+        }
         doomed += try keep(&recent, scan, &report)
-        doomed += keepHistory(found, before: recent.first?.segment.first ?? nextIndex, &report)
+        let disconnected = keepHistory(
+            found, before: recent.first?.segment.first ?? nextIndex, &report)
+        if options.isStrict { try refuse(report.events + disconnected.map(\.path)) }
+        doomed += disconnected
         report.last = lastPosition
         report.holes = holeList.holes.filter { $0.upper > base.index }
         report.endedEarly = known.highestIndex > lastPosition.index
@@ -136,6 +145,7 @@ extension Log {
             first: first, path: path, file: file, header: header, cipher: cipher)
         if cipher != nil, front != mirror {
             report.events.append("\(path): one copy of the header unreadable, written anew")
+            if options.isStrict { return segment }
             try logIO { () throws(FileError) in try file.writeAll(header.encodedForFile(), at: 0) }
             dirty.append(segment)
         }
@@ -245,6 +255,31 @@ extension Log {
             Position(term: term ?? base.term, index: cut, checksum: checksum ?? .zero),
             checksum != nil
         )
+    }
+
+    /// For an open that mends nothing. Nothing was changed yet.
+    private func refuseFlaws(
+        _ scan: LogScan, _ known: LogBase, hasLog: Bool, isBehind: Bool, _ report: LogRecovery
+    ) throws(EngineError) {
+        var flaws = report.events
+        for hole in holeList.holes {
+            flaws.append("entries \(hole.lower) to \(hole.upper) are damaged or missing")
+        }
+        if scan.last.index > lastPosition.index {
+            flaws.append("entries behind a torn one stand above \(lastPosition.index)")
+        }
+        if scan.damagedFrames > 0 { flaws.append("an append behind \(scan.last.index) is torn") }
+        // A copy that was made without a log has none, whatever its original had given out.
+        if isBehind || hasLog && known.highestIndex > lastPosition.index {
+            flaws.append("it ends before \(max(known.highestIndex, base.index))")
+        }
+        try refuse(flaws)
+    }
+
+    private func refuse(_ flaws: [String]) throws(EngineError) {
+        guard !flaws.isEmpty else { return }
+        throw .corrupt(
+            file: "log", reason: flaws.prefix(3).joined(separator: "; ") + StrictCheck.remedy)
     }
 
     // MARK: Keeping

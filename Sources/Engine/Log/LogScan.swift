@@ -45,6 +45,9 @@ struct LogScan {
     private(set) var skips: [(after: Position, to: LogIndex)] = []
     private(set) var runs = TermRuns()
     private(set) var settings: [(index: LogIndex, settings: LoggedSettings)] = []
+    /// Frames of the last epoch whose entry is damaged or incomplete. A torn append whose first
+    /// sector never reached the disk leaves none.
+    private(set) var damagedFrames = 0
 
     /// What one segment holds.
     struct Segment {
@@ -111,6 +114,7 @@ struct LogScan {
                 result.end = offset
             } else {
                 result.hasLeftovers = true
+                if entry == nil, frame.epoch >= max(epochFloor, rules.epoch) { damagedFrames += 1 }
                 let isLive = entry == nil && isLive(frame, window, body)
                 if isLive { epochFloor = max(epochFloor, frame.epoch) }
                 offset = isLive ? body + UInt64(frame.length) : nextBoundary(offset)

@@ -19,6 +19,8 @@ package struct LogOptions: Sendable {
 
     /// The directory was in use: hard state that is not there was lost.
     package var expectsHardState = false
+    /// Refuse, before anything is changed, what an open would cut or mend.
+    package var isStrict = false
 
     package init(sync: LogSyncPolicy = .always) { self.sync = sync }
 }

@@ -22,6 +22,8 @@ package final class JobAttempts {
     private let path: String
     private var file: any File
     private var slots: UInt64 = 0
+    /// No slot was damaged when the file was opened.
+    package private(set) var isSound = true
     /// Attempts that began and did not end.
     private var open: [JobID: UInt32] = [:]
     private var running = Set<JobID>()
@@ -48,6 +50,14 @@ package final class JobAttempts {
             try attempts.read()
             return attempts
         } catch { throw .file(error) }
+    }
+
+    /// Writes the file anew if a slot of it is damaged. Without space for that it stays as it is.
+    package func mend() throws(EngineError) {
+        guard !isSound else { return }
+        do throws(FileError) { try rewrite() } catch {
+            guard error.isNoSpace else { throw .file(error) }
+        }
     }
 
     /// Attempts at `job` that did not end, the running one included.
@@ -141,16 +151,24 @@ package final class JobAttempts {
         bytes.withUnsafeBytes { buffer in
             for start in stride(from: 0, through: buffer.count - size, by: size) {
                 let slot = UnsafeRawBufferPointer(rebasing: buffer[start..<(start + size)])
-                guard let (job, attempt) = JobAttempts.parse(slot) else { continue }
+                guard let (job, attempt) = JobAttempts.parse(slot) else {
+                    isSound = false
+                    continue
+                }
                 open[job] = attempt == 0 ? nil : attempt
             }
         }
         slots = UInt64((bytes.count + size - 1) / size)
+        if bytes.count % size != 0 { isSound = false }
     }
 
     /// Writes the file anew, with one slot for each open attempt, when it has grown long.
     private func makeRoom() throws(FileError) {
         guard slots >= JobAttempts.slotsMax else { return }
+        try rewrite()
+    }
+
+    private func rewrite() throws(FileError) {
         var bytes: [UInt8] = []
         for (job, attempt) in open.sorted(by: { $0.key < $1.key }) {
             bytes += JobAttempts.slot(job, attempt)

@@ -110,6 +110,17 @@ struct ManifestDirectory {
         var chain: ManifestChain
         var isNamedByCurrent: Bool
         var notes: [ManifestNote]
+
+        /// For an open that mends nothing: throws if a copy or CURRENT is not as it should be.
+        func refuseFlaws() throws(EngineError) {
+            if let note = notes.first {
+                throw .corrupt(file: note.file, reason: note.text + StrictCheck.remedy)
+            }
+            guard isNamedByCurrent else {
+                throw .corrupt(
+                    file: ManifestDirectory.current, reason: "it is missing" + StrictCheck.remedy)
+            }
+        }
     }
 
     /// The manifest to recover; nil if none was ever completed.

@@ -81,10 +81,12 @@ package final class ManifestFile: @unchecked Sendable {
 
     package static func recover(
         _ fileSystem: any FileSystem, directory: String, identity: ManifestIdentity,
-        keys: KeyRing = .plain, rewriteBytes: UInt64 = defaultRewriteBytes
+        keys: KeyRing = .plain, rewriteBytes: UInt64 = defaultRewriteBytes,
+        isStrict: Bool = false
     ) throws(EngineError) -> Recovery? {
         let files = try ManifestDirectory.read(fileSystem, directory)
         guard let found = try files.choose(identity, keys) else { return nil }
+        if isStrict { try found.refuseFlaws() }
         let state: ManifestState
         do throws(DecodingError) { state = try found.chain.folded() } catch {
             throw .corrupt(file: ManifestDirectory.name(found.number), reason: error.what)
