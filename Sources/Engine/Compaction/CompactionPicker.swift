@@ -87,6 +87,8 @@ struct Picker {
         var hull: KeySpan?
         var bytes: UInt64 = 0
         var bytesMax = min(options.jobBytesMax, unfinishedBytesLeft)
+        // Tables of a rebuilt level 0 whose ages interleave can only go together.
+        var isEntangled = false
         for (position, table) in run.enumerated() {
             hull = hull.map { $0.union(table.span) } ?? table.span
             bytes &+= table.canonicalBytes
@@ -98,11 +100,17 @@ struct Picker {
             // A job that cannot be smaller runs all the same, but then alone if space is short.
             guard below.allSatisfy(isFree), position + 1 + below.count <= Limits.jobTables,
                 total <= bytesMax
-                    || position == 0 && (total <= unfinishedBytesLeft || reserved.isEmpty)
+                    || (position == 0 || isEntangled)
+                        && (total <= unfinishedBytesLeft || reserved.isEmpty)
             else { break }
             let spec = spec(Array(run[...position]) + below, outputLevel: outputLevel)
-            guard manifest.refusal(of: spec) == nil else { break }
-            best = spec
+            switch manifest.refusal(of: spec) {
+            case nil:
+                isEntangled = false
+                best = spec
+            case .entangled: isEntangled = best == nil
+            default: return best
+            }
         }
         return best
     }

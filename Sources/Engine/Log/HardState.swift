@@ -57,6 +57,14 @@ package final class HardState: @unchecked Sendable {
         return state
     }
 
+    /// What the file says, for tools: nothing is written, and nothing may be changed through it.
+    static func read(_ fileSystem: any FileSystem, _ path: String, keys: KeyRing)
+        throws(EngineError) -> HardState
+    {
+        let file = try logIO { () throws(FileError) in try fileSystem.open(path, .read) }
+        return try HardState(file, wasCreated: false, keys)
+    }
+
     /// The file gets its name only when it is whole, so a file without a valid copy is a damaged
     /// one.
     static func create(

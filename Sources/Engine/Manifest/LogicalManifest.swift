@@ -61,6 +61,9 @@ package enum VoidReason: Error, Hashable, CustomStringConvertible {
     case tableInHull(TableID)
     /// An older table of level 0 that overlaps the hull would stay above newer data.
     case olderTableLeftBehind(TableID)
+    /// A table of level 0 that is younger, but not than all of an input that it overlaps: only a
+    /// manifest that was rebuilt without levels has such.
+    case entangled(TableID)
     /// A merge inside level 0 whose inputs are not neighbours in age.
     case notContiguous(TableID)
     case sealOutOfOrder(SegmentBounds)
@@ -75,6 +78,7 @@ package enum VoidReason: Error, Hashable, CustomStringConvertible {
         case .hullReserved(let job): return "its hull meets that of job \(job)"
         case .tableInHull(let id): return "table \(id) is in its hull and no input"
         case .olderTableLeftBehind(let id): return "older table \(id) would stay behind"
+        case .entangled(let id): return "table \(id) is younger only in part"
         case .notContiguous(let id): return "table \(id) lies between its inputs in age"
         case .sealOutOfOrder(let segment):
             return "segment \(segment.first)-\(segment.last) is not the next to be sealed"
@@ -306,7 +310,14 @@ package struct LogicalManifest: Hashable, Sendable {
             let oldest = fromLevel0.min(by: ManifestTables.isOlder)
         else { return nil }
         for table in tables.tables(at: 0) where !named.contains(table.id) {
-            guard ManifestTables.isOlder(table, youngest) else { break }
+            guard ManifestTables.isOlder(table, youngest) else {
+                let isEntangled = fromLevel0.contains { input in
+                    table.smallestSequence < input.largestSequence
+                        && table.span.overlaps(input.span)
+                }
+                if isEntangled { return .entangled(table.id) }
+                continue
+            }
             if spec.outputLevel > 0 {
                 if table.span.overlaps(hull) { return .olderTableLeftBehind(table.id) }
             } else if ManifestTables.isOlder(oldest, table) {

@@ -1,13 +1,13 @@
-// `martlet manifest dump`: a manifest by itself, without its node. Reads one copy, or what CURRENT
-// names in a directory; changes nothing, so a running node does not mind, though it may write on
-// meanwhile.
+// `martlet manifest`: a manifest by itself, without its node. Here `dump`, which reads one copy, or
+// what CURRENT names in a directory; it changes nothing, so a running node does not mind, though it
+// may write on meanwhile. `rebuild` is in `ManifestRebuildCommand.swift`.
 import ArgumentParser
 import Engine
 
 struct ManifestCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "manifest", abstract: "Look into a manifest.",
-        subcommands: [ManifestDumpCommand.self])
+        commandName: "manifest", abstract: "Look into a manifest, or make a lost one anew.",
+        subcommands: [ManifestDumpCommand.self, ManifestRebuildCommand.self])
 }
 
 struct ManifestDumpCommand: ParsableCommand {

@@ -66,6 +66,35 @@ private func flushes(_ spans: [(String, String)], bytes: UInt64 = 100) -> [Table
         #expect(plan(four) == "0:15f0 0:25f0 0:35f0 0:45f0 -> 1 bottommost")
     }
 
+    /// As after a rebuild of the manifest. Largest sequences go up, and spans of sequences overlap.
+    @Test func `What interleaves in age leaves level 0 together, however large it is`() {
+        func table(_ index: UInt64, _ first: String, _ last: String, _ ages: ClosedRange<UInt64>)
+            -> TableRecord
+        {
+            Sample.table(.flush, index, level: 0, first, last, sequences: ages, bytes: 600)
+        }
+        let tables = [
+            table(1, "a", "f", 1...40), table(2, "d", "m", 5...50), table(3, "k", "z", 45...60),
+            table(4, "a", "z", 61...70),
+        ]
+        var options = smallOptions
+        options.jobBytesMax = 700
+        #expect(plan(tables, options) == "0:1f0 0:2f0 0:3f0 -> 1 bottommost")
+        let manifest = LogicalManifest(placing: tables)
+        for count in 1...2 {
+            #expect(
+                manifest.refusal(of: Sample.spec(Array(tables[..<count]), to: 1))
+                    == .entangled(tables[count].id))
+        }
+        #expect(manifest.refusal(of: Sample.spec(Array(tables[..<3]), to: 1)) == nil)
+        // Ages interleave, keys do not: each may go by itself.
+        let apart = [
+            table(1, "a", "b", 1...40), table(2, "d", "m", 5...50), table(3, "n", "z", 6...60),
+            table(4, "zz", "zzz", 61...70),
+        ]
+        #expect(plan(apart, options) == "0:1f0 -> 1 bottommost")
+    }
+
     @Test func levelZeroTakesWhatItOverlapsBelow() {
         let tables =
             flushes([("c", "d"), ("c", "e"), ("d", "f"), ("e", "f")])

@@ -1,0 +1,249 @@
+// Decides what a lost manifest said, as far as tables and log still tell. Pure: evidence in, a plan
+// out.
+//
+// Exactly, where the log names every table that is left: records of `seal` and `compacted` entries,
+// and levels of inputs of `compact` entries. Else, as a last resort, every table goes to level 0,
+// where versions are compared by sequence; a table that a compaction had replaced may then be among
+// them, and bring back what was deleted.
+//
+// S is as low as the tables allow: what is in the log is replayed, and its flushes are made again
+// with the same bytes. F is above every job entry of the log: they are part of the plan. A table
+// that the log names and that cannot be read stays in the manifest, so that its range is an error
+// and never "not found".
+
+struct RebuildPlan {
+    /// A readable table file.
+    struct File {
+        var name: String
+        /// Its level is not known to the file.
+        var record: TableRecord
+        var local: LocalTable
+    }
+
+    /// A table file that does not say what it holds.
+    struct Unreadable: Hashable {
+        var name: String
+        var id: TableID?
+        var reason: String
+    }
+
+    private(set) var records: [TableRecord] = []
+    private(set) var local: [TableID: LocalTable] = [:]
+    /// In `records`, and without a file that can be read.
+    private(set) var absent: [TableRecord] = []
+    /// Names of files that are no part of the database.
+    private(set) var setAside: [String] = []
+    private(set) var flushed: LogPoint
+    private(set) var frontier = LogIndex.zero
+    private(set) var settings: LoggedSettings
+    private(set) var membership: Membership
+    private(set) var clock: ClockMilliseconds = 0
+    private(set) var bounds = LogBounds(index: .zero, sequence: .zero)
+    /// False for the last resort.
+    private(set) var isExact = true
+    /// Why something may be missing without an error that says so.
+    private(set) var doubts: [String] = []
+
+    // What the log says.
+    private var live: [TableID: TableRecord] = [:]
+    private var dead = Set<TableID>()
+    private var levels: [TableID: CompactionSpec.Input] = [:]
+    private var sealed = Set<LogIndex>()
+
+    init(
+        files: [TableID: File], unreadable: [Unreadable], log: LogEvidence, genesis: Digest128,
+        ownEnd: LogPoint?
+    ) {
+        let start = log.start ?? ownEnd ?? .beginning(genesis: genesis)
+        flushed = start
+        settings = log.segments.first?.settings ?? LoggedSettings()
+        membership = Membership()
+        if log.start == nil {
+            doubts.append("there is no log: what was written last and not flushed is lost")
+        }
+        doubts += log.flaws.map { "the log: " + $0 }
+        let youngest = findFlushed(files, log)
+        fold(log, files)
+        sort(files, log)
+        place(unreadable)
+        chooseLevels(log)
+        let end = log.end ?? flushed
+        clock = max(flushed.clock, end.clock)
+        frontier = max(
+            log.jobs.last?.index ?? .zero,
+            records.lazy.filter { $0.id.kind == .compaction }.map(\.id.index).max() ?? .zero)
+        bounds = LogBounds(
+            index: max(end.position.index, frontier, flushed.position.index),
+            sequence: max(
+                youngest, SequenceNumber(max(end.nextSequence.rawValue, 1) - 1)))
+        for change in log.settings where change.index <= flushed.position.index {
+            settings = change.settings
+        }
+        for change in log.membership where change.index <= flushed.position.index {
+            membership = change.membership
+        }
+    }
+
+    /// The state that the manifest begins with.
+    func state(genesis: Digest128) throws(EngineError) -> ManifestState {
+        guard let tables = ManifestTables(records) else {
+            throw .corrupt(file: "MANIFEST", reason: "the tables that are left overlap")
+        }
+        var state = ManifestState(genesis: genesis)
+        state.manifest = LogicalManifest(tables: tables, sealedThrough: flushed.position.index)
+        state.frontier = frontier
+        state.flushed = flushed
+        state.horizon = bounds.sequence
+        state.clock = clock
+        state.settings = settings
+        state.membership = membership
+        state.bounds = bounds
+        state.roots = [state.frontierRoot]
+        do throws(DecodingError) { try state.adopt(local: local) } catch {
+            throw .corrupt(file: "MANIFEST", reason: "what is left does not fit: \(error)")
+        }
+        return state
+    }
+
+    // MARK: S
+
+    /// Sets S; returns the highest sequence in any table that a replay does not make again.
+    private mutating func findFlushed(_ files: [TableID: File], _ log: LogEvidence)
+        -> SequenceNumber
+    {
+        var youngest = SequenceNumber.zero
+        for file in files.values where !isReplayable(file.record.id, log) {
+            youngest = max(youngest, file.record.largestSequence)
+        }
+        for segment in log.segments where youngest >= flushed.nextSequence && segment.isEnded {
+            flushed = segment.end
+        }
+        if youngest >= flushed.nextSequence {
+            if log.start != nil {
+                doubts.append("tables hold what was written behind the end of the log")
+            }
+            flushed = log.end ?? flushed
+            flushed.nextSequence = youngest + 1
+        }
+        return youngest
+    }
+
+    /// The flush of a segment whose entries are all in the log.
+    private func isReplayable(_ id: TableID, _ log: LogEvidence) -> Bool {
+        id.kind == .flush && log.first.map { id.index >= $0 } ?? false
+    }
+
+    // MARK: jobs
+
+    private mutating func fold(_ log: LogEvidence, _ files: [TableID: File]) {
+        var pending: [LogIndex: CompactionSpec] = [:]
+        for entry in log.jobs {
+            entry.payload.withUnsafeBytes { payload in
+                switch entry.kind {
+                case .seal:
+                    if let seal = try? SealRecord(decoding: payload) { note(seal) }
+                case .compact:
+                    guard let spec = try? CompactionSpec(decoding: payload) else { return }
+                    for input in spec.inputs + spec.witnesses { levels[input.id] = input }
+                    pending[entry.index] = spec
+                case .compacted:
+                    guard let record = try? CompactedRecord(decoding: payload) else { return }
+                    conclude(record, pending.removeValue(forKey: record.job), files)
+                case .cancelled:
+                    guard let record = try? CancelledRecord(decoding: payload) else { return }
+                    pending[record.job] = nil
+                case .noop, .write, .bulk, .rotate, .excise, .membership, .settings: break
+                }
+            }
+        }
+        for segment in log.segments
+        where segment.end.position.index <= flushed.position.index && segment.hasWrites
+            && !sealed.contains(segment.bounds.last)
+        {
+            doubts.append(
+                "segment \(segment.bounds.first)-\(segment.bounds.last) may not be in tables")
+        }
+    }
+
+    private mutating func note(_ seal: SealRecord) {
+        guard seal.last <= flushed.position.index else { return }
+        sealed.insert(seal.last)
+        for table in seal.tables { live[table.id] = table }
+    }
+
+    private mutating func conclude(
+        _ record: CompactedRecord, _ spec: CompactionSpec?, _ files: [TableID: File]
+    ) {
+        guard let spec else {
+            // Which tables it replaced was in an entry that is gone.
+            isExact = false
+            for table in record.tables { live[table.id] = table }
+            return
+        }
+        let hasOutputs = record.tables.allSatisfy { files[$0.id]?.record.digest == $0.digest }
+        let hasInputs = spec.inputs.allSatisfy { input in
+            files[input.id]?.record.digest == input.digest
+                || input.id.kind == .flush && input.id.index > flushed.position.index
+        }
+        // With its inputs a job that lost an output counts as never concluded.
+        if !hasOutputs, hasInputs { return }
+        for input in spec.inputs {
+            live[input.id] = nil
+            dead.insert(input.id)
+        }
+        for table in record.tables { live[table.id] = table }
+    }
+
+    // MARK: tables
+
+    private mutating func sort(_ files: [TableID: File], _ log: LogEvidence) {
+        for (id, file) in files.sorted(by: { $0.key < $1.key }) {
+            guard let level = level(of: file.record, log) else {
+                setAside.append(file.name)
+                continue
+            }
+            var record = live[id] ?? file.record
+            record.level = level
+            records.append(record)
+            local[id] = file.local
+        }
+        for record in live.values.sorted(by: { $0.id < $1.id }) where local[record.id] == nil {
+            absent.append(record)
+            records.append(record)
+            local[record.id] = LocalTable(
+                generation: 0, codec: BlockCodec.none.rawValue, fileBytes: 0)
+        }
+    }
+
+    /// Of a table that is part of the database; nil for one that is not.
+    private mutating func level(of record: TableRecord, _ log: LogEvidence) -> UInt8? {
+        let id = record.id
+        if let known = live[id] { return known.digest == record.digest ? known.level : nil }
+        if dead.contains(id) { return nil }
+        // A replay makes the one again; the other's job was not concluded.
+        if let first = log.first, id.index >= first { return nil }
+        if let taught = levels[id], taught.digest == record.digest { return taught.level }
+        isExact = false
+        return 0
+    }
+
+    private mutating func place(_ unreadable: [Unreadable]) {
+        for file in unreadable {
+            setAside.append(file.name)
+            guard let id = file.id, live[id] == nil else {
+                if file.id == nil { doubts.append("\(file.name) is unreadable: \(file.reason)") }
+                continue
+            }
+            let isExplained =
+                dead.contains(id) || local[id] != nil
+                || id.kind == .flush && id.index > flushed.position.index
+            if !isExplained { doubts.append("\(file.name) is unreadable: \(file.reason)") }
+        }
+    }
+
+    private mutating func chooseLevels(_ log: LogEvidence) {
+        if isExact, log.flaws.isEmpty, ManifestTables(records) != nil { return }
+        isExact = records.isEmpty
+        for place in records.indices { records[place].level = 0 }
+    }
+}
