@@ -15,7 +15,7 @@ package enum ReplyText {
     package static func of(_ error: EngineError) -> String {
         switch error {
         case .blockLost, .tableLost, .corrupt, .logHole: return "DAMAGED \(error)"
-        case .busy: return "BUSY \(error)"
+        case .busy, .lowSpace: return "BUSY \(error)"
         case .closed, .poisoned: return "CLUSTERDOWN \(error)"
         case .file, .wouldBlock, .limit, .locked, .identity, .wrongKey, .logTrimmed, .invalid,
             .mergeOperatorUnknown, .historyGone, .changesGone, .conflict:
