@@ -27,7 +27,8 @@ enum LostTail {
     ) throws(EngineError) -> [String] {
         var names: [String] = []
         for segment in log.heldSegments where segment.last > cut {
-            let name = freeName("lost-\(term)-\(hex16(segment.first.rawValue))", files)
+            let name = files.freeQuarantineName(
+                "lost-\(term)-\(hex16(segment.first.rawValue)).seg")
             let path = files.quarantine + "/" + name
             try engineError { () throws(FileError) in
                 try files.fileSystem.copy(segment.path, to: path + ".new")
@@ -39,15 +40,6 @@ enum LostTail {
             try files.fileSystem.syncDirectory(files.quarantine)
         }
         return names
-    }
-
-    private static func freeName(_ name: String, _ files: StoreFiles) -> String {
-        var number = 0
-        while true {
-            let candidate = (number == 0 ? name : "\(name).\(number)") + ".seg"
-            if !files.fileSystem.exists(files.quarantine + "/" + candidate) { return candidate }
-            number += 1
-        }
     }
 
     /// No index and no sequence above these was ever given out. Of entries that cannot be read at

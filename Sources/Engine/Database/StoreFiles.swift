@@ -32,6 +32,17 @@ package struct StoreFiles: Sendable {
         }
     }
 
+    /// What no file in `quarantine/` is called: `name`, or `name` with a number behind it.
+    func freeQuarantineName(_ name: String) -> String {
+        var candidate = name
+        var number = 0
+        while fileSystem.exists(quarantine + "/" + candidate) {
+            number += 1
+            candidate = "\(name).\(number)"
+        }
+        return candidate
+    }
+
     /// Table files that `isKept` does not claim, and everything staged: leftovers of a crash.
     package func removeOrphans(isKept: (String) -> Bool) throws(FileError) {
         for name in try fileSystem.list(staged) { try fileSystem.unlink(staged + "/" + name) }

@@ -10,6 +10,11 @@ package struct ManifestRebuild: Sendable {
     package struct Unreadable: Hashable, Sendable {
         package var file: String
         package var reason: String
+
+        package init(file: String, reason: String) {
+            self.file = file
+            self.reason = reason
+        }
     }
 
     /// Of the manifest, by id.
@@ -213,20 +218,10 @@ private struct Work {
             for name in names {
                 try files.fileSystem.rename(
                     files.tables + "/" + name,
-                    to: files.quarantine + "/" + freeName(name))
+                    to: files.quarantine + "/" + files.freeQuarantineName(name))
             }
             try files.fileSystem.syncDirectory(files.quarantine)
             try files.fileSystem.syncDirectory(files.tables)
         }
-    }
-
-    private func freeName(_ name: String) -> String {
-        var candidate = name
-        var number = 0
-        while files.fileSystem.exists(files.quarantine + "/" + candidate) {
-            number += 1
-            candidate = "\(name).\(number)"
-        }
-        return candidate
     }
 }

@@ -23,12 +23,14 @@ import Testing
         #expect(!result.isWritten)
         result.tables = [table(7), table(9)]
         result.absent = [table(9)]
+        result.unreadable = [ManifestRebuild.Unreadable(file: "x.sst", reason: "too short")]
         result.setAside = ["x.sst"]
         result.isExact = false
         let text = ManifestRebuildText.text(result, "data")
         #expect(text.hasPrefix("data: not written, 1 tables, log replayed behind entry 0"))
         #expect(text.contains("last resort: all tables in level 0"))
         #expect(text.contains("lost: table \(table(9).id), keys from"))
+        #expect(text.contains("unreadable: x.sst: too short"))
         #expect(text.contains("no part of it: x.sst"))
         #expect(text.contains("may be missing: there is no log"))
     }
