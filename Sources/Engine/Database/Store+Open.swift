@@ -131,7 +131,10 @@ extension Store {
         // An empty manifest beside data would make orphans of all tables.
         let hasData = try holdsData(files)
         if hasData || configuration.expectsManifest {
-            throw .corrupt(file: "MANIFEST", reason: "there was data, and no whole copy is left")
+            throw .corrupt(
+                file: "MANIFEST",
+                reason: "there was data, and no whole copy is left; where no peer has its record, "
+                    + "`martlet manifest rebuild` makes one from tables and log")
         }
         return (
             try ManifestFile.create(

@@ -52,7 +52,7 @@ package struct ManifestRebuild: Sendable {
         guard isAlone || node.cluster.hasPrefix(NodeIdentity.embeddedPrefix) else {
             throw .identity(
                 reason: "\(path) belongs to node \(node.node) of cluster \"\(node.cluster)\": "
-                    + "started, it takes the manifest from a peer")
+                    + "started, it takes the manifest from a peer; --alone says that it has none")
         }
         let files = StoreFiles(fileSystem: fileSystem, directory: path + "/group-0", keys: keys)
         try engineError { () throws(FileError) in try files.create() }
