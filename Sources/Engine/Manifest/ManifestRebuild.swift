@@ -211,7 +211,8 @@ private struct Work {
             nextSequence: sequence + 1, clock: 0)
     }
 
-    /// Moves table files to quarantine, durably.
+    /// Moves table files to quarantine, durably there: what a crash leaves of them beside the
+    /// tables as well is cleared away at the next open.
     private func setAside(_ names: [String]) throws(EngineError) {
         guard !names.isEmpty else { return }
         try engineError { () throws(FileError) in
@@ -221,7 +222,6 @@ private struct Work {
                     to: files.quarantine + "/" + files.freeQuarantineName(name))
             }
             try files.fileSystem.syncDirectory(files.quarantine)
-            try files.fileSystem.syncDirectory(files.tables)
         }
     }
 }

@@ -354,6 +354,10 @@ final class RecoveryBed {
         #expect(bed.rig.notes.contains("it was cut at"))
         let kept = try bed.names("/quarantine", suffix: ".seg")
         #expect(kept.count >= 2 && kept.allSatisfy { $0.contains("/lost-") })
+        for _ in 0..<8 {
+            let disk = bed.memory.snapshotAfterPowerCut()
+            #expect(kept.allSatisfy { disk.exists($0) })
+        }
         // The entries behind the damaged one are all there.
         let evidence = try #require(kept.first { $0.hasSuffix(path.suffix(20)) })
         let copy = try bed.memory.readAll(evidence, limit: 1 << 20)

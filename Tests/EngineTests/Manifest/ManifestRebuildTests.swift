@@ -219,6 +219,21 @@ import Testing
         }
     }
 
+    @Test func `What is set aside survives a power cut`() throws {
+        let (rig, _) = try makeRig(retainsLog: false)
+        try close(rig)
+        let group = ManifestRebuildTests.group
+        let names = try rig.memory.list(group + "/sst")
+        #expect(names.count > 1)
+        for name in names { try rig.memory.replace(group + "/sst/" + name, with: [1, 2, 3]) }
+        try loseManifest(rig)
+        #expect(try rebuild(rig, isForced: true).setAside == names.sorted())
+        for _ in 0..<8 {
+            let disk = rig.memory.snapshotAfterPowerCut()
+            #expect(names.allSatisfy { disk.exists(group + "/quarantine/" + $0) })
+        }
+    }
+
     @Test func `Without a log the rebuild is forced or not done`() throws {
         let (rig, content) = try makeRig(retainsLog: false)
         try rig.database.flush()
