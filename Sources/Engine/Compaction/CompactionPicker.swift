@@ -28,13 +28,13 @@ struct Picker {
 
     /// From level 0 to level 1: the first run of free neighbours in age from which a job can be
     /// made, beginning at its oldest.
-    func pickLevel0(eligible: (TableRecord) -> Bool) -> CompactionSpec? {
+    func pickLevel0(moves: Bool = true, eligible: (TableRecord) -> Bool) -> CompactionSpec? {
         var run: [TableRecord] = []
         for table in manifest.tables.tables(at: 0) + [nil] {
             if let table, isFree(table), eligible(table) {
                 run.append(table)
             } else if !run.isEmpty {
-                if let spec = grow(run, to: 1) { return spec }
+                if let spec = grow(run, to: 1, moves: moves) { return spec }
                 run.removeAll()
             }
         }
@@ -59,14 +59,14 @@ struct Picker {
     }
 
     /// From a deeper level: as many neighbours by key as one job holds.
-    func pickRun(level: UInt8, eligible: (TableRecord) -> Bool) -> CompactionSpec? {
+    func pickRun(level: UInt8, moves: Bool, eligible: (TableRecord) -> Bool) -> CompactionSpec? {
         var run: [TableRecord] = []
         for table in manifest.tables.tables(at: level) + [nil] {
             if let table, isFree(table), eligible(table) {
                 run.append(table)
             } else {
                 while !run.isEmpty {
-                    if let spec = grow(run, to: level + 1) { return spec }
+                    if let spec = grow(run, to: level + 1, moves: moves) { return spec }
                     run.removeFirst()
                 }
             }
@@ -82,7 +82,9 @@ struct Picker {
 
     /// The job over the longest beginning of `run` that is neither void nor too large; nil if not
     /// even the first table can go.
-    private func grow(_ run: [TableRecord], to outputLevel: UInt8) -> CompactionSpec? {
+    private func grow(_ run: [TableRecord], to outputLevel: UInt8, moves: Bool = true)
+        -> CompactionSpec?
+    {
         var best: CompactionSpec?
         var hull: KeySpan?
         var bytes: UInt64 = 0
@@ -112,7 +114,42 @@ struct Picker {
             default: return best
             }
         }
-        return best
+        guard moves, let best, best.inputs.allSatisfy({ $0.level < outputLevel }) else {
+            return best
+        }
+        return move(Array(run.prefix(best.inputs.count)), to: outputLevel) ?? best
+    }
+
+    /// The tables as they are, a level deeper, if reading them would gain nothing; nil if they are
+    /// better merged. They meet nothing at the output level.
+    private func move(_ tables: [TableRecord], to outputLevel: UInt8) -> CompactionSpec? {
+        guard options.movesTables, let first = tables.first,
+            let hull = CompactionSpec.hull(of: tables),
+            CompactionSpec.firstOverlap(tables) == nil
+        else { return nil }
+        let isBottommost = manifest.isBottommost(hull, below: outputLevel)
+        guard isAlike(first.level, outputLevel, isBottommost: isBottommost) else { return nil }
+        // A merge would drop what can be dropped here, and nowhere deeper.
+        let drops =
+            facts.settings.functions.compactionFilter != nil
+            || (isBottommost
+                && tables.contains { $0.deleteCount > 0 || $0.rangeTombstoneCount > 0 })
+        // Small ones are better made into fewer.
+        let bytes = tables.reduce(UInt64(0)) { $0 &+ $1.canonicalBytes }
+        let areSmall = tables.count > 1 && bytes / UInt64(tables.count) < options.targetBytes / 4
+        guard !drops, !areSmall else { return nil }
+        let spec = CompactionSpec.move(
+            tables.map { CompactionSpec.Input($0) }, to: outputLevel)
+        return manifest.refusal(of: spec) == nil ? spec : nil
+    }
+
+    /// Whether tables of both levels are cut, filtered and stored alike.
+    private func isAlike(_ level: UInt8, _ deeper: UInt8, isBottommost: Bool) -> Bool {
+        let settings = facts.settings
+        return settings.blockBytes(level: level) == settings.blockBytes(level: deeper)
+            && settings.filter.shape(level: level, isBottommost: false)
+                == settings.filter.shape(level: deeper, isBottommost: isBottommost)
+            && facts.compression[level] == facts.compression[deeper]
     }
 
     private func spec(_ inputs: [TableRecord], outputLevel: UInt8) -> CompactionSpec {

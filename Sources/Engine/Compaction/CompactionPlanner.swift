@@ -9,7 +9,8 @@
 //             tables of level 1 in their hull, as long as job and hull allow
 //   level n   one table, round-robin by key, with all tables of level n+1 that it overlaps
 //
-// Before anything else, tables that range deletes have hidden whole are let go unread.
+// Before anything else, tables that range deletes have hidden whole are let go unread. What meets
+// nothing at the output level moves there unread (`Picker.move`).
 
 package struct CompactionPlanner: Sendable {
     /// What the manifest does not know.
@@ -26,10 +27,13 @@ package struct CompactionPlanner: Sendable {
         package var unfinishedBytesMax: UInt64
         /// As far as they are in memory.
         package var rangeTombstones: [LiveTombstone]
+        /// How the leader stores blocks: what moves is not encoded anew.
+        package var compression: CompressionPolicy
 
         package init(
             settings: LoggedSettings, horizon: SequenceNumber, clock: ClockMilliseconds,
-            now: UInt64, unfinishedBytesMax: UInt64 = .max, rangeTombstones: [LiveTombstone] = []
+            now: UInt64, unfinishedBytesMax: UInt64 = .max, rangeTombstones: [LiveTombstone] = [],
+            compression: CompressionPolicy = .lz4
         ) {
             self.settings = settings
             self.horizon = horizon
@@ -37,6 +41,7 @@ package struct CompactionPlanner: Sendable {
             self.now = now
             self.unfinishedBytesMax = unfinishedBytesMax
             self.rangeTombstones = rangeTombstones
+            self.compression = compression
         }
     }
 
@@ -109,10 +114,12 @@ package struct CompactionPlanner: Sendable {
         if let spec = picker.pickCovered() { return .job(spec) }
         for level in 0..<request.bottom
         where manifest.tables.tables(at: level).contains(where: request.concerns) {
+            // Whoever asks for all of it wants it merged: nothing arrives at the bottom unread.
+            let moves = level + 1 < request.bottom
             let spec =
                 level == 0
-                ? picker.pickLevel0(eligible: request.concerns)
-                : picker.pickRun(level: level, eligible: request.concerns)
+                ? picker.pickLevel0(moves: moves, eligible: request.concerns)
+                : picker.pickRun(level: level, moves: moves, eligible: request.concerns)
             return spec.map { .job($0) } ?? .wait
         }
         return .done

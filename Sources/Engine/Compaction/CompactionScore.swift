@@ -16,6 +16,10 @@ public struct CompactionOptions: Hashable, Sendable {
     /// Inputs of one job (`compact.max-bytes`); a job that cannot be smaller may exceed it.
     public var jobBytesMax: UInt64 = 2 << 30
 
+    /// Tables that meet nothing at the next level move there without being read or written, where
+    /// a merge would neither drop anything nor store them in another way.
+    public var movesTables = true
+
     /// False plans nothing on its own.
     public var isEnabled = true
     /// Level-0 tables, stand-ins included, at which proof waits for nobody.

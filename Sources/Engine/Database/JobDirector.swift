@@ -13,6 +13,8 @@ package struct JobFacts: Sendable {
     package var frontier: FrontierRoot
     /// Level-0 tables, stand-ins included.
     package var level0Count: Int
+    /// How the leader stores blocks.
+    package var compression = CompressionPolicy.lz4
     /// Of live tables, as far as they are in memory.
     package var rangeTombstones: [LiveTombstone] = []
 }
@@ -164,7 +166,8 @@ package struct JobDirector: Sendable {
             clock: situation.clock
                 - min(situation.clock, options.clockMaxOffsetMilliseconds),
             now: situation.now, unfinishedBytesMax: situation.unfinishedBytesMax,
-            rangeTombstones: situation.store.rangeTombstones)
+            rangeTombstones: situation.store.rangeTombstones,
+            compression: situation.store.compression)
         if let full {
             switch planner.planFull(full, situation.store.manifest, facts) {
             case .job(let spec): return spec

@@ -89,6 +89,9 @@ extension Store {
         case .cancelled(let record): return .jobCancelled(at: pending.index, record)
         case .sealed(let record): return sealEdit(pending.index, record)
         case .compacted(let record):
+            if jobStates[record.job]?.spec.action == .move {
+                return .jobInstalled(at: pending.index, record, local: [])
+            }
             if let state = jobStates[record.job], state.isUndecided {
                 guard case .retry = state.phase, !state.foundDiskFull else { return nil }
                 // Its attempt failed here, maybe since inputs are lost that nobody has any more;
@@ -240,10 +243,23 @@ extension Store {
         case .started, .cancelled: break
         case .sealed(let record): compare(record.leader)
         case .compacted(let record):
-            jobStates[record.job] = nil
+            if let done = jobStates.removeValue(forKey: record.job), done.spec.action == .move {
+                place(done.spec)
+            }
             compare(record.leader)
         }
         releaseObsolete()
+    }
+
+    /// The tables of a move are at their new level from now on; who has pinned them sees them at
+    /// the old one.
+    private func place(_ spec: CompactionSpec) {
+        for input in spec.inputs {
+            guard let handle = tables.handle(input.id) else {
+                brokenInvariant("live table \(input.id) has no handle")
+            }
+            tables.set(handle.placed(at: spec.outputLevel))
+        }
     }
 
     /// Every member's frontier has reached `index`.
@@ -278,7 +294,7 @@ extension Store {
             }
             let id = result.record.id
             guard installed.local[id]?.generation == result.oldGeneration,
-                tables.handle(id)?.record == result.record
+                tables.handle(id)?.record.digest == result.record.digest
             else {
                 // Compacted away or replaced meanwhile: the new file is needless.
                 healedTables.removeFirst()
@@ -316,7 +332,8 @@ extension Store {
     private func didSwap(_ result: HealResult) {
         guard case .written(let local, _) = result.outcome else { return }
         let old = tables.handle(result.record.id)
-        let fresh = makeHandle(result.record, local)
+        // It may have moved to another level meanwhile.
+        let fresh = makeHandle(old?.record ?? result.record, local)
         tables.set(fresh)
         let healer = self.healer
         let now = self.now

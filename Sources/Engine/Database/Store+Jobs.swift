@@ -90,7 +90,8 @@ extension Store {
         case .jobDone(let job, let removed, _):
             pendingEdits.append(
                 PendingEdit(
-                    index: index, kind: .compacted(compactedRecord(entry)), removed: removed))
+                    index: index, kind: .compacted(compactedRecord(entry)),
+                    removed: job.spec.action == .move ? [] : removed))
             conclude(JobID(index: job.index, kind: .compaction))
         case .jobCancelled(let job, let record):
             pendingEdits.append(PendingEdit(index: index, kind: .cancelled(record)))
@@ -126,6 +127,10 @@ extension Store {
     }
 
     func startJobs() {
+        for (index, state) in jobStates
+        where state.spec.action != .merge && state.phase == .waiting {
+            settleUnwritten(index)
+        }
         guard runningJobs < options.concurrentJobs else { return }
         for index in jobStates.keys.sorted() {
             guard runningJobs < options.concurrentJobs else { return }
@@ -137,6 +142,14 @@ extension Store {
         }
     }
 
+    /// A job that touches metadata only: what it comes to is known, and every member says so.
+    private func settleUnwritten(_ index: LogIndex) {
+        jobStates[index]?.phase = .computed
+        guard logical.jobs.contains(where: { $0.index == index }) else { return }
+        noteOutcome(
+            JobID(index: index, kind: .compaction), JobResult(tables: [], isBalanced: true))
+    }
+
     private func isDue(_ state: JobState) -> Bool {
         switch state.phase {
         case .waiting: return true
@@ -145,7 +158,8 @@ extension Store {
         }
     }
 
-    /// Handles of all these tables, in order; nil while one is still being made here.
+    /// Handles of all these tables, in order; nil while one is still being made here. A move to the
+    /// level that the job names may be applied and not installed yet.
     private func usable(_ tables: [CompactionSpec.Input]) -> [TableHandle]? {
         var handles: [TableHandle] = []
         for input in tables {
@@ -154,7 +168,7 @@ extension Store {
             else {
                 return nil
             }
-            handles.append(handle)
+            handles.append(handle.placed(at: input.level))
         }
         return handles
     }
@@ -291,7 +305,8 @@ extension Store {
         JobFacts(
             manifest: logical, settings: settings, horizon: horizon(at: clock),
             frontier: FrontierRoot(frontier: frontier, root: stateRoot),
-            level0Count: level0Count, rangeTombstones: liveTombstones)
+            level0Count: level0Count, compression: options.compression,
+            rangeTombstones: liveTombstones)
     }
 
     /// Those of tables with few, where they are in memory: nobody waits for a disk here.
@@ -300,9 +315,9 @@ extension Store {
         for level in 0..<TableRecord.levelCount {
             for record in logical.tables.tables(at: level)
             where (1...UInt64(LiveTombstone.tableMax)).contains(record.rangeTombstoneCount) {
-                guard let handle = tables.handle(record.id), handle.record == record else {
-                    continue
-                }
+                guard let handle = tables.handle(record.id),
+                    handle.record.digest == record.digest
+                else { continue }
                 for tombstone in handle.knownTombstones {
                     found.append(LiveTombstone(table: record.id, tombstone: tombstone))
                 }

@@ -4,7 +4,8 @@
 //
 // Invariants (checked when decoding): at least one input; inputs sorted by (level, id), no two
 // alike; they come from one level or from that level and the output level, which is the same or the
-// next one. Made by `CompactionPlanner`, read by `LogicalManifest` and the executor.
+// next one; what is moved comes from one level and goes down. Made by `CompactionPlanner`, read by
+// `LogicalManifest` and the executor.
 
 package struct CompactionSpec: Hashable, Sendable {
     /// A table that the job reads. The digest pins its content, whatever the id says.
@@ -28,6 +29,15 @@ package struct CompactionSpec: Hashable, Sendable {
         }
     }
 
+    /// What becomes of the inputs.
+    package enum Action: UInt8, Hashable, Sendable {
+        /// They are merged into outputs; or, with witnesses, let go unread.
+        case merge = 0
+        /// They stay as they are, file and all, and are at the output level from then on. Nothing
+        /// is read or written, so `compacted` names no table.
+        case move = 1
+    }
+
     /// Where an output ends and the next begins. Judged on canonical lengths only, and never
     /// between two versions of one user key.
     package enum CutRule: UInt8, Hashable, Sendable {
@@ -36,6 +46,7 @@ package struct CompactionSpec: Hashable, Sendable {
         case targetBytes = 1
     }
 
+    package private(set) var action = Action.merge
     /// Sorted by (level, id).
     package var inputs: [Input]
     package var outputLevel: UInt8
@@ -80,6 +91,20 @@ package struct CompactionSpec: Hashable, Sendable {
         self.witnesses = witnesses.sorted()
     }
 
+    /// A job that shapes no bytes. What only a merge needs is constant, and not logged.
+    private init(_ action: Action, _ inputs: [Input], outputLevel: UInt8) {
+        self.init(
+            inputs: inputs, outputLevel: outputLevel,
+            targetBytes: CompactionSpec.targetBytesRange.lowerBound, horizon: .zero, clock: 0,
+            blockBytes: LevelBlockBytes.range.lowerBound, filter: .none, isBottommost: false)
+        self.action = action
+    }
+
+    /// Moves tables of one level down to another, where nothing is in their hull.
+    package static func move(_ inputs: [Input], to level: UInt8) -> CompactionSpec {
+        CompactionSpec(.move, inputs, outputLevel: level)
+    }
+
     /// The table format that this build writes.
     package static let currentTableFormat: UInt16 = 2
     /// Bounds of `targetBytes`.
@@ -94,6 +119,14 @@ package struct CompactionSpec: Hashable, Sendable {
         for record in records { hull = hull.map { $0.union(record.span) } ?? record.span }
         return hull
     }
+
+    /// A table that could not stand beside the others in a sorted level; nil if all can.
+    package static func firstOverlap(_ records: [TableRecord]) -> TableID? {
+        let row = records.sorted { $0.span.start.isKeyBefore($1.span.start) }
+        return zip(row, row.dropFirst()).first { left, right in
+            left.span.end.map { right.span.start.isKeyBefore($0) } ?? true
+        }?.1.id
+    }
 }
 
 // MARK: - Bytes
@@ -102,6 +135,8 @@ extension CompactionSpec {
     static let format: UInt16 = 2
     /// As `format`, with functions and witnesses before the inputs; never without any.
     static let extendedFormat: UInt16 = 3
+    /// Anything but a merge: action, output level and inputs alone.
+    static let metadataFormat: UInt16 = 4
 
     private var isExtended: Bool { !functions.isEmpty || !witnesses.isEmpty }
 
@@ -112,6 +147,12 @@ extension CompactionSpec {
     }
 
     package func encode(into writer: inout ByteWriter) {
+        guard action == .merge else {
+            writer.write(CompactionSpec.metadataFormat)
+            writer.write(action.rawValue)
+            writer.write(outputLevel)
+            return CompactionSpec.encode(inputs, into: &writer)
+        }
         writer.write(isExtended ? CompactionSpec.extendedFormat : CompactionSpec.format)
         writer.write(outputLevel)
         writer.write(cutRule.rawValue)
@@ -151,9 +192,25 @@ extension CompactionSpec {
 
     package init(_ reader: inout ByteReader) throws(DecodingError) {
         let format = try reader.read(UInt16.self)
-        guard format == CompactionSpec.format || format == CompactionSpec.extendedFormat else {
-            throw DecodingError("compaction format \(format) is not supported")
+        switch format {
+        case CompactionSpec.format, CompactionSpec.extendedFormat:
+            self = try CompactionSpec(merging: &reader, format)
+        case CompactionSpec.metadataFormat:
+            let rawAction = try reader.read(UInt8.self)
+            guard let action = Action(rawValue: rawAction), action != .merge else {
+                throw DecodingError("compaction action \(rawAction) is unknown")
+            }
+            let outputLevel = try reader.read(UInt8.self)
+            let inputs = try CompactionSpec.decodeTables(&reader)
+            self.init(action, inputs, outputLevel: outputLevel)
+            // Sorting would hide that they were not.
+            self.inputs = inputs
+        default: throw DecodingError("compaction format \(format) is not supported")
         }
+        try check()
+    }
+
+    private init(merging reader: inout ByteReader, _ format: UInt16) throws(DecodingError) {
         outputLevel = try reader.read(UInt8.self)
         let rawRule = try reader.read(UInt8.self)
         guard let cutRule = CutRule(rawValue: rawRule) else {
@@ -177,7 +234,6 @@ extension CompactionSpec {
         guard isExtended == (format == CompactionSpec.extendedFormat) else {
             throw DecodingError("a compaction of another format than it says")
         }
-        try check()
     }
 
     package init(decoding payload: UnsafeRawBufferPointer) throws(DecodingError) {
@@ -199,11 +255,14 @@ extension CompactionSpec {
         guard outputLevel < TableRecord.levelCount, source <= outputLevel,
             outputLevel - source <= 1
         else { throw DecodingError("a compaction from level \(source) to \(outputLevel)") }
+        guard action != .move || outputLevel > source else {
+            throw DecodingError("a move inside level \(source)")
+        }
         var tables = Set<TableID>(minimumCapacity: inputs.count)
         var last: Input?
         for input in inputs {
             if let last, !(last < input) { throw DecodingError("inputs are not in order") }
-            guard input.level == source || input.level == outputLevel else {
+            guard input.level == source || (action == .merge && input.level == outputLevel) else {
                 throw DecodingError("an input at level \(input.level)")
             }
             guard tables.insert(input.id).inserted else {

@@ -42,9 +42,9 @@ package struct PendingJob: Hashable, Sendable {
     /// Why these outputs cannot be the job's; nil if they can.
     package func refusal(of tables: [TableRecord]) -> VoidReason? {
         for table in tables {
-            guard table.level == spec.outputLevel, hull.union(table.span) == hull else {
-                return .outputOutsideJob(table.id)
-            }
+            guard spec.action == .merge, table.level == spec.outputLevel,
+                hull.union(table.span) == hull
+            else { return .outputOutsideJob(table.id) }
         }
         return nil
     }
@@ -66,6 +66,8 @@ package enum VoidReason: Error, Hashable, CustomStringConvertible {
     case entangled(TableID)
     /// A merge inside level 0 whose inputs are not neighbours in age.
     case notContiguous(TableID)
+    /// To be moved to a sorted level, and it overlaps another that is.
+    case inputOverlaps(TableID)
     case sealOutOfOrder(SegmentBounds)
     case unknownJob(LogIndex)
     case outputOutsideJob(TableID)
@@ -80,6 +82,7 @@ package enum VoidReason: Error, Hashable, CustomStringConvertible {
         case .olderTableLeftBehind(let id): return "older table \(id) would stay behind"
         case .entangled(let id): return "table \(id) is younger only in part"
         case .notContiguous(let id): return "table \(id) lies between its inputs in age"
+        case .inputOverlaps(let id): return "moved table \(id) overlaps another one"
         case .sealOutOfOrder(let segment):
             return "segment \(segment.first)-\(segment.last) is not the next to be sealed"
         case .unknownJob(let job): return "no job \(job) is under way"
@@ -195,9 +198,19 @@ package struct LogicalManifest: Hashable, Sendable {
             }
             return table
         }
+        let added = job.spec.action == .move ? moved(removed, by: job.spec) : record.tables
         jobs.remove(at: at)
-        tables.replace(removed, with: levelOrder(record.tables))
-        return .jobDone(job, removed: removed, added: record.tables)
+        tables.replace(removed, with: levelOrder(added))
+        return .jobDone(job, removed: removed, added: added)
+    }
+
+    /// The same tables at the output level, in its order.
+    private func moved(_ tables: [TableRecord], by spec: CompactionSpec) -> [TableRecord] {
+        tables.map { table in
+            var moved = table
+            moved.level = spec.outputLevel
+            return moved
+        }.sorted { $0.span.start.isKeyBefore($1.span.start) }
     }
 
     package mutating func install(_ record: CancelledRecord) -> ManifestOutcome {
@@ -232,7 +245,7 @@ package struct LogicalManifest: Hashable, Sendable {
         }
         if case .failure(let reason) = live(spec.witnesses) { return reason }
         guard let hull = CompactionSpec.hull(of: inputs) else { return nil }
-        return conflict(of: spec, Set(inputs.lazy.map(\.id)), hull)
+        return conflict(of: spec, inputs, hull)
             ?? (spec.sourceLevel == 0 ? ageConflict(of: spec, inputs, hull) : nil)
     }
 
@@ -250,7 +263,7 @@ package struct LogicalManifest: Hashable, Sendable {
         guard let hull = CompactionSpec.hull(of: inputs) else {
             brokenInvariant("a compaction without inputs")
         }
-        if let reason = conflict(of: spec, Set(inputs.lazy.map(\.id)), hull) {
+        if let reason = conflict(of: spec, inputs, hull) {
             return .failure(reason)
         }
         let job = PendingJob(index: index, spec: spec, hull: hull)
@@ -273,9 +286,13 @@ package struct LogicalManifest: Hashable, Sendable {
         return .success(inputs)
     }
 
-    private func conflict(of spec: CompactionSpec, _ named: Set<TableID>, _ hull: KeySpan)
+    private func conflict(of spec: CompactionSpec, _ inputs: [TableRecord], _ hull: KeySpan)
         -> VoidReason?
     {
+        let named = Set(inputs.lazy.map(\.id))
+        if spec.action == .move, let table = CompactionSpec.firstOverlap(inputs) {
+            return .inputOverlaps(table)
+        }
         for job in jobs {
             for input in job.spec.inputs where named.contains(input.id) {
                 return .inputReserved(input.id, by: job.index)

@@ -111,8 +111,13 @@ extension ManifestState {
         guard case .jobDone(let job, let removed, let added) = manifest.install(record) else {
             throw DecodingError("job \(record.job) is not under way, or its tables are not")
         }
-        for table in removed { local[table.id] = nil }
-        try addLocal(added, rows)
+        if job.spec.action == .move {
+            // The rows of what moves stay.
+            guard rows.isEmpty else { throw DecodingError("job \(record.job) writes no file") }
+        } else {
+            for table in removed { local[table.id] = nil }
+            try addLocal(added, rows)
+        }
         horizon = max(horizon, job.spec.horizon)
         if job.spec.isBottommost { clock = max(clock, job.spec.clock) }
         try moveFrontier(to: index)

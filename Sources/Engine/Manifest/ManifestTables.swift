@@ -111,9 +111,14 @@ package struct ManifestTables: Hashable, Sendable {
             ? levels[0].partitioningIndex { ManifestTables.isOlder(first, $0) }
             : levels[level].firstIndex(notBefore: first.span.start)
         levels[level].insert(contentsOf: added, at: at)
-        // Outputs of one piece of work have consecutive ids.
-        let row = rows.partitioningIndex { first.id < $0.id }
-        rows.insert(contentsOf: added.map { Row($0) }.sorted { $0.id < $1.id }, at: row)
+        let new = added.map { Row($0) }.sorted { $0.id < $1.id }
+        let row = rows.partitioningIndex { new[0].id < $0.id }
+        if row == rows.count || new[new.count - 1].id < rows[row].id {
+            rows.insert(contentsOf: new, at: row)
+        } else {
+            // Outputs of one piece of work have consecutive ids; tables that move may not.
+            for one in new { rows.insert(one, at: rows.partitioningIndex { one.id < $0.id }) }
+        }
         for record in added { levelBytes[level] &+= record.canonicalBytes }
     }
 

@@ -3,7 +3,8 @@
 //
 // The reader is opened on first use and may be closed behind our back when too many files are open
 // (`OpenTables`); cursors keep the one they use. A handle marked obsolete removes its file when the
-// last holder lets go of it: nobody unlinks a file that somebody may still have to open.
+// last holder lets go of it: nobody unlinks a file that somebody may still have to open. A table
+// that moves to another level gets another handle of the same file (`placed`).
 
 import Synchronization
 
@@ -12,6 +13,25 @@ package protocol TableSource: AnyObject, Sendable {
     /// May wait for the disk. A file that is missing or unreadable and that nobody can mend is
     /// `.tableLost`. With `mending` false nobody is asked.
     func openReader(_ handle: TableHandle, mending: Bool) throws(EngineError) -> TableReader
+}
+
+/// Removes a file when the last handle of it is let go, once one of them was obsolete.
+private final class FileOwner: Sendable {
+    private let fileName: String
+    private let remove: @Sendable (_ fileName: String) -> Void
+    private let obsolete = Atomic<Bool>(false)
+
+    init(_ fileName: String, _ remove: @escaping @Sendable (_ fileName: String) -> Void) {
+        self.fileName = fileName
+        self.remove = remove
+    }
+
+    deinit {
+        if isObsolete { remove(fileName) }
+    }
+
+    func markObsolete() { obsolete.store(true, ordering: .releasing) }
+    var isObsolete: Bool { obsolete.load(ordering: .acquiring) }
 }
 
 package final class TableHandle: @unchecked Sendable {
@@ -28,13 +48,12 @@ package final class TableHandle: @unchecked Sendable {
     /// What the job that wrote it knew of its range tombstones, if they are few.
     private let writtenTombstones: [RangeTombstone]
     private let source: any TableSource
-    private let remove: @Sendable (_ fileName: String) -> Void
+    private let owner: FileOwner
     private let slot = PlainLock()
     private var open: TableReader?
     /// Serialises opening, apart from `slot`, so that cache-only readers never wait for a disk.
     private let opening = PlainLock()
     private let wasUsed = Atomic<Bool>(false)
-    private let obsolete = Atomic<Bool>(false)
 
     /// `remove` is called once, from whatever thread releases the handle last, if it is obsolete.
     package init(
@@ -49,11 +68,27 @@ package final class TableHandle: @unchecked Sendable {
         self.fileBytes = fileBytes
         self.codec = codec
         self.source = source
-        self.remove = remove
+        owner = FileOwner(fileName, remove)
     }
 
-    deinit {
-        if obsolete.load(ordering: .acquiring) { remove(fileName) }
+    private init(_ other: TableHandle, record: TableRecord) {
+        self.record = record
+        writtenTombstones = other.writtenTombstones
+        generation = other.generation
+        fileName = other.fileName
+        fileBytes = other.fileBytes
+        codec = other.codec
+        source = other.source
+        owner = other.owner
+    }
+
+    /// A handle of the same file for the same table at `level`: the file stays until all of them
+    /// are let go.
+    package func placed(at level: UInt8) -> TableHandle {
+        guard level != record.level else { return self }
+        var record = record
+        record.level = level
+        return TableHandle(self, record: record)
     }
 
     /// `<index, 16 hex>-<kind><ordinal>.<generation>.sst`
@@ -64,8 +99,8 @@ package final class TableHandle: @unchecked Sendable {
     package var id: TableID { record.id }
 
     /// The file goes when nobody holds the handle any more.
-    package func markObsolete() { obsolete.store(true, ordering: .releasing) }
-    package var isObsolete: Bool { obsolete.load(ordering: .acquiring) }
+    package func markObsolete() { owner.markObsolete() }
+    package var isObsolete: Bool { owner.isObsolete }
 
     /// The open reader, opened if need be and if `io` allows it. With `mending` false it opens
     /// from this node's file or not at all: so does who answers peers, lest two of them wait for

@@ -8,15 +8,18 @@ import Testing
 
     private func run(
         _ seed: UInt64, _ options: DatabaseOptions, crashEvery: Int? = nil,
-        squeezeEvery: Int? = nil, watch: SealWatch? = nil
+        squeezeEvery: Int? = nil, isAscending: Bool = false, watch: SealWatch? = nil,
+        onCheck: (DatabaseRig) -> Void = { _ in }
     ) throws {
         let rig = try DatabaseRig(seed: seed, options, watch: watch)
-        let run = OracleRun(rig, seed: seed, isSynced: options.sync == .always)
+        let run = OracleRun(
+            rig, seed: seed, isSynced: options.sync == .always, isAscending: isAscending)
         let operations = DatabaseOracleTests.operations / 10
         do {
             for operation in 1...operations {
                 try run.step()
                 if operation % 500 == 0 { try run.checkAll() }
+                if operation % 50 == 0 { onCheck(rig) }
                 if let crashEvery, operation % crashEvery == 0 { try run.crash() }
                 if let squeezeEvery, operation % squeezeEvery == 0 { try run.squeeze() }
             }
@@ -63,6 +66,18 @@ import Testing
 
     @Test func `Without syncs a prefix survives crashes, and nothing is given out twice`() throws {
         try run(8, DatabaseRig.smallOptions(sync: .never), crashEvery: 150)
+    }
+
+    @Test func `Every answer is the model's, where tables move unread`() throws {
+        var moved = Set<TableID>()
+        try run(11, DatabaseRig.smallOptions(), crashEvery: 400, isAscending: true) { rig in
+            // A flush's table below level 0 was moved there.
+            for table in rig.store.manifest.manifest.tables.sortedByID
+            where table.id.kind == .flush && table.level > 0 {
+                moved.insert(table.id)
+            }
+        }
+        #expect(moved.count > 5, "\(moved.count)")
     }
 
     /// And no nonce comes twice under one key, crashes and full disks or not.

@@ -101,6 +101,8 @@ struct ChangeSource {
     var valueBytes = 120
     /// What all values end with.
     var ending: [UInt8] = []
+    /// Keys come in order, again and again, and mostly put: tables that overlap little.
+    var isAscending = false
     private var count: UInt64 = 0
 
     init(seed: UInt64, keys: Int) {
@@ -108,7 +110,9 @@ struct ChangeSource {
         self.keys = keys
     }
 
-    mutating func key() -> Int { random.below(keys) }
+    mutating func key() -> Int {
+        isAscending ? Int(count) % keys : random.below(keys)
+    }
 
     mutating func span() -> (start: Int, end: Int?) {
         let (a, b) = (key(), key())
@@ -143,6 +147,9 @@ struct ChangeSource {
 
     private mutating func change(now: UInt64, on model: KeyValueModel) -> KeyValueModel.Change {
         count += 1
+        if isAscending, !KeyValueModel.isSingle(key()), count / 150 % 4 != 3 {
+            return .put(key(), value(), expiry: nil)
+        }
         if random.oneIn(60) {
             return .deletePrefix(Array(KeyValueModel.key(key()).prefix(3 + random.below(4))))
         }

@@ -41,11 +41,14 @@ final class OracleRun<Host: OracleHost> {
     private(set) var crashes = 0
     private(set) var writes = 0
 
-    init(_ rig: Host, seed: UInt64, isSynced: Bool = true, keys: Int = 600) {
+    init(
+        _ rig: Host, seed: UInt64, isSynced: Bool = true, keys: Int = 600, isAscending: Bool = false
+    ) {
         self.rig = rig
         self.keys = keys
         lookups = SeededRandom(seed: seed &+ 77)
         source = ChangeSource(seed: seed &* 31, keys: keys)
+        source.isAscending = isAscending
         random = SeededRandom(seed: seed &* 17)
         model = KeyValueModel(keys: keys)
         self.isSynced = isSynced

@@ -26,7 +26,8 @@ final class StoreReplica: @unchecked Sendable {
     init(
         _ log: SharedLog, seed: UInt64, _ policy: ManualJobs.Policy,
         codec: CompressionPolicy,
-        concurrentJobs: Int, keys: KeyRing = .plain
+        concurrentJobs: Int, keys: KeyRing = .plain,
+        compaction: CompactionOptions = SharedLog.compaction
     ) throws {
         self.keys = keys
         self.log = log
@@ -39,7 +40,7 @@ final class StoreReplica: @unchecked Sendable {
         options.standInsMax = 4
         options.cacheBytes = 64 << 10
         options.openTables = 8
-        options.compaction = SharedLog.compaction
+        options.compaction = compaction
         options.mergeOperators = TestMerge.operators
         options.compactionFilters = [TouchingFilter()]
         self.options = options

@@ -19,11 +19,13 @@ import Testing
         extended.witnesses = [
             CompactionSpec.Input(Sample.flush(5...9, "a", "z")), CompactionSpec.Input(inputs[1]),
         ]
+        let moved = CompactionSpec.move(inputs.prefix(1).map { CompactionSpec.Input($0) }, to: 1)
         let root = FrontierRoot(frontier: LogIndex(9), root: Digest128(low: 1, high: 2))
         let output = Sample.table(.compaction, 12, level: 1, "a", "m", sequences: 1...4)
         return [
             ("compact", job.encoded(), "b6e763498c5b551cae51de064d5fe365"),
             ("extended", extended.encoded(), "78fc8498e61acbe118b4bde6fb7bd6a2"),
+            ("move", moved.encoded(), "8c9457b94f111399c4bbdb40ad7b9595"),
             (
                 "seal", Sample.seal(1...4, [inputs[0]], leader: root).encoded(),
                 "04e582319820fb37e4b337ca915caf28"
@@ -70,7 +72,7 @@ import Testing
 
     /// Every prefix is refused, and no flipped byte traps.
     @Test func cutAndFlippedPayloadsAreRefusedOrDecoded() {
-        let kinds: [EntryKind] = [.compact, .compact, .seal, .compacted, .cancelled]
+        let kinds: [EntryKind] = [.compact, .compact, .compact, .seal, .compacted, .cancelled]
         for (kind, payload) in zip(kinds, golden) {
             let whole = Sample.entry(kind, payload.bytes, index: 20)
             #expect(!isRefused(whole))
@@ -140,6 +142,30 @@ import Testing
             ]
         }
         #expect(unsorted && twice && itself && moving && nowhere && disorder && engine)
+    }
+
+    @Test func movesGoDownFromOneLevel() throws {
+        let above = CompactionSpec.Input(inputs[0])
+        let below = CompactionSpec.Input(inputs[1])
+        func isRefused(_ spec: CompactionSpec) -> Bool {
+            self.isRefused(Sample.entry(.compact, spec.encoded(), index: 20))
+        }
+        let move = CompactionSpec.move([above], to: 1)
+        #expect(!isRefused(move))
+        #expect(try move.encoded().withUnsafeBytes { try CompactionSpec(decoding: $0) } == move)
+        #expect(move.encoded().count == 2 + 1 + 1 + 1 + 13 + 1 + 16)
+        #expect(isRefused(.move([above, below], to: 1)), "from two levels")
+        #expect(isRefused(.move([above], to: 0)), "to where it is")
+        #expect(isRefused(.move([], to: 1)))
+        var unsorted = CompactionSpec.move([below, below], to: 2)
+        #expect(isRefused(unsorted), "twice")
+        unsorted.inputs[0].id = TableID(index: LogIndex(9), kind: .compaction, ordinal: 0)
+        #expect(isRefused(unsorted))
+        var unknown = move.encoded()
+        unknown[2] = 9
+        #expect(self.isRefused(Sample.entry(.compact, unknown, index: 20)))
+        unknown[2] = 0
+        #expect(self.isRefused(Sample.entry(.compact, unknown, index: 20)), "a merge says more")
     }
 
     @Test func outputsMustFollowFromTheirWork() {

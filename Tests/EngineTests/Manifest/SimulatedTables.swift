@@ -100,6 +100,11 @@ struct SimulatedTables {
     }
 
     mutating func finish(_ job: PendingJob, keysPerTable: Int = 3) -> ManifestOutcome {
+        guard job.spec.action == .merge else {
+            let payload = Sample.compacted(job.index.rawValue, [])
+            return manifest.apply(
+                Sample.entry(.compacted, payload.encoded(), index: nextIndex()))
+        }
         let (records, parts) = compute(job, keysPerTable: keysPerTable)
         for (record, content) in zip(records, parts) { contents[record.id] = content }
         let payload = Sample.compacted(job.index.rawValue, records)
