@@ -41,6 +41,49 @@ struct Picker {
         return nil
     }
 
+    /// Inside level 0, while level 1 is busy: the youngest run of free neighbours in age becomes one
+    /// table. An older one joins as long as it makes the bytes fewer for each table that goes, so
+    /// that the result of the last such merge is not written again and again.
+    func mergeLevel0() -> CompactionSpec? {
+        guard options.level0MergeTables > 1,
+            manifest.jobs.contains(where: { $0.reserves(level: 1) })
+        else { return nil }
+        var run: [TableRecord] = []
+        for table in manifest.tables.tables(at: 0).reversed() + [nil] {
+            if let table, isFree(table) {
+                run.append(table)
+            } else if let spec = mergeInPlace(run) {
+                return spec
+            } else {
+                run.removeAll()
+            }
+        }
+        return nil
+    }
+
+    /// `run` is youngest first.
+    private func mergeInPlace(_ run: [TableRecord]) -> CompactionSpec? {
+        var chosen: [TableRecord] = []
+        var bytes: UInt64 = 0
+        var cost = UInt64.max
+        let bytesMax = min(options.jobBytesMax, unfinishedBytesLeft)
+        for table in run.prefix(Limits.jobTables) {
+            let total = bytes &+ table.canonicalBytes
+            let next = chosen.isEmpty ? .max : total / UInt64(chosen.count)
+            guard next <= cost,
+                total <= min(bytesMax, exclusions.jobBytesMax(table.id))
+            else { break }
+            chosen.append(table)
+            bytes = total
+            cost = next
+        }
+        guard chosen.count >= options.level0MergeTables else { return nil }
+        var spec = spec(chosen, outputLevel: 0)
+        // Every table of level 0 is one more place to read.
+        spec.targetBytes = CompactionSpec.targetBytesRange.upperBound
+        return manifest.refusal(of: spec) == nil ? spec : nil
+    }
+
     /// From a deeper level: the first table behind `cursor`, around the end, from which a job can
     /// be made. Also gives where it ends.
     func pick(level: UInt8, from cursor: [UInt8]?) -> (CompactionSpec, end: [UInt8]?)? {
@@ -153,8 +196,10 @@ struct Picker {
     }
 
     private func spec(_ inputs: [TableRecord], outputLevel: UInt8) -> CompactionSpec {
+        // What is merged inside level 0 may have older tables beside it.
         let isBottommost =
-            CompactionSpec.hull(of: inputs).map {
+            outputLevel > 0
+            && CompactionSpec.hull(of: inputs).map {
                 manifest.isBottommost($0, below: outputLevel)
             } ?? false
         return CompactionSpec(

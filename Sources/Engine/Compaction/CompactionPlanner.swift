@@ -6,7 +6,8 @@
 // it, so plan again after that. Several jobs may run at once wherever their hulls are free.
 //
 //   level 0   a run of tables that are neighbours in age, from the oldest that is free, with all
-//             tables of level 1 in their hull, as long as job and hull allow
+//             tables of level 1 in their hull, as long as job and hull allow; while level 1 is
+//             busy, a run of the youngest becomes one table inside level 0
 //   level n   one table, round-robin by key, with all tables of level n+1 that it overlaps
 //
 // Before anything else, tables that range deletes have hidden whole are let go unread. What meets
@@ -65,7 +66,9 @@ package struct CompactionPlanner: Sendable {
             // A more urgent level waits for this one's jobs to end: no new ones here.
             if let starved, score.level == starved + 1 { continue }
             if score.level == 0 {
-                if let spec = picker.pickLevel0(eligible: { _ in true }) { return spec }
+                if let spec = picker.pickLevel0(eligible: { _ in true }) ?? picker.mergeLevel0() {
+                    return spec
+                }
             } else if let (spec, end) = picker.pick(
                 level: score.level, from: cursors[Int(score.level)])
             {

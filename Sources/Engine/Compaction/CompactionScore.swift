@@ -20,6 +20,11 @@ public struct CompactionOptions: Hashable, Sendable {
     /// a merge would neither drop anything nor store them in another way.
     public var movesTables = true
 
+    /// Tables of level 0, neighbours in age, that are merged with each other when level 0 is due
+    /// and level 1 is busy with another job; 0 never does. Far above the trigger: it relieves reads
+    /// and writes while compaction is behind, and writes more in all.
+    public var level0MergeTables = 12
+
     /// False plans nothing on its own.
     public var isEnabled = true
     /// Level-0 tables, stand-ins included, at which proof waits for nobody.

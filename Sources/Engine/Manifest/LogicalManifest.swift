@@ -64,7 +64,8 @@ package enum VoidReason: Error, Hashable, CustomStringConvertible {
     /// A table of level 0 that is younger, but not than all of an input that it overlaps: only a
     /// manifest that was rebuilt without levels has such.
     case entangled(TableID)
-    /// A merge inside level 0 whose inputs are not neighbours in age.
+    /// A merge inside level 0 whose inputs are not neighbours in age, or that takes only some of
+    /// those that are of one age.
     case notContiguous(TableID)
     /// To be moved to a sorted level, and it overlaps another that is.
     case inputOverlaps(TableID)
@@ -327,6 +328,13 @@ package struct LogicalManifest: Hashable, Sendable {
             let oldest = fromLevel0.min(by: ManifestTables.isOlder)
         else { return nil }
         for table in tables.tables(at: 0) where !named.contains(table.id) {
+            // Cut range tombstones give tables of one job the same age. What takes some of them
+            // along with older ones would be made, and so count, as younger than the rest.
+            if spec.outputLevel == 0, spec.witnesses.isEmpty,
+                table.largestSequence == youngest.largestSequence
+            {
+                return .notContiguous(table.id)
+            }
             guard ManifestTables.isOlder(table, youngest) else {
                 let isEntangled = fromLevel0.contains { input in
                     table.smallestSequence < input.largestSequence

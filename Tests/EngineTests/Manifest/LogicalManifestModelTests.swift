@@ -48,6 +48,8 @@ private struct NaiveManifest {
             let isOlderThanOne = inputsAtZero.contains { age(table) < age($0) }
             let isYoungerThanOne = inputsAtZero.contains { age(table) > age($0) }
             if spec.outputLevel == 0, isOlderThanOne, isYoungerThanOne { return true }
+            let youngest = inputsAtZero.map(\.largestSequence).max()
+            if spec.outputLevel == 0, table.largestSequence == youngest { return true }
             if spec.outputLevel > 0, isOlderThanOne, table.span.overlaps(hull) { return true }
         }
         return false

@@ -158,6 +158,21 @@ import Testing
         #expect(manifest.tables.tables(at: 0).map(\.id) == [merged.id, third.id])
     }
 
+    /// Pieces of one range tombstone give two outputs the same largest sequence. One of them,
+    /// merged with an older table, would stand above the other with data that is older.
+    @Test func mergesInsideLevelZeroTakeAllOfOneAge() {
+        let old = Sample.flush(1...4, "a", "z")
+        let left = Sample.table(.compaction, 9, 0, level: 0, "a", "c", sequences: 5...8)
+        let right = Sample.table(.compaction, 9, 1, level: 0, "d", "f", sequences: 6...8)
+        let manifest = LogicalManifest(placing: [old, left, right])
+        #expect(
+            manifest.refusal(of: Sample.spec([old, left], to: 0)) == .notContiguous(right.id))
+        #expect(manifest.refusal(of: Sample.spec([right], to: 0)) == .notContiguous(left.id))
+        #expect(manifest.refusal(of: Sample.spec([left, right], to: 0)) == nil)
+        #expect(manifest.refusal(of: Sample.spec([old, left, right], to: 0)) == nil)
+        #expect(manifest.refusal(of: Sample.spec([old, left], to: 1)) == nil)
+    }
+
     @Test func outputsMustLieInTheirJob() {
         var manifest = twoFlushes()
         manifest.start(Sample.spec([older], to: 1), at: 11)

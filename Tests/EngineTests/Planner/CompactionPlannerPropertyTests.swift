@@ -19,9 +19,29 @@ import Testing
     }
 
     @Test func picksAreNeverVoidAndProgressIsMade() throws {
+        let counts = try run(options, seeds: 1...40)
+        #expect(counts.jobs > 400, "\(counts)")
+        #expect(counts.atOnce >= 2, "\(counts)")
+    }
+
+    @Test func mergesInPlaceKeepReadsRight() throws {
+        var options = self.options
+        options.level0Trigger = 2
+        options.level0MergeTables = 2
+        let counts = try run(options, seeds: 41...60)
+        #expect(counts.inPlace > 10, "\(counts)")
+    }
+
+    private struct Counts {
         var jobs = 0
         var atOnce = 0
-        for seed: UInt64 in 1...40 {
+        var inPlace = 0
+        var moves = 0
+    }
+
+    private func run(_ options: CompactionOptions, seeds: ClosedRange<UInt64>) throws -> Counts {
+        var counts = Counts()
+        for seed in seeds {
             var random = SeededRandom(seed: seed)
             var tables = SimulatedTables()
             var planner = CompactionPlanner(options: options)
@@ -37,10 +57,12 @@ import Testing
                     guard let spec = planner.plan(tables.manifest, facts(now)) else { continue }
                     guard case .jobStarted = tables.start(spec) else {
                         Issue.record("a void pick, seed \(seed) step \(step): \(spec)")
-                        return
+                        return counts
                     }
-                    jobs += 1
-                    atOnce = max(atOnce, tables.manifest.jobs.count)
+                    counts.jobs += 1
+                    counts.atOnce = max(counts.atOnce, tables.manifest.jobs.count)
+                    if spec.outputLevel == 0 { counts.inPlace += 1 }
+                    if spec.action == .move { counts.moves += 1 }
                 default: conclude(&tables, &planner, &random, now)
                 }
                 #expect(tables.firstBrokenLevel() == nil, "seed \(seed) step \(step)")
@@ -48,8 +70,7 @@ import Testing
             }
             try settle(&tables, &planner, seed)
         }
-        #expect(jobs > 400, "\(jobs)")
-        #expect(atOnce >= 2, "\(atOnce)")
+        return counts
     }
 
     private func conclude(
@@ -87,7 +108,7 @@ import Testing
             rounds += 1
             try #require(rounds < 500, "seed \(seed) does not come to an end")
         }
-        let due = CompactionScore.scores(tables.manifest, options).filter { $0.value >= 1 }
+        let due = CompactionScore.scores(tables.manifest, planner.options).filter { $0.value >= 1 }
         #expect(due.isEmpty, "seed \(seed): \(due)")
         #expect(tables.firstWrongRead() == nil)
         let request = CompactionPlanner.FullCompaction(tables.manifest)

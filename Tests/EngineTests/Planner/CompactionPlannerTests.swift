@@ -199,6 +199,69 @@ private func flushes(_ spans: [(String, String)], bytes: UInt64 = 100) -> [Table
         #expect(describe(planner.plan(manifest, facts())).hasPrefix("1:"), "level 1 scores more")
     }
 
+    @Test func levelZeroIsMergedInPlaceWhileLevelOneIsBusy() throws {
+        var options = smallOptions
+        options.level0MergeTables = 4
+        var planner = CompactionPlanner(options: options)
+        let upper = flushes((0..<7).map { _ in ("a", "z") })
+        let lower = level(1, 3, [("a", "b"), ("c", "d")])
+        var manifest = LogicalManifest(placing: upper + lower)
+        let down = Sample.spec(Array(upper[..<2]) + lower, to: 1)
+        manifest.start(down, at: 100)
+        let planned = planner.plan(manifest, facts())
+        let spec = try #require(planned)
+        #expect(describe(spec) == "0:35f0 0:45f0 0:55f0 0:65f0 0:75f0 -> 0")
+        #expect(spec.targetBytes == CompactionSpec.targetBytesRange.upperBound)
+        guard case .jobStarted(let job) = manifest.start(spec, at: 101) else {
+            throw OracleFailure(description: "void")
+        }
+        #expect(planner.plan(manifest, facts()) == nil, "nothing is free")
+        // It keeps its age: above what went down, below what was written meanwhile.
+        manifest.land(200...205, [Sample.flush(200...205, "a", "z")], at: 206)
+        let merged = Sample.table(.compaction, 101, level: 0, "a", "z", sequences: 30...75)
+        #expect(job.hull == merged.span)
+        manifest.finish(101, [merged], at: 207)
+        #expect(
+            manifest.tables.tables(at: 0).map(\.id.index.rawValue) == [15, 25, 101, 205])
+        // The large result is not written again with a few small ones.
+        for number in 0..<4 as Range<UInt64> {
+            let first = 210 + number * 10
+            manifest.land(
+                first...(first + 5), [Sample.flush(first...(first + 5), "a", "z")], at: first + 6)
+        }
+        var large = merged
+        large.canonicalBytes = 5_000
+        let grown = manifest.tables.sortedByID.map { $0.id == large.id ? large : $0 }
+        var other = LogicalManifest(placing: grown)
+        other.start(down, at: 300)
+        #expect(
+            describe(planner.plan(other, facts()))
+                == "0:205f0 0:215f0 0:225f0 0:235f0 0:245f0 -> 0")
+    }
+
+    @Test func levelZeroIsNotMergedInPlaceWithoutNeed() {
+        var options = smallOptions
+        options.level0MergeTables = 4
+        let upper = flushes((0..<7).map { _ in ("a", "z") })
+        let lower = level(1, 3, [("a", "b"), ("c", "d")])
+        var busy = LogicalManifest(placing: upper + lower)
+        busy.start(Sample.spec(Array(upper[..<2]) + lower, to: 1), at: 100)
+        func plan(_ options: CompactionOptions, _ manifest: LogicalManifest) -> String {
+            describe(CompactionPlanner(options: options).planned(manifest, facts()))
+        }
+        #expect(plan(options, busy).hasSuffix("-> 0"))
+        options.level0MergeTables = 6
+        #expect(plan(options, busy) == "nothing", "five are free")
+        options.level0MergeTables = 0
+        #expect(plan(options, busy) == "nothing", "switched off")
+        options.level0MergeTables = 4
+        #expect(
+            plan(options, LogicalManifest(placing: upper + lower)).hasSuffix("-> 1 bottommost"),
+            "level 1 is free")
+        options.level0Trigger = 8
+        #expect(plan(options, busy) == "nothing", "level 0 is not due")
+    }
+
     @Test func unfinishedJobsShareTheSpace() {
         var planner = CompactionPlanner(options: smallOptions)
         var manifest = LogicalManifest(
