@@ -6,6 +6,7 @@ struct Picker {
     let manifest: LogicalManifest
     let facts: CompactionPlanner.Facts
     let options: CompactionOptions
+    let targets: LevelTargets
     private let exclusions: CompactionExclusions
     private let reserved: Set<TableID>
     /// Bytes that jobs under way leave for another.
@@ -19,6 +20,7 @@ struct Picker {
         self.facts = facts
         self.options = options
         self.exclusions = exclusions
+        targets = LevelTargets(manifest.tables, options)
         reserved = manifest.reservedTables
         var bytes: UInt64 = 0
         for id in reserved { bytes &+= manifest.tables.record(id)?.canonicalBytes ?? 0 }
@@ -26,27 +28,27 @@ struct Picker {
             facts.unfinishedBytesMax > bytes ? facts.unfinishedBytesMax - bytes : 0
     }
 
-    /// From level 0 to level 1: the first run of free neighbours in age from which a job can be
-    /// made, beginning at its oldest.
+    /// From level 0 to the base level: the first run of free neighbours in age from which a job can
+    /// be made, beginning at its oldest.
     func pickLevel0(moves: Bool = true, eligible: (TableRecord) -> Bool) -> CompactionSpec? {
         var run: [TableRecord] = []
         for table in manifest.tables.tables(at: 0) + [nil] {
             if let table, isFree(table), eligible(table) {
                 run.append(table)
             } else if !run.isEmpty {
-                if let spec = grow(run, to: 1, moves: moves) { return spec }
+                if let spec = grow(run, to: targets.base, moves: moves) { return spec }
                 run.removeAll()
             }
         }
         return nil
     }
 
-    /// Inside level 0, while level 1 is busy: the youngest run of free neighbours in age becomes one
-    /// table. An older one joins as long as it makes the bytes fewer for each table that goes, so
-    /// that the result of the last such merge is not written again and again.
+    /// Inside level 0, while the base level is busy: the youngest run of free neighbours in age
+    /// becomes one table. An older one joins as long as it makes the bytes fewer for each table
+    /// that goes, so that the result of the last such merge is not written again and again.
     func mergeLevel0() -> CompactionSpec? {
         guard options.level0MergeTables > 1,
-            manifest.jobs.contains(where: { $0.reserves(level: 1) })
+            manifest.jobs.contains(where: { $0.reserves(level: targets.base) })
         else { return nil }
         var run: [TableRecord] = []
         for table in manifest.tables.tables(at: 0).reversed() + [nil] {

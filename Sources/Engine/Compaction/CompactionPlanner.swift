@@ -6,8 +6,8 @@
 // it, so plan again after that. Several jobs may run at once wherever their hulls are free.
 //
 //   level 0   a run of tables that are neighbours in age, from the oldest that is free, with all
-//             tables of level 1 in their hull, as long as job and hull allow; while level 1 is
-//             busy, a run of the youngest becomes one table inside level 0
+//             tables of the base level (`LevelTargets`) in their hull, as long as job and hull
+//             allow; while that level is busy, a run of the youngest becomes one table in level 0
 //   level n   one table, round-robin by key, with all tables of level n+1 that it overlaps
 //
 // Before anything else, tables that range deletes have hidden whole are let go unread. What meets
@@ -64,7 +64,7 @@ package struct CompactionPlanner: Sendable {
         for score in CompactionScore.scores(manifest, options) {
             guard score.value >= 1 else { return nil }
             // A more urgent level waits for this one's jobs to end: no new ones here.
-            if let starved, score.level == starved + 1 { continue }
+            if let starved, score.level == picker.targets.output(of: starved) { continue }
             if score.level == 0 {
                 if let spec = picker.pickLevel0(eligible: { _ in true }) ?? picker.mergeLevel0() {
                     return spec
@@ -87,9 +87,13 @@ package struct CompactionPlanner: Sendable {
         package let bottom: UInt8
         package let through: SequenceNumber
 
-        /// The deepest level in use, at least 1, and the youngest version in any table.
-        package init(_ manifest: LogicalManifest) {
-            bottom = max(1, manifest.tables.deepestLevel ?? 1)
+        /// The deepest level in use, at least the base level, and the youngest version in any
+        /// table.
+        package init(
+            _ manifest: LogicalManifest, _ options: CompactionOptions = CompactionOptions()
+        ) {
+            let base = LevelTargets(manifest.tables, options).base
+            bottom = max(base, manifest.tables.deepestLevel ?? base)
             var through = SequenceNumber.zero
             for level in 0..<TableRecord.levelCount {
                 for table in manifest.tables.tables(at: level) {
@@ -118,7 +122,7 @@ package struct CompactionPlanner: Sendable {
         for level in 0..<request.bottom
         where manifest.tables.tables(at: level).contains(where: request.concerns) {
             // Whoever asks for all of it wants it merged: nothing arrives at the bottom unread.
-            let moves = level + 1 < request.bottom
+            let moves = picker.targets.output(of: level) < request.bottom
             let spec =
                 level == 0
                 ? picker.pickLevel0(moves: moves, eligible: request.concerns)

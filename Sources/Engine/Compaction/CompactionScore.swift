@@ -1,16 +1,20 @@
 // How urgently a level wants a compaction: 1 and above is due. Level 0 is scored by its number of
-// tables, since each is one more place to read; the others by bytes over their target. What jobs
-// under way already take out of a level does not count.
+// tables, since each is one more place to read; the others by bytes over their target
+// (`LevelTargets`). What jobs under way already take out of a level does not count.
 
 /// The shape of the tree. Not logged: only the leader's planner reads it, and what it decides is in
 /// the job's entry.
 public struct CompactionOptions: Hashable, Sendable {
     /// Tables of level 0 at which it is due.
     public var level0Trigger = 4
-    /// Target of level 1.
+    /// Target of level 1, or with `sizesLevelsDynamically` of the level that level 0 goes to.
     public var baseLevelBytes: UInt64 = 256 << 20
     /// Each deeper level's target over the one above.
     public var multiplier: UInt64 = 10
+    /// Targets follow from the size of the deepest level: it holds what it holds, each level above
+    /// a `multiplier`th of the one below, and level 0 goes to the first one that is worth having.
+    /// So what upper levels hold twice stays a small part of the whole, however large that is.
+    public var sizesLevelsDynamically = false
     /// Canonical bytes at which a job's output is cut.
     public var targetBytes: UInt64 = 64 << 20
     /// Inputs of one job (`compact.max-bytes`); a job that cannot be smaller may exceed it.
@@ -56,6 +60,7 @@ package struct CompactionScore: Hashable, Sendable {
     package static func scores(_ manifest: LogicalManifest, _ options: CompactionOptions)
         -> [CompactionScore]
     {
+        let targets = LevelTargets(manifest.tables, options)
         var leaving: [UInt8: (tables: Int, bytes: UInt64)] = [:]
         for job in manifest.jobs where job.spec.outputLevel > job.spec.sourceLevel {
             for input in job.spec.inputs where input.level == job.spec.sourceLevel {
@@ -73,7 +78,7 @@ package struct CompactionScore: Hashable, Sendable {
                 value = Double(count) / Double(max(1, options.level0Trigger))
             } else {
                 let bytes = manifest.tables.levelBytes[Int(level)] &- gone.bytes
-                value = Double(bytes) / Double(options.targetBytes(ofLevel: level))
+                value = Double(bytes) / Double(targets.bytes(level))
             }
             scores.append(CompactionScore(level: level, value: value))
         }

@@ -106,7 +106,7 @@ package struct JobDirector: Sendable {
 
     /// Brings everything that exists now to the deepest level in use.
     package mutating func requestFullCompaction(_ manifest: LogicalManifest) {
-        full = CompactionPlanner.FullCompaction(manifest)
+        full = CompactionPlanner.FullCompaction(manifest, options)
     }
 
     package var isFullCompactionPending: Bool { full != nil }

@@ -4,8 +4,8 @@
 //
 // Invariants (checked when decoding): at least one input; inputs sorted by (level, id), no two
 // alike; they come from one level or from that level and the output level, which is the same or the
-// next one; what is moved comes from one level and goes down. Made by `CompactionPlanner`, read by
-// `LogicalManifest` and the executor.
+// next one, or from level 0 any; what is moved comes from one level and goes down. Made by
+// `CompactionPlanner`, read by `LogicalManifest` and the executor.
 
 package struct CompactionSpec: Hashable, Sendable {
     /// A table that the job reads. The digest pins its content, whatever the id says.
@@ -253,7 +253,7 @@ extension CompactionSpec {
         guard !inputs.isEmpty else { throw DecodingError("a compaction without inputs") }
         let source = sourceLevel
         guard outputLevel < TableRecord.levelCount, source <= outputLevel,
-            outputLevel - source <= 1
+            outputLevel - source <= 1 || source == 0
         else { throw DecodingError("a compaction from level \(source) to \(outputLevel)") }
         guard action != .move || outputLevel > source else {
             throw DecodingError("a move inside level \(source)")

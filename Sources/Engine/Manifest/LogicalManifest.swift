@@ -2,9 +2,10 @@
 // the log's `seal`, `compact`, `compacted` and `cancelled` entries and of where its segments end,
 // so it is the same on every replica; which entries are void is decided here and nowhere else.
 //
-// `compact` changes no table: it reserves its inputs and, at every level from 1 on that it reads or
-// writes, the hull of its inputs' spans. At level 0 it reserves only the inputs, so a `seal` always
-// lands. Segments are sealed in their order; one without writes has no tables and is not told.
+// `compact` changes no table: it reserves its inputs and, at every level from 1 on that it reads,
+// writes or passes, the hull of its inputs' spans. At level 0 it reserves only the inputs, so a
+// `seal` always lands. Segments are sealed in their order; one without writes has no tables and is
+// not told.
 //
 // The store folds two of these: one at the applied index (`apply`, which judges) and one at the
 // frontier (`install`, for what was judged good).
@@ -36,7 +37,7 @@ package struct PendingJob: Hashable, Sendable {
 
     /// Whether the hull is reserved at `level`.
     package func reserves(level: UInt8) -> Bool {
-        level > 0 && (level == spec.sourceLevel || level == spec.outputLevel)
+        level > 0 && level >= spec.sourceLevel && level <= spec.outputLevel
     }
 
     /// Why these outputs cannot be the job's; nil if they can.
@@ -57,7 +58,7 @@ package enum VoidReason: Error, Hashable, CustomStringConvertible {
     case inputDiffers(TableID)
     case inputReserved(TableID, by: LogIndex)
     case hullReserved(by: LogIndex)
-    /// A live table at the output level inside the hull that is no input.
+    /// A live table inside the hull, at the output level or between, that is no input.
     case tableInHull(TableID)
     /// An older table of level 0 that overlaps the hull would stay above newer data.
     case olderTableLeftBehind(TableID)
@@ -306,15 +307,18 @@ package struct LogicalManifest: Hashable, Sendable {
             where job.spec.inputs.contains(where: { $0.id == witness.id }) {
                 return .inputReserved(witness.id, by: job.index)
             }
-            let meets =
-                (spec.sourceLevel > 0 && job.reserves(level: spec.sourceLevel))
-                || (spec.outputLevel > 0 && job.reserves(level: spec.outputLevel))
+            let meets = (spec.sourceLevel...spec.outputLevel).contains { job.reserves(level: $0) }
             if meets, job.hull.overlaps(hull) { return .hullReserved(by: job.index) }
         }
         guard spec.outputLevel > 0 else { return nil }
-        return tables.overlapping(hull, at: spec.outputLevel)
-            .first { !named.contains($0.id) }
-            .map { .tableInHull($0.id) }
+        // Nor may anything lie between: what is newer would come to stand below it.
+        for level in max(min(spec.sourceLevel + 1, spec.outputLevel), 1)...spec.outputLevel {
+            let inside = tables.overlapping(hull, at: level)
+            if let table = inside.first(where: { !named.contains($0.id) }) {
+                return .tableInHull(table.id)
+            }
+        }
+        return nil
     }
 
     /// Level 0 hides by age, so what leaves it must leave nothing older above it, and what is

@@ -80,6 +80,18 @@ import Testing
         #expect(moved.count > 5, "\(moved.count)")
     }
 
+    @Test func `Every answer is the model's, with dynamic levels and merges in place`() throws {
+        var options = DatabaseRig.smallOptions()
+        options.store.concurrentJobs = 3
+        options.store.compaction.sizesLevelsDynamically = true
+        options.store.compaction.level0MergeTables = 2
+        var levels = Set<UInt8>()
+        try run(12, options, crashEvery: 700) { rig in
+            levels.formUnion(rig.store.manifest.manifest.tables.sortedByID.map(\.level))
+        }
+        #expect(levels.isSuperset(of: [0, 5, 6]) && !levels.contains(1), "\(levels)")
+    }
+
     /// And no nonce comes twice under one key, crashes and full disks or not.
     @Test(arguments: [DatabaseOptions.Sync.always, .never])
     func `An encrypted database is as good as a plain one`(sync: DatabaseOptions.Sync) throws {

@@ -31,6 +31,15 @@ import Testing
         #expect(leader.moves > 3, "\(leader.moves)")
     }
 
+    @Test func `Merges in place and dynamic levels are the same everywhere`() throws {
+        var compaction = SharedLog.compaction
+        compaction.sizesLevelsDynamically = true
+        compaction.level0MergeTables = 2
+        let leader = try run(4, compaction: compaction, laziness: 20)
+        #expect(leader.inPlace > 1, "\(leader.inPlace)")
+        #expect(leader.passing > 3, "\(leader.passing)")
+    }
+
     private func run(
         _ seed: UInt64, isAscending: Bool = false,
         compaction: CompactionOptions = SharedLog.compaction, laziness: Int = 1

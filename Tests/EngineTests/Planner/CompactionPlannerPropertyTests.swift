@@ -32,11 +32,21 @@ import Testing
         #expect(counts.inPlace > 10, "\(counts)")
     }
 
+    @Test func dynamicLevelsKeepReadsRight() throws {
+        var options = self.options
+        options.sizesLevelsDynamically = true
+        options.level0Trigger = 2
+        let counts = try run(options, seeds: 61...90)
+        #expect(counts.bases == [4, 5, 6], "\(counts)")
+    }
+
     private struct Counts {
         var jobs = 0
         var atOnce = 0
         var inPlace = 0
         var moves = 0
+        /// Levels that level 0 went to.
+        var bases = Set<UInt8>()
     }
 
     private func run(_ options: CompactionOptions, seeds: ClosedRange<UInt64>) throws -> Counts {
@@ -63,6 +73,9 @@ import Testing
                     counts.atOnce = max(counts.atOnce, tables.manifest.jobs.count)
                     if spec.outputLevel == 0 { counts.inPlace += 1 }
                     if spec.action == .move { counts.moves += 1 }
+                    if spec.sourceLevel == 0, spec.outputLevel > 0 {
+                        counts.bases.insert(spec.outputLevel)
+                    }
                 default: conclude(&tables, &planner, &random, now)
                 }
                 #expect(tables.firstBrokenLevel() == nil, "seed \(seed) step \(step)")
@@ -111,7 +124,7 @@ import Testing
         let due = CompactionScore.scores(tables.manifest, planner.options).filter { $0.value >= 1 }
         #expect(due.isEmpty, "seed \(seed): \(due)")
         #expect(tables.firstWrongRead() == nil)
-        let request = CompactionPlanner.FullCompaction(tables.manifest)
+        let request = CompactionPlanner.FullCompaction(tables.manifest, planner.options)
         while case .job(let spec) = planner.planFull(request, tables.manifest, later) {
             guard case .jobStarted(let job) = tables.start(spec) else {
                 Issue.record("a void step, seed \(seed)")
