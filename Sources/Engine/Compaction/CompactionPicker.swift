@@ -10,7 +10,7 @@ struct Picker {
     private let exclusions: CompactionExclusions
     private let reserved: Set<TableID>
     /// Bytes that jobs under way leave for another.
-    private let unfinishedBytesLeft: UInt64
+    let unfinishedBytesLeft: UInt64
 
     init(
         _ manifest: LogicalManifest, _ facts: CompactionPlanner.Facts,
@@ -127,7 +127,7 @@ struct Picker {
 
     /// The job over the longest beginning of `run` that is neither void nor too large; nil if not
     /// even the first table can go.
-    private func grow(_ run: [TableRecord], to outputLevel: UInt8, moves: Bool = true)
+    func grow(_ run: [TableRecord], to outputLevel: UInt8, moves: Bool = true)
         -> CompactionSpec?
     {
         var best: CompactionSpec?
@@ -197,7 +197,7 @@ struct Picker {
             && facts.compression[level] == facts.compression[deeper]
     }
 
-    private func spec(_ inputs: [TableRecord], outputLevel: UInt8) -> CompactionSpec {
+    func spec(_ inputs: [TableRecord], outputLevel: UInt8) -> CompactionSpec {
         // What is merged inside level 0 may have older tables beside it.
         let isBottommost =
             outputLevel > 0

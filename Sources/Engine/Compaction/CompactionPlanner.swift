@@ -10,6 +10,8 @@
 //             allow; while that level is busy, a run of the youngest becomes one table in level 0
 //   level n   one table, round-robin by key, with all tables of level n+1 that it overlaps
 //
+// When no level is due by its size, other reasons count (`PicksBesideSize.swift`).
+//
 // Before anything else, tables that range deletes have hidden whole are let go unread. What meets
 // nothing at the output level moves there unread (`Picker.move`).
 
@@ -30,6 +32,8 @@ package struct CompactionPlanner: Sendable {
         package var rangeTombstones: [LiveTombstone]
         /// How the leader stores blocks: what moves is not encoded anew.
         package var compression: CompressionPolicy
+        /// The most first, if they count.
+        package var fruitlessReads: [FruitlessReads] = []
 
         package init(
             settings: LoggedSettings, horizon: SequenceNumber, clock: ClockMilliseconds,
@@ -50,6 +54,7 @@ package struct CompactionPlanner: Sendable {
     package var exclusions = CompactionExclusions()
     /// Where the last pick of each level ended; nil starts over.
     private var cursors: [[UInt8]?]
+    private var ages = TableAges()
 
     package init(options: CompactionOptions = CompactionOptions()) {
         self.options = options
@@ -59,25 +64,35 @@ package struct CompactionPlanner: Sendable {
     /// The most urgent job that can start now.
     package mutating func plan(_ manifest: LogicalManifest, _ facts: Facts) -> CompactionSpec? {
         let picker = Picker(manifest, facts, options, exclusions)
+        if options.rewriteAfterMilliseconds > 0 { ages.note(manifest.tables, now: facts.now) }
         if let spec = picker.pickCovered() { return spec }
+        if let spec = pickBySize(picker) { return spec }
+        if let level = picker.levelForSpace, let spec = pick(level, picker) { return spec }
+        return picker.pickTombstones() ?? picker.pickOld(ages) ?? picker.pickFruitless()
+    }
+
+    private mutating func pickBySize(_ picker: Picker) -> CompactionSpec? {
+        let manifest = picker.manifest
         var starved: UInt8?
         for score in CompactionScore.scores(manifest, options) {
             guard score.value >= 1 else { return nil }
             // A more urgent level waits for this one's jobs to end: no new ones here.
             if let starved, score.level == picker.targets.output(of: starved) { continue }
-            if score.level == 0 {
-                if let spec = picker.pickLevel0(eligible: { _ in true }) ?? picker.mergeLevel0() {
-                    return spec
-                }
-            } else if let (spec, end) = picker.pick(
-                level: score.level, from: cursors[Int(score.level)])
-            {
-                cursors[Int(score.level)] = end
-                return spec
-            }
+            if let spec = pick(score.level, picker) { return spec }
+            if score.level == 0, let spec = picker.mergeLevel0() { return spec }
             if starved == nil, !manifest.jobs.isEmpty { starved = score.level }
         }
         return nil
+    }
+
+    /// From `level` to the next.
+    private mutating func pick(_ level: UInt8, _ picker: Picker) -> CompactionSpec? {
+        guard level > 0 else { return picker.pickLevel0(eligible: { _ in true }) }
+        guard let (spec, end) = picker.pick(level: level, from: cursors[Int(level)]) else {
+            return nil
+        }
+        cursors[Int(level)] = end
+        return spec
     }
 
     // MARK: - Everything to the deepest level
@@ -86,14 +101,21 @@ package struct CompactionPlanner: Sendable {
     package struct FullCompaction: Hashable, Sendable {
         package let bottom: UInt8
         package let through: SequenceNumber
+        /// Nothing outside of it is asked for.
+        package let span: KeySpan
 
         /// The deepest level in use, at least the base level, and the youngest version in any
         /// table.
         package init(
-            _ manifest: LogicalManifest, _ options: CompactionOptions = CompactionOptions()
+            _ manifest: LogicalManifest, _ options: CompactionOptions = CompactionOptions(),
+            span: KeySpan = .everything
         ) {
+            self.span = span
             let base = LevelTargets(manifest.tables, options).base
-            bottom = max(base, manifest.tables.deepestLevel ?? base)
+            let deepest = (1..<TableRecord.levelCount).last {
+                manifest.tables.overlaps(span, at: $0)
+            }
+            bottom = max(base, deepest ?? base)
             var through = SequenceNumber.zero
             for level in 0..<TableRecord.levelCount {
                 for table in manifest.tables.tables(at: level) {
@@ -103,7 +125,15 @@ package struct CompactionPlanner: Sendable {
             self.through = through
         }
 
-        func concerns(_ table: TableRecord) -> Bool { table.smallestSequence <= through }
+        /// A table of level 0 goes with all that are older: none may stay above it.
+        func concerns(_ table: TableRecord) -> Bool {
+            table.smallestSequence <= through && (table.level == 0 || table.span.overlaps(span))
+        }
+
+        /// Whether anything at `level` has to go down.
+        func concerns(_ level: UInt8, _ tables: ManifestTables) -> Bool {
+            tables.overlapping(span, at: level).contains(where: concerns)
+        }
     }
 
     package enum FullStep: Hashable, Sendable {
@@ -120,7 +150,7 @@ package struct CompactionPlanner: Sendable {
         let picker = Picker(manifest, facts, options, exclusions)
         if let spec = picker.pickCovered() { return .job(spec) }
         for level in 0..<request.bottom
-        where manifest.tables.tables(at: level).contains(where: request.concerns) {
+        where request.concerns(level, manifest.tables) {
             // Whoever asks for all of it wants it merged: nothing arrives at the bottom unread.
             let moves = picker.targets.output(of: level) < request.bottom
             let spec =

@@ -29,6 +29,20 @@ public struct CompactionOptions: Hashable, Sendable {
     /// and writes while compaction is behind, and writes more in all.
     public var level0MergeTables = 12
 
+    /// Percent of a table's entries: with so many deletes it is compacted, due or not, and written
+    /// anew at the bottom; 0 never.
+    public var tombstonePercent = 0
+    /// A table that is live for so long is merged with what is below, or written anew at the
+    /// bottom, so that what has expired goes in the end; 0 never. A leader counts from when it
+    /// first saw the table: after a restart or a change of leader ages begin anew.
+    public var rewriteAfterMilliseconds: UInt64 = 0
+    /// Bytes above the deepest level, in percent of what that holds, past which they are merged
+    /// down, due or not; 0 is no bound.
+    public var spaceAmplificationPercentMax = 0
+    /// Point reads that asked a table for a key that it does not hold, before it is merged with
+    /// what is below; 0 does not count them. Counted by samples, on the leader.
+    public var fruitlessReadsMax: UInt64 = 0
+
     /// False plans nothing on its own.
     public var isEnabled = true
     /// Level-0 tables, stand-ins included, at which proof waits for nobody.

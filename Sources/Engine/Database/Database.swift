@@ -232,7 +232,14 @@ public final class Database: @unchecked Sendable {
     public func flush() throws(EngineError) { try order.flush() }
 
     /// Merges everything into the deepest level, and waits for it.
-    public func compactAll() throws(EngineError) { try order.compactAll() }
+    public func compactAll() throws(EngineError) { try order.compact(.everything) }
+
+    /// Merges everything of `span` into the deepest level that holds some of it, and waits for it.
+    /// Tables that reach into the span are merged whole.
+    public func compact(_ span: KeySpan) throws(EngineError) {
+        guard !span.isEmpty else { return try gate.check() }
+        try order.compact(span)
+    }
 
     /// Bytes of the log that `sync: .never` stored without a call of the system.
     package var mappedLogBytes: UInt64 { order.mappedLogBytes }

@@ -112,13 +112,14 @@ extension EmbeddedOrder {
         }
     }
 
-    /// Merges all that was committed before into the deepest level, and waits for it.
-    func compactAll() throws(EngineError) {
+    /// Merges all of `span` that was committed before into the deepest level there, and waits for
+    /// it.
+    func compact(_ span: KeySpan) throws(EngineError) {
         monitor.lock()
         defer { monitor.unlock() }
         try flushLocked()
         store.retryNow()
-        director.requestFullCompaction(store.logical)
+        director.requestFullCompaction(store.logical, span: span)
         mustAdvance = true
         do throws(EngineError) {
             while director.isFullCompactionPending { try awaitJobs() }

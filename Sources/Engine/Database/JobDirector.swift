@@ -17,6 +17,8 @@ package struct JobFacts: Sendable {
     package var compression = CompressionPolicy.lz4
     /// Of live tables, as far as they are in memory.
     package var rangeTombstones: [LiveTombstone] = []
+    /// The most first, if the options count them.
+    package var fruitlessReads: [FruitlessReads] = []
 }
 
 package struct JobSituation: Sendable {
@@ -104,9 +106,11 @@ package struct JobDirector: Sendable {
         setLeading(false, now: now)
     }
 
-    /// Brings everything that exists now to the deepest level in use.
-    package mutating func requestFullCompaction(_ manifest: LogicalManifest) {
-        full = CompactionPlanner.FullCompaction(manifest, options)
+    /// Brings everything of `span` that exists now to the deepest level in use there.
+    package mutating func requestFullCompaction(
+        _ manifest: LogicalManifest, span: KeySpan = .everything
+    ) {
+        full = CompactionPlanner.FullCompaction(manifest, options, span: span)
     }
 
     package var isFullCompactionPending: Bool { full != nil }
@@ -161,13 +165,14 @@ package struct JobDirector: Sendable {
 
     private mutating func plan(_ situation: JobSituation) -> CompactionSpec? {
         guard !isPlanOpen else { return nil }
-        let facts = CompactionPlanner.Facts(
+        var facts = CompactionPlanner.Facts(
             settings: situation.store.settings, horizon: situation.store.horizon,
             clock: situation.clock
                 - min(situation.clock, options.clockMaxOffsetMilliseconds),
             now: situation.now, unfinishedBytesMax: situation.unfinishedBytesMax,
             rangeTombstones: situation.store.rangeTombstones,
             compression: situation.store.compression)
+        facts.fruitlessReads = situation.store.fruitlessReads
         if let full {
             switch planner.planFull(full, situation.store.manifest, facts) {
             case .job(let spec): return spec

@@ -306,7 +306,18 @@ extension Store {
             manifest: logical, settings: settings, horizon: horizon(at: clock),
             frontier: FrontierRoot(frontier: frontier, root: stateRoot),
             level0Count: level0Count, compression: options.compression,
-            rangeTombstones: liveTombstones)
+            rangeTombstones: liveTombstones, fruitlessReads: fruitlessReads)
+    }
+
+    /// Of tables that readers ask now, those with enough to count.
+    private var fruitlessReads: [FruitlessReads] {
+        let enough = options.compaction.fruitlessReadsMax
+        guard enough > 0 else { return [] }
+        let found = pin().view.version.tables.compactMap { table -> FruitlessReads? in
+            let count = table.fruitlessReads
+            return count >= enough ? FruitlessReads(table: table.id, count: count) : nil
+        }
+        return Array(found.sorted { $0.count > $1.count }.prefix(FruitlessReads.tableMax))
     }
 
     /// Those of tables with few, where they are in memory: nobody waits for a disk here.

@@ -262,7 +262,7 @@ private struct PointSearch: KeySearch {
         guard let reader = try probe.reader(of: table, above: bestSequence) else { return }
         let found = try reader.lookup(
             probe.key, hash: probe.hash, at: probe.sequence, io: probe.io)
-        if let found { take(found) }
+        if let found { take(found) } else { table.noteFruitlessRead(hash: probe.hash) }
     }
 
     private mutating func take(_ found: FoundVersion) {

@@ -54,6 +54,7 @@ package final class TableHandle: @unchecked Sendable {
     /// Serialises opening, apart from `slot`, so that cache-only readers never wait for a disk.
     private let opening = PlainLock()
     private let wasUsed = Atomic<Bool>(false)
+    private let fruitless = Atomic<UInt64>(0)
 
     /// `remove` is called once, from whatever thread releases the handle last, if it is obsolete.
     package init(
@@ -148,6 +149,20 @@ package final class TableHandle: @unchecked Sendable {
     }
 
     package var isOpen: Bool { slot.withLock { open != nil } }
+
+    /// One read in so many is counted: readers do not share a counter all the time.
+    private static let fruitlessSample: UInt64 = 64
+
+    /// A read of the key with this hash found nothing here.
+    @inline(__always)
+    package func noteFruitlessRead(hash: UInt64) {
+        if hash % TableHandle.fruitlessSample == 0 {
+            fruitless.wrappingAdd(TableHandle.fruitlessSample, ordering: .relaxed)
+        }
+    }
+
+    /// About how many reads found nothing here.
+    package var fruitlessReads: UInt64 { fruitless.load(ordering: .relaxed) }
 
     /// Whether it was used since the last call: the second chance of the clock that closes files.
     func takeUse() -> Bool { wasUsed.exchange(false, ordering: .relaxed) }

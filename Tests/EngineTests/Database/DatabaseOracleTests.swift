@@ -92,6 +92,16 @@ import Testing
         #expect(levels.isSuperset(of: [0, 5, 6]) && !levels.contains(1), "\(levels)")
     }
 
+    @Test func `Every answer is the model's, with picks for every reason`() throws {
+        var options = DatabaseRig.smallOptions()
+        options.store.compaction.tombstonePercent = 15
+        options.store.compaction.rewriteAfterMilliseconds = 300
+        options.store.compaction.spaceAmplificationPercentMax = 50
+        options.store.compaction.fruitlessReadsMax = 64
+        options.store.historyWindowMilliseconds = 60
+        try run(13, options, crashEvery: 900)
+    }
+
     /// And no nonce comes twice under one key, crashes and full disks or not.
     @Test(arguments: [DatabaseOptions.Sync.always, .never])
     func `An encrypted database is as good as a plain one`(sync: DatabaseOptions.Sync) throws {

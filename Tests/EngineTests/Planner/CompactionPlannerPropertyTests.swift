@@ -40,11 +40,22 @@ import Testing
         #expect(counts.bases == [4, 5, 6], "\(counts)")
     }
 
+    @Test func otherReasonsComeToAnEnd() throws {
+        var options = self.options
+        options.tombstonePercent = 10
+        options.rewriteAfterMilliseconds = 1_200_000
+        options.spaceAmplificationPercentMax = 40
+        let counts = try run(options, seeds: 91...120)
+        #expect(counts.rewrites > 20, "\(counts)")
+    }
+
     private struct Counts {
         var jobs = 0
         var atOnce = 0
         var inPlace = 0
         var moves = 0
+        /// Of one table, in its level.
+        var rewrites = 0
         /// Levels that level 0 went to.
         var bases = Set<UInt8>()
     }
@@ -73,6 +84,9 @@ import Testing
                     counts.atOnce = max(counts.atOnce, tables.manifest.jobs.count)
                     if spec.outputLevel == 0 { counts.inPlace += 1 }
                     if spec.action == .move { counts.moves += 1 }
+                    if spec.outputLevel > 0, spec.outputLevel == spec.sourceLevel {
+                        counts.rewrites += 1
+                    }
                     if spec.sourceLevel == 0, spec.outputLevel > 0 {
                         counts.bases.insert(spec.outputLevel)
                     }
