@@ -7,7 +7,7 @@ struct Picker {
     let facts: CompactionPlanner.Facts
     let options: CompactionOptions
     let targets: LevelTargets
-    private let exclusions: CompactionExclusions
+    let exclusions: CompactionExclusions
     private let reserved: Set<TableID>
     /// Bytes that jobs under way leave for another.
     let unfinishedBytesLeft: UInt64
@@ -80,8 +80,12 @@ struct Picker {
             cost = next
         }
         guard chosen.count >= options.level0MergeTables else { return nil }
-        var spec = spec(chosen, outputLevel: 0)
-        // Every table of level 0 is one more place to read.
+        return mergedInPlace(chosen)
+    }
+
+    /// One table of neighbours in age: each table of level 0 is one more place to read.
+    func mergedInPlace(_ tables: [TableRecord]) -> CompactionSpec? {
+        var spec = spec(tables, outputLevel: 0)
         spec.targetBytes = CompactionSpec.targetBytesRange.upperBound
         return manifest.refusal(of: spec) == nil ? spec : nil
     }
@@ -188,6 +192,15 @@ struct Picker {
         return manifest.refusal(of: spec) == nil ? spec : nil
     }
 
+    /// What is merged inside level 0 may leave older tables beside it.
+    private func isAboveOlder(_ hull: KeySpan, _ inputs: [TableRecord]) -> Bool {
+        let named = Set(inputs.lazy.map(\.id))
+        guard let youngest = inputs.max(by: ManifestTables.isOlder) else { return true }
+        return manifest.tables.overlapping(hull, at: 0).contains {
+            !named.contains($0.id) && ManifestTables.isOlder($0, youngest)
+        }
+    }
+
     /// Whether tables of both levels are cut, filtered and stored alike.
     private func isAlike(_ level: UInt8, _ deeper: UInt8, isBottommost: Bool) -> Bool {
         let settings = facts.settings
@@ -198,11 +211,10 @@ struct Picker {
     }
 
     func spec(_ inputs: [TableRecord], outputLevel: UInt8) -> CompactionSpec {
-        // What is merged inside level 0 may have older tables beside it.
         let isBottommost =
-            outputLevel > 0
-            && CompactionSpec.hull(of: inputs).map {
-                manifest.isBottommost($0, below: outputLevel)
+            CompactionSpec.hull(of: inputs).map { hull in
+                manifest.isBottommost(hull, below: outputLevel)
+                    && (outputLevel > 0 || !isAboveOlder(hull, inputs))
             } ?? false
         return CompactionSpec(
             inputs: inputs.map { CompactionSpec.Input($0) }, outputLevel: outputLevel,

@@ -10,6 +10,7 @@
 //             allow; while that level is busy, a run of the youngest becomes one table in level 0
 //   level n   one table, round-robin by key, with all tables of level n+1 that it overlaps
 //
+// With another strategy than `leveled` all of that happens in level 0 (`TieredPicks.swift`).
 // When no level is due by its size, other reasons count (`PicksBesideSize.swift`).
 //
 // Before anything else, tables that range deletes have hidden whole are let go unread. What meets
@@ -64,11 +65,21 @@ package struct CompactionPlanner: Sendable {
     /// The most urgent job that can start now.
     package mutating func plan(_ manifest: LogicalManifest, _ facts: Facts) -> CompactionSpec? {
         let picker = Picker(manifest, facts, options, exclusions)
-        if options.rewriteAfterMilliseconds > 0 { ages.note(manifest.tables, now: facts.now) }
+        if needsAges { ages.note(manifest.tables, now: facts.now) }
         if let spec = picker.pickCovered() { return spec }
+        switch options.strategy {
+        case .leveled: break
+        case .sizeTiered: return picker.pickTier()
+        case .fifo: return picker.pickExpired(ages)
+        }
         if let spec = pickBySize(picker) { return spec }
         if let level = picker.levelForSpace, let spec = pick(level, picker) { return spec }
         return picker.pickTombstones() ?? picker.pickOld(ages) ?? picker.pickFruitless()
+    }
+
+    private var needsAges: Bool {
+        if case .fifo(_, let ageMax) = options.strategy { return ageMax > 0 }
+        return options.rewriteAfterMilliseconds > 0
     }
 
     private mutating func pickBySize(_ picker: Picker) -> CompactionSpec? {
@@ -103,6 +114,8 @@ package struct CompactionPlanner: Sendable {
         package let through: SequenceNumber
         /// Nothing outside of it is asked for.
         package let span: KeySpan
+        /// Some of it was below level 0.
+        package let hasDeeperLevels: Bool
 
         /// The deepest level in use, at least the base level, and the youngest version in any
         /// table.
@@ -116,6 +129,7 @@ package struct CompactionPlanner: Sendable {
                 manifest.tables.overlaps(span, at: $0)
             }
             bottom = max(base, deepest ?? base)
+            hasDeeperLevels = deepest != nil
             var through = SequenceNumber.zero
             for level in 0..<TableRecord.levelCount {
                 for table in manifest.tables.tables(at: level) {
@@ -149,6 +163,16 @@ package struct CompactionPlanner: Sendable {
     ) -> FullStep {
         let picker = Picker(manifest, facts, options, exclusions)
         if let spec = picker.pickCovered() { return .job(spec) }
+        switch options.strategy {
+        case .leveled: break
+        case .sizeTiered where request.hasDeeperLevels: break
+        case .sizeTiered:
+            // The oldest run stays in level 0. Those that no job holds together stay apart.
+            let runs = manifest.tables.tables(at: 0).filter(request.concerns)
+            if let spec = picker.merge(runs.reversed()) { return .job(spec) }
+            return runs.count > 1 && !manifest.jobs.isEmpty ? .wait : .done
+        case .fifo: return .done
+        }
         for level in 0..<request.bottom
         where request.concerns(level, manifest.tables) {
             // Whoever asks for all of it wants it merged: nothing arrives at the bottom unread.

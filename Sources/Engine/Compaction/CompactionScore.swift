@@ -2,9 +2,27 @@
 // tables, since each is one more place to read; the others by bytes over their target
 // (`LevelTargets`). What jobs under way already take out of a level does not count.
 
+/// How the tree is kept in shape. A leader's own choice: what it decides is logged, and members
+/// need not agree. What another strategy left behind is read as ever.
+public enum CompactionStrategy: Hashable, Sendable {
+    /// Sorted levels, each a multiple of the one above: least space, most rewriting.
+    case leveled
+    /// All in level 0: runs that are neighbours in age and of similar size are merged. Least
+    /// rewriting, more space and more places to read. Merges are bounded by `jobBytesMax`, so the
+    /// oldest run stops growing there: raise it with the data.
+    case sizeTiered
+    /// All in level 0, never merged: the oldest tables are dropped whole when all together exceed
+    /// `bytesMax`, or when the leader has seen one for `ageMilliseconds`; 0 is no bound. What a
+    /// dropped table held is gone for every reader, except for snapshots that were opened before.
+    /// A delete hides what is older until both are dropped; nothing comes back, since a table goes
+    /// after all that is older in its keys.
+    case fifo(bytesMax: UInt64, ageMilliseconds: UInt64)
+}
+
 /// The shape of the tree. Not logged: only the leader's planner reads it, and what it decides is in
 /// the job's entry.
 public struct CompactionOptions: Hashable, Sendable {
+    public var strategy = CompactionStrategy.leveled
     /// Tables of level 0 at which it is due.
     public var level0Trigger = 4
     /// Target of level 1, or with `sizesLevelsDynamically` of the level that level 0 goes to.
@@ -37,8 +55,12 @@ public struct CompactionOptions: Hashable, Sendable {
     /// first saw the table: after a restart or a change of leader ages begin anew.
     public var rewriteAfterMilliseconds: UInt64 = 0
     /// Bytes above the deepest level, in percent of what that holds, past which they are merged
-    /// down, due or not; 0 is no bound.
+    /// down, due or not; 0 is no bound. With `sizeTiered`, those of all runs but the oldest, past
+    /// which all become one; there 0 means 200.
     public var spaceAmplificationPercentMax = 0
+    /// With `sizeTiered`: a run joins the younger ones if it is larger than all of them together by
+    /// so many percent at most.
+    public var tierSizePercent = 10
     /// Point reads that asked a table for a key that it does not hold, before it is merged with
     /// what is below; 0 does not count them. Counted by samples, on the leader.
     public var fruitlessReadsMax: UInt64 = 0

@@ -124,8 +124,10 @@ package struct JobDirector: Sendable {
         let now = situation.now
         coordinator.step(.members(able: situation.able), now: now, into: &actions)
         coordinator.step(
-            .pressure(situation.store.level0Count >= options.level0SlowdownTrigger), now: now,
-            into: &actions)
+            .pressure(
+                options.boundsLevel0
+                    && situation.store.level0Count >= options.level0SlowdownTrigger),
+            now: now, into: &actions)
         coordinator.step(.tick, now: now, into: &actions)
         var proposals = actions.map { proposal(for: $0, situation.store.frontier) }
         actions.removeAll(keepingCapacity: true)

@@ -14,7 +14,7 @@ extension Store {
         if installed.standIns.count >= options.standInsMax {
             return "\(installed.standIns.count) flushed tables wait for their seal"
         }
-        if options.compaction.isEnabled, level0Count >= options.level0StopTables {
+        if options.compaction.boundsLevel0, level0Count >= options.level0StopTables {
             return "level 0 holds \(level0Count) tables; compaction is behind"
         }
         return nil

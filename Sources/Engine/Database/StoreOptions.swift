@@ -55,6 +55,9 @@ public struct StoreOptions: Sendable {
                 reason: "compaction.targetBytes is \(compaction.targetBytes), not in "
                     + "\(range.lowerBound)...\(range.upperBound)")
         }
+        if compaction.strategy == .fifo(bytesMax: 0, ageMilliseconds: 0) {
+            throw .invalid(reason: "compaction.strategy is fifo without a bound")
+        }
         if let problem = compression.problem { throw .invalid(reason: problem) }
     }
 }

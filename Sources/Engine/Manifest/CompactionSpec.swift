@@ -36,6 +36,9 @@ package struct CompactionSpec: Hashable, Sendable {
         /// They stay as they are, file and all, and are at the output level from then on. Nothing
         /// is read or written, so `compacted` names no table.
         case move = 1
+        /// They go, unread, with all they hold: what FIFO does with its oldest tables. Nothing
+        /// older than they are may be left in their hull, or it would be seen again.
+        case drop = 2
     }
 
     /// Where an output ends and the next begins. Judged on canonical lengths only, and never
@@ -103,6 +106,11 @@ package struct CompactionSpec: Hashable, Sendable {
     /// Moves tables of one level down to another, where nothing is in their hull.
     package static func move(_ inputs: [Input], to level: UInt8) -> CompactionSpec {
         CompactionSpec(.move, inputs, outputLevel: level)
+    }
+
+    /// Lets tables of one level go.
+    package static func drop(_ inputs: [Input]) -> CompactionSpec {
+        CompactionSpec(.drop, inputs, outputLevel: inputs.first?.level ?? 0)
     }
 
     /// The table format that this build writes.
@@ -255,8 +263,14 @@ extension CompactionSpec {
         guard outputLevel < TableRecord.levelCount, source <= outputLevel,
             outputLevel - source <= 1 || source == 0
         else { throw DecodingError("a compaction from level \(source) to \(outputLevel)") }
-        guard action != .move || outputLevel > source else {
-            throw DecodingError("a move inside level \(source)")
+        let isFitting =
+            switch action {
+            case .merge: true
+            case .move: outputLevel > source
+            case .drop: outputLevel == source
+            }
+        guard isFitting else {
+            throw DecodingError("a \(action) from level \(source) to \(outputLevel)")
         }
         var tables = Set<TableID>(minimumCapacity: inputs.count)
         var last: Input?

@@ -60,7 +60,8 @@ package enum VoidReason: Error, Hashable, CustomStringConvertible {
     case hullReserved(by: LogIndex)
     /// A live table inside the hull, at the output level or between, that is no input.
     case tableInHull(TableID)
-    /// An older table of level 0 that overlaps the hull would stay above newer data.
+    /// An older table of level 0 that overlaps the hull would stay above newer data; or an older
+    /// one of any level would come to light.
     case olderTableLeftBehind(TableID)
     /// A table of level 0 that is younger, but not than all of an input that it overlaps: only a
     /// manifest that was rebuilt without levels has such.
@@ -292,8 +293,16 @@ package struct LogicalManifest: Hashable, Sendable {
         -> VoidReason?
     {
         let named = Set(inputs.lazy.map(\.id))
-        if spec.action == .move, let table = CompactionSpec.firstOverlap(inputs) {
-            return .inputOverlaps(table)
+        switch spec.action {
+        case .merge: break
+        case .move:
+            if let table = CompactionSpec.firstOverlap(inputs) { return .inputOverlaps(table) }
+        case .drop:
+            for level in (spec.sourceLevel + 1)..<TableRecord.levelCount {
+                if let older = tables.overlapping(hull, at: level).first {
+                    return .olderTableLeftBehind(older.id)
+                }
+            }
         }
         for job in jobs {
             for input in job.spec.inputs where named.contains(input.id) {
@@ -334,7 +343,7 @@ package struct LogicalManifest: Hashable, Sendable {
         for table in tables.tables(at: 0) where !named.contains(table.id) {
             // Cut range tombstones give tables of one job the same age. What takes some of them
             // along with older ones would be made, and so count, as younger than the rest.
-            if spec.outputLevel == 0, spec.witnesses.isEmpty,
+            if spec.outputLevel == 0, spec.action == .merge, spec.witnesses.isEmpty,
                 table.largestSequence == youngest.largestSequence
             {
                 return .notContiguous(table.id)
@@ -347,7 +356,7 @@ package struct LogicalManifest: Hashable, Sendable {
                 if isEntangled { return .entangled(table.id) }
                 continue
             }
-            if spec.outputLevel > 0 {
+            if spec.outputLevel > 0 || spec.action == .drop {
                 if table.span.overlaps(hull) { return .olderTableLeftBehind(table.id) }
             } else if ManifestTables.isOlder(oldest, table) {
                 return .notContiguous(table.id)

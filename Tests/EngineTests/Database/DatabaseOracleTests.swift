@@ -102,6 +102,14 @@ import Testing
         try run(13, options, crashEvery: 900)
     }
 
+    @Test func `Every answer is the model's, with size-tiered compaction`() throws {
+        var options = DatabaseRig.smallOptions()
+        options.store.compaction.strategy = .sizeTiered
+        options.store.compaction.level0Trigger = 4
+        options.store.concurrentJobs = 2
+        try run(14, options, crashEvery: 600)
+    }
+
     /// And no nonce comes twice under one key, crashes and full disks or not.
     @Test(arguments: [DatabaseOptions.Sync.always, .never])
     func `An encrypted database is as good as a plain one`(sync: DatabaseOptions.Sync) throws {

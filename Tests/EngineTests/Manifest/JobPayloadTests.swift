@@ -25,6 +25,10 @@ import Testing
         return [
             ("compact", job.encoded(), "b6e763498c5b551cae51de064d5fe365"),
             ("extended", extended.encoded(), "78fc8498e61acbe118b4bde6fb7bd6a2"),
+            (
+                "drop", CompactionSpec.drop(moved.inputs).encoded(),
+                "ab4b566a6e80ec62899cb9a979b9641e"
+            ),
             ("move", moved.encoded(), "8c9457b94f111399c4bbdb40ad7b9595"),
             (
                 "seal", Sample.seal(1...4, [inputs[0]], leader: root).encoded(),
@@ -72,7 +76,9 @@ import Testing
 
     /// Every prefix is refused, and no flipped byte traps.
     @Test func cutAndFlippedPayloadsAreRefusedOrDecoded() {
-        let kinds: [EntryKind] = [.compact, .compact, .compact, .seal, .compacted, .cancelled]
+        let kinds: [EntryKind] = [
+            .compact, .compact, .compact, .compact, .seal, .compacted, .cancelled,
+        ]
         for (kind, payload) in zip(kinds, golden) {
             let whole = Sample.entry(kind, payload.bytes, index: 20)
             #expect(!isRefused(whole))
@@ -157,6 +163,11 @@ import Testing
         #expect(isRefused(.move([above, below], to: 1)), "from two levels")
         #expect(isRefused(.move([above], to: 0)), "to where it is")
         #expect(isRefused(.move([], to: 1)))
+        var drop = CompactionSpec.drop([above])
+        #expect(!isRefused(drop))
+        drop.outputLevel = 1
+        #expect(isRefused(drop), "what goes goes nowhere")
+        #expect(isRefused(.drop([above, below])), "of two levels")
         var unsorted = CompactionSpec.move([below, below], to: 2)
         #expect(isRefused(unsorted), "twice")
         unsorted.inputs[0].id = TableID(index: LogIndex(9), kind: .compaction, ordinal: 0)
