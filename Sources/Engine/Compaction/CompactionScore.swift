@@ -65,9 +65,14 @@ public struct CompactionOptions: Hashable, Sendable {
     /// what is below; 0 does not count them. Counted by samples, on the leader.
     public var fruitlessReadsMax: UInt64 = 0
 
+    /// Bytes that compactions of this node write each second at most; 0 is no bound. Not kept while
+    /// level 0 has `level0SlowdownTrigger` tables.
+    public var bytesPerSecondMax: UInt64 = 0
+
     /// False plans nothing on its own.
     public var isEnabled = true
-    /// Level-0 tables, stand-ins included, at which proof waits for nobody.
+    /// Level-0 tables, stand-ins included, at which proof waits for nobody and writes to an
+    /// embedded database begin to be delayed.
     public var level0SlowdownTrigger = 20
     /// Subtracted from the clock that jobs judge expiry by.
     public var clockMaxOffsetMilliseconds: UInt64 = 500

@@ -35,6 +35,7 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
     var mustAdvance = false
     var isAdvancing = false
     var director: JobDirector
+    private var throttle: WriteThrottle
     var trimmedThrough = LogIndex.zero
 
     static let member = MemberID(1)
@@ -73,6 +74,9 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
         self.term = term
         self.tail = tail
         syncsGroups = options.sync == .always && options.usesLog
+        throttle = WriteThrottle(
+            slowdown: options.store.compaction.level0SlowdownTrigger,
+            stop: options.store.level0StopTables)
         director = JobDirector(own: EmbeddedOrder.member, options: options.store.compaction)
         store.setEventHandler { [weak self] event in self?.handle(event) }
     }
@@ -168,6 +172,7 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
     /// Returns when `batch` may be committed: with the lock, which was not released since.
     private func waitForPlace(_ batch: WriteBatch) throws(EngineError) {
         try checkSpace(batch)
+        slowDown(batch.byteCount)
         try waitForRoom()
         guard syncsGroups else { return }
         while waiting.batch.byteCount > 0,
@@ -365,6 +370,17 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
             guard isWorking else { throw .busy(reason: refusal) }
             wait()
         }
+    }
+
+    /// Holds a write up for a moment when level 0 grows, as long as something is being done about
+    /// it.
+    private func slowDown(_ bytes: Int) {
+        guard store.boundsLevel0 else { return }
+        let delay = throttle.delay(bytes: bytes, level0: store.level0Count)
+        guard delay > 0, isWorking else { return }
+        if environment.yield != nil { return wait() }
+        let end = monotonicMilliseconds() + delay
+        while isWorking, monotonicMilliseconds() < end { monitor.wait(until: end) }
     }
 
     /// Something is under way that will report.

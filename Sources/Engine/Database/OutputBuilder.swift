@@ -8,6 +8,7 @@ struct OutputBuilder: Sendable {
     let kind: TableKind
     let options: StoreOptions
     let functions: FunctionRegistry
+    var pacer: CompactionPacer?
     /// Differs from that of an earlier output: a reader may still hold that file, and unlinks it
     /// when done.
     var generation: UInt32 = 0
@@ -65,7 +66,8 @@ struct OutputBuilder: Sendable {
         let path = path(ordinal)
         return try engineError { () throws(FileError) in
             if files.fileSystem.exists(path) { try files.fileSystem.unlink(path) }
-            return try files.fileSystem.open(path, .create)
+            let file = try files.fileSystem.open(path, .create)
+            return pacer.map { PacedFile(file, $0) } ?? file
         }
     }
 

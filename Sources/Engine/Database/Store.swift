@@ -61,11 +61,15 @@ package final class Store: @unchecked Sendable {
     /// Why it failed, by what it was.
     var failures = WorkFailures()
 
+    /// Tables at level 0, stand-ins among them: as the published view has them.
+    private(set) var level0Count = 0
+
     // Jobs.
     private var history: HistoryWindow
     /// Of this node's transactions.
     var openReads = OpenReads()
     let attempts: SharedAttempts
+    let pacer: CompactionPacer?
     var jobStates: [LogIndex: JobState] = [:]
     var runningJobs = 0
     /// Own results that the log has not concluded, by job.
@@ -102,6 +106,8 @@ package final class Store: @unchecked Sendable {
         attempts = SharedAttempts(parts.attempts)
         space = parts.space
         reserve = parts.reserve
+        let rate = parts.options.compaction.bytesPerSecondMax
+        pacer = rate > 0 ? CompactionPacer(bytesPerSecond: rate) : nil
         installed = parts.state
         logical = LogicalManifest()
         recordedThrough = max(parts.state.frontier, parts.state.flushed.position.index)
@@ -194,6 +200,10 @@ package final class Store: @unchecked Sendable {
         appliedClock.store(max(clock, installed.clock), ordering: .releasing)
         // The old ones are let go outside of the locks: files may go with them.
         viewLock.withLock { swap(&view, &next) }
+        level0Count =
+            installed.manifest.tables.tables(at: 0).count
+            + installed.standIns.reduce(0) { $0 + $1.tables.count }
+        pacer?.setPressed(level0Count >= options.compaction.level0SlowdownTrigger)
         var record = installed
         sharedLock.withLock { swap(&manifestRecord, &record) }
     }

@@ -1,0 +1,86 @@
+// A bound on the bytes that compactions write each second, so that they leave the disk to writes
+// and reads. Flushes are never held up, and when level 0 presses compactions are not either: then
+// writes would have to wait for them. All jobs of a store share one pacer.
+
+/// When the next bytes may be written. Pure.
+package struct ByteRate: Hashable, Sendable {
+    private let bytesPerSecond: UInt64
+    /// When all that was taken so far is paid, microseconds.
+    private var paidAt: UInt64 = 0
+    /// What was not used is kept for so long.
+    private static let burstMicroseconds: UInt64 = 100_000
+
+    package init(bytesPerSecond: UInt64) { self.bytesPerSecond = max(1, bytesPerSecond) }
+
+    /// Microseconds to wait before these bytes.
+    package mutating func take(_ bytes: Int, now: UInt64) -> UInt64 {
+        let burst = ByteRate.burstMicroseconds
+        let begin = max(paidAt, now - min(now, burst))
+        let (scaled, isOver) = UInt64(max(0, bytes)).multipliedReportingOverflow(by: 1_000_000)
+        paidAt = begin &+ (isOver ? burst : scaled / bytesPerSecond)
+        return begin > now ? begin - now : 0
+    }
+}
+
+package final class CompactionPacer: @unchecked Sendable {
+    // Unchecked: all state is touched under `monitor`.
+    private let monitor = Monitor()
+    private var rate: ByteRate
+    private var isPressed = false
+
+    package init(bytesPerSecond: UInt64) { rate = ByteRate(bytesPerSecond: bytesPerSecond) }
+
+    /// Whether level 0 waits for compactions: then nobody is held up.
+    package func setPressed(_ isPressed: Bool) {
+        monitor.lock()
+        defer { monitor.unlock() }
+        guard isPressed != self.isPressed else { return }
+        self.isPressed = isPressed
+        monitor.broadcast()
+    }
+
+    /// Returns when these bytes may be written.
+    func take(_ bytes: Int) {
+        monitor.lock()
+        defer { monitor.unlock() }
+        let now = monotonicMilliseconds()
+        guard !isPressed else { return }
+        let until = now + rate.take(bytes, now: now * 1_000) / 1_000
+        while !isPressed, monotonicMilliseconds() < until { monitor.wait(until: until) }
+    }
+}
+
+/// The file of a job's output.
+final class PacedFile: File {
+    private let file: any File
+    private let pacer: CompactionPacer
+
+    init(_ file: any File, _ pacer: CompactionPacer) {
+        self.file = file
+        self.pacer = pacer
+    }
+
+    var path: String { file.path }
+
+    func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(FileError)
+        -> Int
+    {
+        try file.read(at: offset, into: buffer)
+    }
+
+    func readFromMedium(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer)
+        throws(FileError) -> Int
+    {
+        try file.readFromMedium(at: offset, into: buffer)
+    }
+
+    func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(FileError) {
+        pacer.take(bytes.count)
+        try file.write(bytes, at: offset)
+    }
+
+    func sync() throws(FileError) { try file.sync() }
+    func size() throws(FileError) -> UInt64 { try file.size() }
+    func truncate(to size: UInt64) throws(FileError) { try file.truncate(to: size) }
+    func map(size: Int) throws(FileError) -> any FileMapping { try file.map(size: size) }
+}

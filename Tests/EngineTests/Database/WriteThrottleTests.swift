@@ -1,0 +1,89 @@
+// Smooth delays of writes, and the bound on what compactions write.
+
+import Engine
+import Testing
+
+@Suite struct WriteThrottleTests {
+    private let mebibyte = 1 << 20
+
+    /// Milliseconds that 16 MiB in pieces of `piece` wait in all.
+    private func wait(level0: Int, piece: Int = 64 << 10) -> UInt64 {
+        var throttle = WriteThrottle(slowdown: 20, stop: 36)
+        var waited: UInt64 = 0
+        for _ in 0..<(16 * mebibyte / piece) {
+            waited += throttle.delay(bytes: piece, level0: level0)
+        }
+        return waited
+    }
+
+    @Test func `Delays begin at the slowdown trigger and grow until writes stop`() {
+        #expect(wait(level0: 19) == 0)
+        #expect((240...260).contains(wait(level0: 20)), "64 MiB/s")
+        let waits = (20...36).map { wait(level0: $0, piece: 4 << 10) }
+        #expect(zip(waits, waits.dropFirst()).allSatisfy { $0 < $1 }, "\(waits)")
+        #expect((15_500...16_000).contains(wait(level0: 36, piece: 4 << 10)), "1 MiB/s")
+        // No step to the next is a wall.
+        #expect(zip(waits, waits.dropFirst()).allSatisfy { $1 < 4 * $0 + 1_000 }, "\(waits)")
+    }
+
+    @Test func `Small writes wait together, and none waits long`() {
+        var throttle = WriteThrottle(slowdown: 20, stop: 36)
+        let waits = (0..<1_000).map { _ in throttle.delay(bytes: 116, level0: 28) }
+        #expect(waits.contains(0) && waits.allSatisfy { $0 <= 1 })
+        #expect((25...30).contains(waits.reduce(0, +)))
+        for bytes in [512 * mebibyte, .max, -1] {
+            #expect(throttle.delay(bytes: bytes, level0: 100) <= WriteThrottle.waitMax)
+        }
+        // What is owed is forgotten as soon as there is no reason any more.
+        #expect(throttle.delay(bytes: 1, level0: 36) == WriteThrottle.waitMax)
+        #expect(throttle.delay(bytes: 1, level0: 19) == 0)
+        #expect(throttle.delay(bytes: 1, level0: 36) == 0)
+    }
+
+    @Test func `A stop below the slowdown is borne`() {
+        var throttle = WriteThrottle(slowdown: 20, stop: 4)
+        #expect(throttle.delay(bytes: mebibyte, level0: 4) == 0)
+        #expect(throttle.delay(bytes: mebibyte, level0: 30) == WriteThrottle.waitMax)
+    }
+
+    @Test func `Bytes are spread over time, after a short burst`() {
+        var rate = ByteRate(bytesPerSecond: 1_000_000)
+        var now: UInt64 = 5_000_000
+        var waited: UInt64 = 0
+        for _ in 0..<100 {
+            let wait = rate.take(10_000, now: now)
+            now += wait
+            waited += wait
+        }
+        #expect((880_000...900_000).contains(waited), "a million bytes less the burst")
+        now += 10_000_000
+        #expect(rate.take(50_000, now: now) == 0)
+        #expect(rate.take(60_000, now: now) == 0, "idle time is kept for a tenth of a second")
+        #expect(rate.take(1, now: now) == 10_000)
+        var none = ByteRate(bytesPerSecond: 0)
+        #expect(none.take(.max, now: 0) == 0)
+        #expect(none.take(.max, now: 0) == 100_000, "whatever is asked for")
+    }
+
+    @Test func `A bounded compaction takes its time, and none when level 0 presses`() throws {
+        var options = DatabaseRig.smallOptions()
+        options.store.compaction.bytesPerSecondMax = 400_000
+        func milliseconds(_ options: DatabaseOptions) throws -> UInt64 {
+            let rig = try DatabaseRig(options)
+            for key in 0..<600 {
+                try rig.database.put(
+                    KeyValueModel.key(key % 300), [UInt8](repeating: 7, count: 200))
+            }
+            let begin = monotonicMilliseconds()
+            try rig.database.compactAll()
+            return monotonicMilliseconds() - begin
+        }
+        options.settings.segmentBytes = 1 << 20
+        options.store.compression = .none
+        #expect(try milliseconds(options) >= 40, "60 kB more than the burst")
+        var pressed = options
+        pressed.store.compaction.level0SlowdownTrigger = 0
+        pressed.store.compaction.bytesPerSecondMax = 1
+        #expect(try milliseconds(pressed) < 5_000)
+    }
+}
