@@ -154,6 +154,14 @@ enum ConfigurationRules {
                     "\(compaction.level0Stop) is not above compaction.level0-slowdown"
                         + " (\(slowdown))"))
         }
+        if compaction.strategy == .fifo, compaction.fifoBytes == 0,
+            compaction.fifoAgeMilliseconds == 0
+        {
+            problems.append(
+                .init(
+                    key: "compaction.strategy",
+                    "fifo needs compaction.fifo-bytes or compaction.fifo-age"))
+        }
         let client = configuration.client
         if client.inputBytesMax < client.valueBytesMax + UInt64(Limits.keyBytes) {
             problems.append(

@@ -112,6 +112,27 @@ extension NodeConfiguration {
         /// Canonical bytes at which a job starts its next table.
         package var tableBytes: UInt64 = 64 << 20
         package var threads = 2
+        package var strategy = CompactionChoice.leveled
+        /// Targets follow from the deepest level, not from `baseBytes` down.
+        package var sizesLevelsDynamically = false
+        /// With `fifo`: what all tables may hold together; 0 is no bound.
+        package var fifoBytes: UInt64 = 0
+        /// With `fifo`: how long a leader lets a table live; 0 is no bound.
+        package var fifoAgeMilliseconds: UInt64 = 0
+        /// What compactions write each second at most; 0 is no bound.
+        package var bytesPerSecond: UInt64 = 0
+        /// Percent of deletes in a table that make a job worth while; 0 is none.
+        package var tombstonePercent = 0
+        /// Percent of what the deepest level holds that those above it may hold; 0 is no bound.
+        package var spacePercent = 0
+        /// Age at which a table is written anew; 0 is none.
+        package var rewriteAfterMilliseconds: UInt64 = 0
+    }
+
+    package enum CompactionChoice: String, Sendable, CaseIterable {
+        case leveled
+        case sizeTiered = "size-tiered"
+        case fifo
     }
 
     package enum HealSource: String, Sendable, CaseIterable {

@@ -7,6 +7,7 @@ package enum SettingCatalog {
     private static let giB: UInt64 = 1 << 30
     private static let tiB: UInt64 = 1 << 40
     private static let minute: UInt64 = 60_000
+    private static let decade: UInt64 = 10 * 365 * 24 * 60 * minute
 
     package static let all: [SettingDefinition] =
         identity + storage + table + filter + encryption + cluster + edge
@@ -58,6 +59,14 @@ package enum SettingCatalog {
         .integer("compaction.multiplier", \.compaction.multiplier, 2...100),
         .size("compaction.table-bytes", \.compaction.tableBytes, 4 * kiB...2 * giB),
         .integer("compaction.threads", \.compaction.threads, 1...64),
+        .choice("compaction.strategy", \.compaction.strategy),
+        .flag("compaction.dynamic-levels", \.compaction.sizesLevelsDynamically),
+        .size("compaction.fifo-bytes", \.compaction.fifoBytes, 0...1024 * tiB),
+        .duration("compaction.fifo-age", \.compaction.fifoAgeMilliseconds, 0...decade),
+        .size("compaction.bytes-per-second", \.compaction.bytesPerSecond, 0...tiB),
+        .integer("compaction.tombstone-percent", \.compaction.tombstonePercent, 0...100),
+        .integer("compaction.space-percent", \.compaction.spacePercent, 0...10_000),
+        .duration("compaction.rewrite-after", \.compaction.rewriteAfterMilliseconds, 0...decade),
         .flag("heal.auto-heal", \.heal.isAutomatic),
         .choice("heal.source", \.heal.source),
         .flag("heal.keep-evidence", \.heal.keepsEvidence),

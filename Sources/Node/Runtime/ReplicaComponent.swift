@@ -169,6 +169,30 @@ package final class ReplicaComponent: NodeComponent {
                 halt: { fatal.report(NodeFailure(.storage, $0)) }))
     }
 
+    private var compactionOptions: CompactionOptions {
+        let wanted = configuration.compaction
+        var options = CompactionOptions()
+        switch wanted.strategy {
+        case .leveled: options.strategy = .leveled
+        case .sizeTiered: options.strategy = .sizeTiered
+        case .fifo:
+            options.strategy = .fifo(
+                bytesMax: wanted.fifoBytes, ageMilliseconds: wanted.fifoAgeMilliseconds)
+        }
+        options.level0Trigger = wanted.level0Trigger
+        options.level0SlowdownTrigger = wanted.level0Slowdown
+        options.baseLevelBytes = wanted.baseBytes
+        options.multiplier = UInt64(wanted.multiplier)
+        options.targetBytes = wanted.tableBytes
+        options.sizesLevelsDynamically = wanted.sizesLevelsDynamically
+        options.bytesPerSecondMax = wanted.bytesPerSecond
+        options.tombstonePercent = wanted.tombstonePercent
+        options.spaceAmplificationPercentMax = wanted.spacePercent
+        options.rewriteAfterMilliseconds = wanted.rewriteAfterMilliseconds
+        options.clockMaxOffsetMilliseconds = configuration.clock.offsetMaxMilliseconds
+        return options
+    }
+
     private var storeOptions: StoreOptions {
         var options = StoreOptions()
         options.cacheBytes = Int(clamping: configuration.cache.bytes)
@@ -176,12 +200,7 @@ package final class ReplicaComponent: NodeComponent {
         options.level0StopTables = configuration.compaction.level0Stop
         options.compression = configuration.table.compression
         options.recordsBounds = configuration.log.sync == .never
-        options.compaction.level0Trigger = configuration.compaction.level0Trigger
-        options.compaction.level0SlowdownTrigger = configuration.compaction.level0Slowdown
-        options.compaction.baseLevelBytes = configuration.compaction.baseBytes
-        options.compaction.multiplier = UInt64(configuration.compaction.multiplier)
-        options.compaction.targetBytes = configuration.compaction.tableBytes
-        options.compaction.clockMaxOffsetMilliseconds = configuration.clock.offsetMaxMilliseconds
+        options.compaction = compactionOptions
         options.concurrentJobs = max(1, configuration.compaction.threads - 1)
         options.heal.isAutomatic = configuration.heal.isAutomatic
         options.heal.source =

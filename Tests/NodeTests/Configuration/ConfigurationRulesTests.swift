@@ -41,6 +41,7 @@ import Testing
         (["log.retain-bytes=64MiB"], "log.retain-bytes: 64MiB is less than two segments"),
         (["compaction.level0-slowdown=4"], "compaction.level0-slowdown: 4 is not above"),
         (["compaction.level0-stop=20"], "compaction.level0-stop: 20 is not above"),
+        (["compaction.strategy=fifo"], "compaction.strategy: fifo needs compaction.fifo-bytes or"),
         (
             ["client.value-bytes-max=512MiB"],
             "client.input-bytes-max: 512MiB does not hold one value"
