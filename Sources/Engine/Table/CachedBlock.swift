@@ -11,9 +11,9 @@ import CEngineShims
 import Synchronization
 
 /// A block in memory:
-///   0 slot address (0: private to one reader)   8 canonical length u32   12 recently used, u32
-///   16 place in its shard's ring u32            32 canonical bytes
-struct CachedBlock: @unchecked Sendable {
+///   0 slot address (0: private to one reader)   8 canonical length u32   12 hits, 0...3, u32
+///   16 place in its shard's queues u32          32 canonical bytes
+struct CachedBlock: CacheItem, @unchecked Sendable {
     static let headerBytes = 32
     let base: UnsafeMutableRawPointer
 
@@ -24,8 +24,8 @@ struct CachedBlock: @unchecked Sendable {
         base = .allocate(byteCount: CachedBlock.headerBytes + length, alignment: 16)
         base.storeBytes(of: 0, as: UInt.self)
         base.storeBytes(of: UInt32(length), toByteOffset: 8, as: UInt32.self)
-        recentlyUsed.initialize(to: Atomic(0))
-        ringIndex = 0
+        hits.initialize(to: Atomic(0))
+        place = 0
     }
 
     func deallocate() { base.deallocate() }
@@ -33,8 +33,8 @@ struct CachedBlock: @unchecked Sendable {
     @inline(__always) var length: Int {
         Int(base.load(fromByteOffset: 8, as: UInt32.self))
     }
-    /// What the block costs in memory.
-    var footprint: Int { CachedBlock.headerBytes + length }
+    /// What the block costs in memory, its place in the queues included.
+    var footprint: Int { CachedBlock.headerBytes + length + S3FIFO<CachedBlock>.placeBytes }
 
     @inline(__always) var bytes: UnsafeRawPointer {
         UnsafeRawPointer(base + CachedBlock.headerBytes)
@@ -47,28 +47,40 @@ struct CachedBlock: @unchecked Sendable {
     }
 
     @inline(__always)
-    private var recentlyUsed: UnsafeMutablePointer<Atomic<UInt32>> {
+    private var hits: UnsafeMutablePointer<Atomic<UInt32>> {
         (base + 12).assumingMemoryBound(to: Atomic<UInt32>.self)
     }
 
-    /// Tells the clock that the block is wanted; writes only when that is news.
+    /// Counts a hit; writes nothing once the count is at its cap. Two at once may count as one,
+    /// which is cheaper than an exact count and good enough.
     @inline(__always)
-    func markUsed() {
-        if recentlyUsed.pointee.load(ordering: .relaxed) == 0 {
-            recentlyUsed.pointee.store(1, ordering: .relaxed)
+    func noteHit() {
+        let count = hits.pointee.load(ordering: .relaxed)
+        if count < UInt32(CacheFrequency.max) {
+            hits.pointee.store(count + 1, ordering: .relaxed)
         }
     }
 
-    /// Whether it was used since the clock's hand last passed.
-    func takeUsed() -> Bool { recentlyUsed.pointee.exchange(0, ordering: .relaxed) != 0 }
+    var frequency: Int {
+        get { Int(hits.pointee.load(ordering: .relaxed)) }
+        nonmutating set { hits.pointee.store(UInt32(newValue), ordering: .relaxed) }
+    }
 
     /// Guarded by the shard's lock, like `slot`.
-    var ringIndex: Int {
+    var place: Int {
         get { Int(base.load(fromByteOffset: 16, as: UInt32.self)) }
         nonmutating set {
             base.storeBytes(of: UInt32(newValue), toByteOffset: 16, as: UInt32.self)
         }
     }
+
+    /// Empties its slot and frees it, unless it is pinned. Under the shard's lock.
+    func discard() -> Bool {
+        guard slot?.takeUnpinned() != nil else { return false }
+        deallocate()
+        return true
+    }
+
     var slot: BlockSlot? {
         get { UnsafeMutableRawPointer(bitPattern: base.load(as: UInt.self)).map { BlockSlot($0) } }
         nonmutating set {
@@ -112,7 +124,7 @@ struct BlockSlot: @unchecked Sendable {
         if word.pointee.load(ordering: .relaxed) & BlockSlot.addressMask == 0 { return nil }
         let (old, _) = word.pointee.wrappingAdd(BlockSlot.onePin, ordering: .acquiring)
         if let block = BlockSlot.block(old), old >> 48 < BlockSlot.pinsMax {
-            block.markUsed()
+            block.noteHit()
             return block
         }
         unpin()

@@ -67,13 +67,15 @@ extension TableReader {
         let number = filterIndex.find(key, Trailer(rawValue: .max))
         // Behind the last partition there are no keys.
         guard number < leafList.filterPartitions.count else { return false }
-        let slot = BlockSlot(slots + (leafList.dataCount + number) * BlockSlot.bytes)
+        let index = leafList.dataCount + number
+        let slot = BlockSlot(slots + index * BlockSlot.bytes)
         let pinned: PinnedBlock
         if let block = slot.pin() {
             pinned = PinnedBlock(block, in: slot)
         } else {
             guard io == .blocking else { return true }
-            pinned = cache.install(loadPartition(number), in: slot)
+            pinned = cache.install(
+                loadPartition(number), in: slot, table: cacheNumber, index: index)
         }
         defer { pinned.release() }
         return FilterView(pinned.block.bytes).mayContain(hash)

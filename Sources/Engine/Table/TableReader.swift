@@ -22,6 +22,8 @@ package final class TableReader: @unchecked Sendable {
     let table: TableFile
     package let leafList: LeafList
     let cache: BlockCache
+    /// By which the cache knows this opening of the table.
+    let cacheNumber: UInt64
     let mender: (any BlockMender)?
     let keys: KeyRing
     /// Of whole keys, unless it is in partitions.
@@ -67,6 +69,7 @@ package final class TableReader: @unchecked Sendable {
         filterIndex = filters.index
         prefixFilter = filters.prefix
         self.cache = cache
+        cacheNumber = cache.admitTable()
         self.mender = mender
         self.keys = keys
         guard let memory = calloc(max(leaves.slotCount, 1), BlockSlot.bytes) else {
@@ -79,7 +82,7 @@ package final class TableReader: @unchecked Sendable {
     }
 
     deinit {
-        cache.removeAll(slots, count: leafList.slotCount)
+        cache.removeAll(slots, count: leafList.slotCount, table: cacheNumber)
         free(slots)
         if let index = UnsafeRawPointer(bitPattern: indexWord.load(ordering: .acquiring)) {
             Unmanaged<DecodedIndex>.fromOpaque(index).release()
@@ -199,7 +202,8 @@ package final class TableReader: @unchecked Sendable {
             block.deallocate()
             throw malformed(BlockOrdinal(UInt32(ordinal)), error)
         }
-        return fillCache ? cache.install(block, in: slot) : PinnedBlock(block, in: nil)
+        guard fillCache else { return PinnedBlock(block, in: nil) }
+        return cache.install(block, in: slot, table: cacheNumber, index: ordinal)
     }
 
     // MARK: Index and range tombstones

@@ -57,6 +57,44 @@ import Testing
         #expect(reads == 0)
     }
 
+    /// Nothing reads the hot blocks while the scan goes on, so a second chance would not save them.
+    @Test func aScanOfTenTimesTheCacheLeavesHotBlocksAlone() throws {
+        let (model, file, record) = try table(12_000, seed: 5)
+        let cache = BlockCache(capacity: 160_000, shards: 1)
+        let reader = try TableReader.open(file: file, record: record, cache: cache)
+        #expect(record.canonicalBytes > 10 * UInt64(cache.capacity - cache.residentBytes))
+        let hot = (0..<6).map { model.entries[$0 * 40] }
+        func readHot() throws {
+            for entry in hot { #expect(try reader.lookup(entry.key, at: .max) == entry) }
+        }
+        for _ in 0..<4 { try readHot() }
+        let cursor = reader.makeCursor(io: .blocking)
+        // Behind the hot blocks.
+        let start = model.entries[400]
+        try cursor.seek(start.key, start.trailer)
+        while cursor.isValid { try cursor.next() }
+        let before = file.readCount
+        try readHot()
+        #expect(file.readCount == before)
+        #expect(cache.usedBytes <= cache.capacity)
+    }
+
+    @Test func aTableThatClosesLeavesNoPlaceBehind() throws {
+        let (model, file, record) = try table(1000, seed: 6)
+        let cache = BlockCache(capacity: 150_000, shards: 1)
+        let stays = try TableReader.open(file: file, record: record, cache: cache)
+        for _ in 0..<6 {
+            let other = TableTestFile(file.bytes)
+            let closes = try TableReader.open(file: other, record: record, cache: cache)
+            let wrong = try model.entries.count {
+                try closes.lookup($0.key, at: .max) != $0
+                    || stays.lookup($0.key, at: .max) != $0
+            }
+            #expect(wrong == 0)
+        }
+        #expect(cache.usedBytes > 0 && cache.usedBytes <= cache.capacity)
+    }
+
     @Test func closingATableGivesItsMemoryBack() throws {
         let (model, file, record) = try table(1000, seed: 3)
         let cache = BlockCache(capacity: 1 << 20)
