@@ -253,6 +253,9 @@ public final class Database: @unchecked Sendable {
         try Checkpoint.write(try order.flushedState(), to: path)
     }
 
+    /// What memtables and cache take now.
+    public var memoryUse: MemoryUse { store.memoryUse }
+
     /// Tables as the manifest has them now.
     public func tables() -> [TableRecord] { order.tables() }
 

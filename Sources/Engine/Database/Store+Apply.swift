@@ -4,13 +4,11 @@ extension Store {
     /// Whether there is room for the next entry; if not, flushes and installs must come first.
     /// Stand-ins take no memory, and only later entries (their seals) reduce them: they refuse new
     /// writes, never the application of what is committed.
-    package var canApply: Bool { frozen.count < options.memtablesMax }
+    package var canApply: Bool { !areMemtablesFull }
 
     /// Why a new write is refused now; nil if it is welcome.
     package var writeRefusal: String? {
-        if frozen.count >= options.memtablesMax {
-            return "\(frozen.count) memtables wait for their flush"
-        }
+        if areMemtablesFull { return "\(frozen.count) memtables wait for their flush" }
         if installed.standIns.count >= options.standInsMax {
             return "\(installed.standIns.count) flushed tables wait for their seal"
         }

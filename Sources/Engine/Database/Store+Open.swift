@@ -55,9 +55,13 @@ extension Store {
             healer.note(
                 FileHeal(file: note.file, source: source(of: configuration), detail: note.text))
         }
+        let memory = configuration.options.memoryBytes.map {
+            MemoryBudget(total: $0, cacheBytes: configuration.options.cacheBytes)
+        }
+        let cache = BlockCache(
+            capacity: memory?.cacheBytes ?? configuration.options.cacheBytes)
         let openTables = OpenTables(
-            files.fileSystem, directory: files.tables,
-            cache: BlockCache(capacity: configuration.options.cacheBytes), mender: healer,
+            files.fileSystem, directory: files.tables, cache: cache, mender: healer,
             keys: files.keys,
             limit: configuration.options.openTables)
         let attempts = try JobAttempts.open(files.fileSystem, path: files.jobs)
@@ -66,7 +70,8 @@ extension Store {
         let store = Store(
             StoreParts(
                 options: configuration.options, files: files, jobs: configuration.jobs,
-                tables: tables, openTables: openTables, functions: functions, healer: healer,
+                tables: tables, openTables: openTables, cache: cache, memory: memory,
+                functions: functions, healer: healer,
                 manifestFile: manifestFile, attempts: attempts, state: state,
                 space: space, reserve: try findReserve(files, isWanted: space.isEnabled),
                 clock: configuration.healEnvironment.clock))

@@ -58,7 +58,7 @@ extension Store {
 
     /// What keeps writes refused, other than work that goes on.
     package var refusalTrouble: EngineError? {
-        frozen.count >= options.memtablesMax ? flushTrouble : trouble
+        areMemtablesFull ? flushTrouble : trouble
     }
 
     /// Makes everything that waits for another try due.

@@ -17,6 +17,9 @@ package final class Store: @unchecked Sendable {
     let jobs: any JobRunner
     let tables: TableDirectory
     let openTables: OpenTables
+    let cache: BlockCache
+    /// Nil without a bound over memtables and cache together.
+    let memory: MemoryBudget?
     /// What this process can fold and filter by.
     package let functions: FunctionRegistry
     package let healer: Healer
@@ -97,6 +100,8 @@ package final class Store: @unchecked Sendable {
         jobs = parts.jobs
         tables = parts.tables
         openTables = parts.openTables
+        cache = parts.cache
+        memory = parts.memory
         functions = parts.functions
         healer = parts.healer
         scrubber = Scrubber(
@@ -230,6 +235,7 @@ package final class Store: @unchecked Sendable {
         appliedClock.store(max(tail.clock, installed.clock), ordering: .releasing)
         visible.store(tail.nextSequence.rawValue - 1, ordering: .releasing)
         appliedIndex.store(tail.position.index.rawValue, ordering: .releasing)
+        shareMemory()
     }
 
     /// F: the last job entry whose edit is installed.
@@ -274,6 +280,7 @@ package final class Store: @unchecked Sendable {
         startJobs()
         startHealing()
         installNext()
+        shareMemory()
         nextRetry = retryTimes.min() ?? .max
     }
 
@@ -310,6 +317,8 @@ struct StoreParts {
     var jobs: any JobRunner
     var tables: TableDirectory
     var openTables: OpenTables
+    var cache: BlockCache
+    var memory: MemoryBudget?
     var functions: FunctionRegistry
     var healer: Healer
     var manifestFile: ManifestFile

@@ -3,6 +3,9 @@
 public struct StoreOptions: Sendable {
     /// Decoded blocks kept in memory, bytes.
     public var cacheBytes = 128 << 20
+    /// Bounds memtables and `cacheBytes` together: the cache gives way while memtables are large
+    /// (`MemoryBudget`). Nil bounds each alone.
+    public var memoryBytes: Int?
     /// Table files open at a time.
     public var openTables = 512
     /// Memtables that wait for their flush before writes stall.
@@ -38,7 +41,9 @@ public struct StoreOptions: Sendable {
     /// Refuses values with which a store could never work, and names the option.
     package func check() throws(EngineError) {
         let bounds: [(name: String, value: Int, allowed: ClosedRange<Int>)] = [
-            ("cacheBytes", cacheBytes, 0...Int.max), ("openTables", openTables, 1...Int.max),
+            ("cacheBytes", cacheBytes, 0...Int.max),
+            ("memoryBytes", memoryBytes ?? 1, 1...Int.max),
+            ("openTables", openTables, 1...Int.max),
             ("memtablesMax", memtablesMax, 1...Int.max), ("standInsMax", standInsMax, 1...Int.max),
             ("concurrentJobs", concurrentJobs, 1...Int.max),
             ("compaction.level0Trigger", compaction.level0Trigger, 1...Int.max),

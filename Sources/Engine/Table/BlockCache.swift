@@ -7,13 +7,15 @@
 // decoding or copying happens under it.
 //
 // What open tables keep decoded all the time (indexes, filters, leaf lists, slots) is charged too:
-// it leaves less for blocks, though never less than an eighth of the capacity.
+// it leaves less for blocks, though never less than an eighth of the capacity. Its owner may
+// lower the limit for a time (`setLimit`), down to the same eighth.
 
 import Synchronization
 
 package final class BlockCache: Sendable {
     package let capacity: Int
     private let shards: [Shard]
+    private let limitNow: Atomic<Int>
     private let charged = Atomic<Int>(0)
     private let lastTable = Atomic<UInt64>(0)
 
@@ -25,7 +27,20 @@ package final class BlockCache: Sendable {
     package init(capacity: Int, shards: Int = 16) {
         invariant(capacity >= 0 && shards > 0, "a block cache of \(capacity) bytes")
         self.capacity = capacity
+        limitNow = Atomic(capacity)
         self.shards = (0..<shards).map { _ in Shard() }
+    }
+
+    /// What it may hold now, `capacity` at most.
+    package var limit: Int { limitNow.load(ordering: .relaxed) }
+
+    /// Makes it hold less than its capacity, or as much again. What is too much leaves at once; an
+    /// eighth of the capacity stays for blocks.
+    package func setLimit(_ bytes: Int) {
+        let before = limitNow.exchange(min(bytes, capacity), ordering: .relaxed)
+        guard bytes < before else { return }
+        let budget = shardBudget
+        for shard in shards { shard.queues.withLock { $0.evict(downTo: budget) } }
     }
 
     /// Bytes of cached data blocks.
@@ -61,7 +76,7 @@ package final class BlockCache: Sendable {
     }
 
     private var shardBudget: Int {
-        let left = capacity - charged.load(ordering: .relaxed)
+        let left = limit - charged.load(ordering: .relaxed)
         return max(left, capacity / 8) / shards.count
     }
 

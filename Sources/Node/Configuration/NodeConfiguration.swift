@@ -18,6 +18,7 @@ package struct NodeConfiguration: Sendable, Equatable {
     package var table = TableSettings()
     package var memtable = MemtableSettings()
     package var cache = CacheSettings()
+    package var memory = MemorySettings()
     package var compaction = CompactionSettings()
     package var heal = HealSettings()
     package var encryption = EncryptionSettings()
@@ -96,6 +97,11 @@ extension NodeConfiguration {
 
     package struct CacheSettings: Sendable, Equatable {
         package var bytes: UInt64 = 128 << 20
+    }
+
+    package struct MemorySettings: Sendable, Equatable {
+        /// For memtables and cache together; 0 bounds each alone.
+        package var bytes: UInt64 = 0
     }
 
     package struct CompactionSettings: Sendable, Equatable {

@@ -52,6 +52,7 @@ package enum SettingCatalog {
         .size("log.retain-bytes", \.log.retainBytes, 64 * kiB...1024 * tiB),
         .integer("memtable.segments-max", \.memtable.segmentsMax, 2...64),
         .size("cache.bytes", \.cache.bytes, miB...tiB),
+        .size("memory.bytes", \.memory.bytes, 0...tiB),
         .integer("compaction.level0-trigger", \.compaction.level0Trigger, 1...64),
         .integer("compaction.level0-slowdown", \.compaction.level0Slowdown, 2...256),
         .integer("compaction.level0-stop", \.compaction.level0Stop, 3...512),

@@ -78,6 +78,18 @@ package final class NodeSurface: AdminSource, AdminInformation {
         guard let store else { return families }
         let counters = store.healer.counters
         let manifest = store.manifest
+        let memory = store.memoryUse
+        families += [
+            .gauge(
+                "martlet_memtable_bytes", UInt64(clamping: memory.memtableBytes),
+                help: "Memtables, active and waiting for their flush."),
+            .gauge(
+                "martlet_cache_bytes", UInt64(clamping: memory.cacheBytes),
+                help: "Decoded blocks, and what open tables keep decoded."),
+            .gauge(
+                "martlet_cache_limit_bytes", UInt64(clamping: memory.cacheLimitBytes),
+                help: "What the cache may hold now."),
+        ]
         families.append(
             MetricFamily(
                 "martlet_tables", .gauge, help: "Tables of the installed manifest.",

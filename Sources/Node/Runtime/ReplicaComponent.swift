@@ -196,6 +196,9 @@ package final class ReplicaComponent: NodeComponent {
     private var storeOptions: StoreOptions {
         var options = StoreOptions()
         options.cacheBytes = Int(clamping: configuration.cache.bytes)
+        if configuration.memory.bytes > 0 {
+            options.memoryBytes = Int(clamping: configuration.memory.bytes)
+        }
         options.memtablesMax = max(1, configuration.memtable.segmentsMax - 1)
         options.level0StopTables = configuration.compaction.level0Stop
         options.compression = configuration.table.compression

@@ -42,6 +42,8 @@ import Testing
         options.store.compression =
             [.lz4, .none, CompressionPolicy(.zstdDictionary(level: 3))][Int(seed) - 1]
         options.store.historyWindowMilliseconds = seed == 1 ? 0 : 80 * seed
+        // Writes wait for flushes, and the cache comes and goes.
+        options.store.memoryBytes = seed == 2 ? 40 << 10 : nil
         try run(seed, options, crashEvery: 1_900)
     }
 

@@ -95,6 +95,25 @@ import Testing
         #expect(cache.usedBytes > 0 && cache.usedBytes <= cache.capacity)
     }
 
+    @Test func aLowerLimitTakesBlocksOutAtOnceAndAHigherOneLetsThemIn() throws {
+        let (model, file, record) = try table(4000, seed: 7)
+        let cache = BlockCache(capacity: 1 << 20, shards: 2)
+        let reader = try TableReader.open(file: file, record: record, cache: cache)
+        func readAll() throws {
+            for entry in model.entries { _ = try reader.lookup(entry.key, at: .max) }
+        }
+        try readAll()
+        let full = cache.usedBytes
+        cache.setLimit(400_000)
+        #expect(cache.usedBytes <= 400_000 && cache.usedBytes > 300_000)
+        cache.setLimit(0)
+        #expect(cache.usedBytes <= cache.capacity / 8 && cache.usedBytes > cache.capacity / 10)
+        cache.setLimit(.max)
+        #expect(cache.limit == cache.capacity)
+        try readAll()
+        #expect(cache.usedBytes == full)
+    }
+
     @Test func closingATableGivesItsMemoryBack() throws {
         let (model, file, record) = try table(1000, seed: 3)
         let cache = BlockCache(capacity: 1 << 20)

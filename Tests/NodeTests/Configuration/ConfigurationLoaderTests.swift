@@ -38,8 +38,10 @@ import Testing
     }
 
     @Test func theLastFlagForAKeyCounts() throws {
-        let configuration = try load(set: ["cache.bytes=3MiB", "cache.bytes=4MiB"])
+        let configuration = try load(
+            set: ["cache.bytes=3MiB", "cache.bytes=4MiB", "memory.bytes=1GiB"])
         #expect(configuration.cache.bytes == 4 << 20)
+        #expect(configuration.memory.bytes == 1 << 30)
     }
 
     @Test func everySettingIsReachableFromEachLayer() throws {
