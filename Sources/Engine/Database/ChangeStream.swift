@@ -88,21 +88,18 @@ public final class ChangeStream {
     private static func add(
         _ entry: Entry, after sequence: SequenceNumber, to changes: inout [Change]
     ) {
-        guard entry.header.kind == .write else { return }
         entry.withPayload { payload in
             do throws(DecodingError) {
-                var reader = try WritePayloadReader(payload)
-                var current = entry.header.firstSequence
-                while let effect = try reader.next() {
-                    if current > sequence {
-                        changes.append(
-                            Change(
-                                sequence: current, clock: entry.header.clock,
-                                effect: try Change.Effect(effect)))
-                    }
-                    current += 1
+                try EntryEffects.forEach(
+                    of: entry.header.kind, payload, from: entry.header.firstSequence
+                ) { (current, effect) throws(DecodingError) in
+                    guard current > sequence else { return }
+                    changes.append(
+                        Change(
+                            sequence: current, clock: entry.header.clock,
+                            effect: try Change.Effect(effect)))
                 }
-            } catch { brokenInvariant("a write entry was not validated: \(error)") }
+            } catch { brokenInvariant("entry \(entry.index) was not validated: \(error)") }
         }
     }
 

@@ -27,10 +27,10 @@ extension Store {
             entry.index == appliedTail.position.index + 1
                 && entry.header.previous == appliedTail.position.checksum,
             "entry \(entry.index) does not follow what is applied")
-        if entry.header.kind == .write {
-            applyWrite(entry)
-        } else {
-            applyControl(entry)
+        switch entry.header.kind {
+        case .write: applyWrite(entry)
+        case .bulk: applyBulk(entry)
+        default: applyControl(entry)
         }
         let tail = LogPoint(after: entry)
         let isLast = active.rule.endsSegment(entry.header)
@@ -45,6 +45,12 @@ extension Store {
             } catch {
                 brokenInvariant("a write entry was not validated: \(error)")
             }
+        }
+    }
+
+    private func applyBulk(_ entry: Entry) {
+        entry.withPayload { payload in
+            active.memtable.insertRun(payload, firstSequence: entry.header.firstSequence)
         }
     }
 

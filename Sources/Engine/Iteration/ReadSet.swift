@@ -37,6 +37,21 @@ package struct ReadSet: Sendable {
         }
     }
 
+    /// A key that was read and that the payload of a `bulk` entry puts.
+    func touched(byBulk payload: [UInt8]) -> [UInt8]? {
+        payload.withUnsafeBytes { bytes in
+            do throws(DecodingError) {
+                var reader = try BulkPayloadReader(bytes)
+                while let (key, _) = try reader.next() {
+                    if let key = touched(by: key) { return key }
+                }
+                return nil
+            } catch {
+                brokenInvariant("a bulk is malformed: \(error)")
+            }
+        }
+    }
+
     private func touched(by effect: Effect) -> [UInt8]? {
         switch effect {
         case .put(let key, _), .expiringPut(let key, _), .delete(let key), .merge(let key, _),
@@ -60,7 +75,9 @@ package struct ReadSet: Sendable {
 
     /// A key that was read and that a version or a range tombstone of `memtable` above `sequence`
     /// touches.
-    func touched(by memtable: Memtable, above sequence: SequenceNumber) -> [UInt8]? {
+    func touched(by memtable: Memtable, above sequence: SequenceNumber) throws(EngineError)
+        -> [UInt8]?
+    {
         for tombstone in memtable.rangeTombstones.tombstones where tombstone.sequence > sequence {
             if let key = touched(by: tombstone.span) { return key }
         }
@@ -68,12 +85,14 @@ package struct ReadSet: Sendable {
             let found = key.withUnsafeBytes { memtable.lookup($0, at: SequenceNumber.max) }
             if let found, found.trailer.sequence > sequence { return key }
         }
-        let cursor = MemtableCursor(memtable)
+        let cursor = memtable.makeCursor()
         for span in spans {
-            span.start.withUnsafeBytes { cursor.seek($0, Trailer(rawValue: .max)) }
+            try withKey(span.start) { (start) throws(EngineError) in
+                try cursor.seek(start, Trailer(rawValue: .max))
+            }
             while cursor.isValid, span.end.map({ $0.compare(with: cursor.key) > 0 }) ?? true {
                 if cursor.trailer.sequence > sequence { return [UInt8](cursor.key) }
-                cursor.next()
+                try cursor.next()
             }
         }
         return nil
@@ -117,7 +136,7 @@ extension ReadView {
         throws(EngineError) -> [UInt8]?
     {
         for memtable in memtables {
-            if let key = reads.touched(by: memtable, above: sequence) { return key }
+            if let key = try reads.touched(by: memtable, above: sequence) { return key }
         }
         for table in tables(above: sequence) {
             if let key = try reads.touched(by: table, above: sequence) { return key }

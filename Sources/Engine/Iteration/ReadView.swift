@@ -190,7 +190,9 @@ package final class ReadView: Sendable {
     /// included: false is certain, and costs no data block.
     package func mayContainPrefix(_ prefix: [UInt8], io: ReadIO) throws(EngineError) -> Bool {
         let span = KeySpan.prefix(prefix)
-        if memtables.contains(where: { $0.holds(span) }) { return true }
+        for memtable in memtables {
+            guard try !memtable.holds(span) else { return true }
+        }
         var tables = standIns.filter { $0.record.span.overlaps(span) }
         for level in version.levels.indices { tables += version.overlapping(level, span) }
         for table in tables where table.record.points != nil {
@@ -202,7 +204,7 @@ package final class ReadView: Sendable {
 
     /// Every source as a cursor that may hold keys of `span`.
     func makeCursor(_ span: KeySpan, io: ReadIO) -> any EntryCursor {
-        var cursors: [any EntryCursor] = memtables.map { $0.makeCursor() }
+        var cursors: [any EntryCursor] = memtables.flatMap { $0.makeCursors() }
         let prefix = [UInt8](span.sharedPrefix)
         for table in standIns + version.overlapping(0, span)
         where table.record.span.overlaps(span) && !ReadView.lacks(prefix, table) {
@@ -226,9 +228,11 @@ package final class ReadView: Sendable {
 
 extension Memtable {
     /// Whether any version of a key of `span` is in it.
-    fileprivate func holds(_ span: KeySpan) -> Bool {
-        let cursor = MemtableCursor(self)
-        span.start.withUnsafeBytes { cursor.seek($0, Trailer(rawValue: .max)) }
+    fileprivate func holds(_ span: KeySpan) throws(EngineError) -> Bool {
+        let cursor = makeCursor()
+        try withKey(span.start) { (start) throws(EngineError) in
+            try cursor.seek(start, Trailer(rawValue: .max))
+        }
         guard cursor.isValid else { return false }
         return span.end.map { $0.compare(with: cursor.key) > 0 } ?? true
     }

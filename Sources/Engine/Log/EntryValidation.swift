@@ -41,7 +41,8 @@ package enum EntryValidation {
             guard try !Membership(decoding: payload).voters.isEmpty else {
                 throw DecodingError("a membership without voters")
             }
-        case .bulk, .excise:
+        case .bulk: try validateBulk(payload, header)
+        case .excise:
             throw DecodingError("entry kind \(header.kind) is not supported by this build")
         }
     }
@@ -61,9 +62,7 @@ package enum EntryValidation {
             throw DecodingError("a horizon below zero, or not below its write")
         }
         guard reader.count > 0 else { throw DecodingError("a write without effects") }
-        // The last effect takes firstSequence + count - 1; the next entry's first must fit, too.
-        guard UInt64(reader.count) <= SequenceNumber.max.rawValue - header.firstSequence.rawValue
-        else { throw DecodingError("a write's sequences exceed 56 bits") }
+        try checkSequences(reader.count, header)
         while let effect = try reader.next() {
             switch effect {
             case .put, .expiringPut, .delete, .merge, .singleDelete: break
@@ -73,6 +72,23 @@ package enum EntryValidation {
                 }
             case .deleteRange(_, nil): break
             }
+        }
+    }
+
+    /// Every read of a pair checks its order.
+    private static func validateBulk(_ payload: UnsafeRawBufferPointer, _ header: EntryHeader)
+        throws(DecodingError)
+    {
+        var reader = try BulkPayloadReader(payload)
+        guard reader.count > 0 else { throw DecodingError("a bulk without pairs") }
+        try checkSequences(reader.count, header)
+        while try reader.next() != nil {}
+    }
+
+    /// The last effect takes firstSequence + count - 1; the next entry's first must fit, too.
+    private static func checkSequences(_ count: Int, _ header: EntryHeader) throws(DecodingError) {
+        guard UInt64(count) <= SequenceNumber.max.rawValue - header.firstSequence.rawValue else {
+            throw DecodingError("an entry's sequences exceed 56 bits")
         }
     }
 }

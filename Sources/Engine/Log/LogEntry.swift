@@ -9,7 +9,7 @@
 public enum EntryKind: UInt8, Sendable {
     case noop = 1
     case write = 2
-    /// Sorted ingest; reserved, rejected by this build.
+    /// Puts in key order.
     case bulk = 3
     case rotate = 4
     case seal = 5

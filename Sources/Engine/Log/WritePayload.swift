@@ -243,17 +243,3 @@ package struct WritePayloadReader {
         }
     }
 }
-
-extension Entry {
-    /// Sequences that this entry takes: its effects, or none. The payload was validated before.
-    package var effectCount: Int {
-        guard header.kind == .write else { return 0 }
-        return withPayload { payload in
-            do throws(DecodingError) {
-                return try WritePayloadReader(payload).count
-            } catch {
-                brokenInvariant("a write entry was not validated: \(error)")
-            }
-        }
-    }
-}

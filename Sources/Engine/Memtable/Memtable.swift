@@ -1,5 +1,6 @@
-// The entries of one log segment in memory: a skiplist of point entries, range tombstones beside
-// it, and what the flush of the segment must account for (counts, entry sum, sequences).
+// The entries of one log segment in memory: a skiplist of point entries, beside it sorted runs (the
+// puts of `bulk` entries) and range tombstones, and what the flush of the segment must account for
+// (counts, entry sum, sequences).
 //
 // One writer at a time inserts; any thread reads at the same time without locks. A reader asks
 // only for sequences that were published to it after their insert (that hand-over is the store's);
@@ -12,12 +13,14 @@ import Synchronization
 // read by the writer, or by others once the memtable is handed over full.
 package final class Memtable: @unchecked Sendable {
     let list = SkipList()
+    private let runs = RunChains()
     private let filter = MemtableFilter()
     private let tombstones = Mutex(RangeTombstoneList.empty)
     private let tombstoneTotal = Atomic<Int>(0)
     private let bytes = Atomic<Int>(0)
     private let entries = Atomic<Int>(0)
     private var tombstoneBytes = 0
+    private var runBytes = 0
 
     /// Deletes among the point entries.
     package private(set) var deleteCount: UInt64 = 0
@@ -38,8 +41,17 @@ package final class Memtable: @unchecked Sendable {
 
     /// Smallest and largest user key among point entries; nil without any.
     package var points: TableRecord.PointRange? {
-        guard let first = list.first, let last = list.lastNode() else { return nil }
-        return TableRecord.PointRange(smallest: [UInt8](first.key), largest: [UInt8](last.key))
+        var smallest = list.first.map { [UInt8]($0.key) }
+        var largest = list.lastNode().map { [UInt8]($0.key) }
+        runs.forEach { runs in
+            guard let first = runs.first, let last = runs.last else { return }
+            let low = first._withUnsafeGuaranteedRef { [UInt8]($0.smallest) }
+            let high = last._withUnsafeGuaranteedRef { [UInt8]($0.largest) }
+            if smallest.map({ low.isKeyBefore($0) }) ?? true { smallest = low }
+            if largest.map({ $0.isKeyBefore(high) }) ?? true { largest = high }
+        }
+        guard let smallest, let largest else { return nil }
+        return TableRecord.PointRange(smallest: smallest, largest: largest)
     }
 
     /// Adds a version; key and value are copied. Writer only. Sequences are unique per version.
@@ -57,7 +69,7 @@ package final class Memtable: @unchecked Sendable {
         if trailer.kind?.isDelete ?? false { deleteCount += 1 }
         note(trailer.sequence)
         entries.store(entries.load(ordering: .relaxed) + 1, ordering: .relaxed)
-        bytes.store(list.usedBytes + tombstoneBytes, ordering: .relaxed)
+        noteMemory()
     }
 
     /// Adds a range tombstone. Writer only. Readers see the old list or the new one.
@@ -68,7 +80,33 @@ package final class Memtable: @unchecked Sendable {
         entrySum &+= EntrySum.of(tombstone)
         tombstoneBytes += 256 + tombstone.span.start.count + (tombstone.span.end?.count ?? 0)
         note(tombstone.sequence)
-        bytes.store(list.usedBytes + tombstoneBytes, ordering: .relaxed)
+        noteMemory()
+    }
+
+    /// Adds the puts of a validated `bulk` payload, which is copied: as a sorted run, or into the
+    /// skiplist if it overlaps too many others. Writer only.
+    package func insertRun(_ payload: UnsafeRawBufferPointer, firstSequence: SequenceNumber) {
+        let run = SortedRun(payload, firstSequence: firstSequence)
+        for place in 0..<run.count {
+            let hash = Checksum.hash64(run.key(place))
+            filter.insert(hash)
+            entrySum &+= EntrySum.of(keyHash: hash, run.trailer(place), run.value(place))
+        }
+        if runs.add(run) {
+            runBytes += run.memoryBytes
+        } else {
+            for place in 0..<run.count {
+                list.insert(run.key(place), run.trailer(place).rawValue, run.value(place))
+            }
+        }
+        note(run.firstSequence)
+        note(run.lastSequence)
+        entries.store(entries.load(ordering: .relaxed) + run.count, ordering: .relaxed)
+        noteMemory()
+    }
+
+    private func noteMemory() {
+        bytes.store(list.usedBytes + tombstoneBytes + runBytes, ordering: .relaxed)
     }
 
     private func note(_ sequence: SequenceNumber) {
@@ -87,12 +125,35 @@ package final class Memtable: @unchecked Sendable {
     package func lookup(_ key: UnsafeRawBufferPointer, hash: UInt64, at sequence: SequenceNumber)
         -> FoundVersion?
     {
-        guard filter.mayContain(hash),
-            let node = list.nodeAtOrAfter(key, Trailer.seek(sequence).rawValue),
+        guard filter.mayContain(hash) else { return nil }
+        if !runs.isEmpty { return lookupWithRuns(key, at: sequence) }
+        guard let node = list.nodeAtOrAfter(key, Trailer.seek(sequence).rawValue),
             compareKeys(node.key, key) == 0
         else { return nil }
         return FoundVersion(
             trailer: Trailer(rawValue: node.trailer), value: [UInt8](node.value))
+    }
+
+    /// Skiplist and runs interleave in age.
+    @inline(never)
+    private func lookupWithRuns(_ key: UnsafeRawBufferPointer, at sequence: SequenceNumber)
+        -> FoundVersion?
+    {
+        var newest = Trailer(rawValue: 0)
+        var value = UnsafeRawBufferPointer(start: nil, count: 0)
+        if let node = list.nodeAtOrAfter(key, Trailer.seek(sequence).rawValue),
+            compareKeys(node.key, key) == 0
+        {
+            newest = Trailer(rawValue: node.trailer)
+            value = node.value
+        }
+        runs.forEachVersion(of: key, at: sequence) { trailer, bytes in
+            guard trailer > newest else { return }
+            newest = trailer
+            value = bytes
+        }
+        guard newest.rawValue > 0 else { return nil }
+        return FoundVersion(trailer: newest, value: [UInt8](value))
     }
 
     /// Visits the versions of `key` at or below `sequence`, newest first, until `body` is done.
@@ -101,10 +162,23 @@ package final class Memtable: @unchecked Sendable {
         _ body: (Trailer, UnsafeRawBufferPointer) -> VersionStep
     ) {
         guard filter.mayContain(hash) else { return }
+        // Few: one of each chain at most. Oldest first, to be taken from the end.
+        var ofRuns: [(trailer: Trailer, value: UnsafeRawBufferPointer)] = []
+        if !runs.isEmpty {
+            runs.forEachVersion(of: key, at: sequence) { ofRuns.append(($0, $1)) }
+            ofRuns.sort { $0.trailer < $1.trailer }
+        }
         var node = list.nodeAtOrAfter(key, Trailer.seek(sequence).rawValue)
         while let version = node, compareKeys(version.key, key) == 0 {
+            while let newer = ofRuns.last, newer.trailer.rawValue > version.trailer {
+                guard body(newer.trailer, newer.value) == .goOn else { return }
+                ofRuns.removeLast()
+            }
             guard body(Trailer(rawValue: version.trailer), version.value) == .goOn else { return }
             node = version.next(0)
+        }
+        while let older = ofRuns.popLast() {
+            guard body(older.trailer, older.value) == .goOn else { return }
         }
     }
 
@@ -114,5 +188,12 @@ package final class Memtable: @unchecked Sendable {
         return tombstones.withLock { $0 }
     }
 
-    package func makeCursor() -> any EntryCursor { MemtableCursor(self) }
+    /// The skiplist, then each chain of runs; together all point entries.
+    package func makeCursors() -> [any EntryCursor] {
+        var cursors: [any EntryCursor] = [MemtableCursor(self)]
+        runs.forEach { cursors.append(RunCursor(self, $0)) }
+        return cursors
+    }
+
+    package func makeCursor() -> any EntryCursor { MergingCursor.over(makeCursors()) }
 }

@@ -1,5 +1,5 @@
-// A position in a memtable's skiplist. Safe beside the writer: it may or may not see what is
-// inserted meanwhile; visibility is decided by sequence above.
+// A position in a memtable's skiplist, without its sorted runs. Safe beside the writer: it may or
+// may not see what is inserted meanwhile; visibility is decided by sequence above.
 
 import CEngineShims
 

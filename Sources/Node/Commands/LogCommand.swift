@@ -100,15 +100,13 @@ package enum SegmentText {
     }
 
     package static func effects(_ item: SegmentInspection.Item) -> [String] {
-        guard item.header.kind == .write else { return [] }
         var lines: [String] = []
         item.payload.withUnsafeBytes { payload in
             do throws(DecodingError) {
-                var reader = try WritePayloadReader(payload)
-                var sequence = item.header.firstSequence.rawValue
-                while let effect = try reader.next() {
-                    lines.append("  \(sequence) \(text(effect))")
-                    sequence += 1
+                try EntryEffects.forEach(
+                    of: item.header.kind, payload, from: item.header.firstSequence
+                ) { (sequence, effect) throws(DecodingError) in
+                    lines.append("  \(sequence.rawValue) \(text(effect))")
                 }
             } catch {
                 lines.append("  malformed: \(error)")

@@ -210,3 +210,30 @@ extension [KeyValueModel.Change] {
         return batch
     }
 }
+
+extension KeyValueModel {
+    /// Puts of some neighbouring keys in order, as an ingest takes them. A key that is deleted
+    /// singly is put only when it is not there.
+    func load(loadsSingles: Bool, _ random: inout SeededRandom) -> [Change] {
+        let start = 1 + random.below(values.count - 1)
+        let end = min(start + 1 + random.below(random.oneIn(8) ? values.count : 40), values.count)
+        let step = 1 + random.below(4)
+        var changes: [Change] = []
+        for key in stride(from: start, to: end, by: step) {
+            if KeyValueModel.isSingle(key), !loadsSingles || values[key] != nil { continue }
+            let number = random.next()
+            let value = withUnsafeBytes(of: number.littleEndian) { [UInt8]($0) }
+            changes.append(
+                .put(key, value + [UInt8](repeating: 0x6c, count: random.below(60)), expiry: nil))
+        }
+        return changes
+    }
+}
+
+extension KeyValueModel.Change {
+    /// Of a put that does not expire.
+    var pair: (key: [UInt8], value: [UInt8])? {
+        guard case .put(let key, let value, nil) = self else { return nil }
+        return (KeyValueModel.key(key), value)
+    }
+}

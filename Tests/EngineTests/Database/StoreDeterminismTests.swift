@@ -157,6 +157,8 @@ private final class Leader {
     private let log: SharedLog
     private var source: ChangeSource
     private var random: SeededRandom
+    /// For `bulk` entries, so that the rest of the log does not depend on them.
+    private var loads: SeededRandom
     private var director: JobDirector
     private var clock: UInt64 = 1_000
     private(set) var jobs = 0
@@ -185,6 +187,7 @@ private final class Leader {
         // Worth a dictionary.
         source.ending = [UInt8](#"{"state":"active","currency":"EUR","mail":"@example.com"}"#.utf8)
         random = SeededRandom(seed: seed + 1)
+        loads = SeededRandom(seed: seed + 2)
         director = JobDirector(own: MemberID(1), options: compaction)
     }
 
@@ -212,6 +215,7 @@ private final class Leader {
     private func write() throws {
         if random.oneIn(80) { try changeSettings() }
         if random.oneIn(50) { try append(.rotate, []) }
+        if loads.oneIn(6) { try load() }
         let changes = source.changes(now: clock, on: replica.model)
         let distance = log.tail.nextSequence.rawValue - replica.store.appliedSequence.rawValue
         // The horizon of a busy leader lags.
@@ -220,6 +224,18 @@ private final class Leader {
             .write,
             changes.batch.payload(horizonDistance: min(horizon, log.tail.nextSequence.rawValue)),
             changes)
+    }
+
+    private func load() throws {
+        let changes = replica.model.load(loadsSingles: true, &loads)
+        guard !changes.isEmpty else { return }
+        var builder = BulkPayloadBuilder()
+        for case let (key, value)? in changes.map(\.pair) {
+            try key.withUnsafeBytes { key in
+                try value.withUnsafeBytes { try builder.add(key, $0) }
+            }
+        }
+        try append(.bulk, builder.take().payload, changes)
     }
 
     private func changeSettings() throws {

@@ -19,6 +19,27 @@ extension FuzzTarget {
                 clock: 1_000_000, commit: LogIndex(890))
             try? EntryValidation.validate(entry)
         },
+        // A payload of `bulk`: what decodes is encoded alike, and found in a memtable.
+        FuzzTarget("bulk") { bytes in
+            guard let pairs = try? bulkPairs(bytes), !pairs.isEmpty else { return }
+            var builder = BulkPayloadBuilder()
+            for (key, value) in pairs {
+                let added: Void? = try? key.withUnsafeBytes { key in
+                    try value.withUnsafeBytes { try builder.add(key, $0) }
+                }
+                precondition(added != nil, "the builder refuses what decodes")
+            }
+            let again = try? builder.take().payload.withUnsafeBytes(bulkPairs)
+            precondition(
+                again?.elementsEqual(pairs, by: ==) == true,
+                "a bulk does not read back what it wrote")
+            let memtable = Memtable()
+            memtable.insertRun(bytes, firstSequence: SequenceNumber(1))
+            for (key, value) in pairs {
+                let found = key.withUnsafeBytes { memtable.lookup($0, at: .max) }
+                precondition(found?.value == value, "a memtable lost a pair of a bulk")
+            }
+        },
         .roundTrip("settings", { try LoggedSettings(decoding: $0) }, { $0.encoded() }),
         .roundTrip("membership", { try Membership(decoding: $0) }, { $0.encoded() }),
         FuzzTarget("segment") { bytes in
@@ -50,4 +71,13 @@ extension FuzzTarget {
         },
         FuzzTarget("identity") { bytes in _ = try? NodeIdentity(decoding: [UInt8](bytes)) },
     ]
+}
+
+private func bulkPairs(_ payload: UnsafeRawBufferPointer) throws(DecodingError)
+    -> [(key: [UInt8], value: [UInt8])]
+{
+    var pairs: [(key: [UInt8], value: [UInt8])] = []
+    var reader = try BulkPayloadReader(payload)
+    while let (key, value) = try reader.next() { pairs.append(([UInt8](key), [UInt8](value))) }
+    return pairs
 }
