@@ -25,6 +25,7 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
     private var waiting = WriteGroup()
     /// What is at the log now, and applied when it is back.
     private var underWay = WriteBatch()
+    private var proposalsUnderWay: [Proposal] = []
     /// Entries of the engine's own that wait for their place in the log, in order.
     var proposals: [Proposal] = []
     /// When proposals that found no space are tried again.
@@ -115,6 +116,17 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
         try commitPlaced(batch)
     }
 
+    /// Orders a `bulk` entry, and waits until it is as durable as a write would be.
+    func commit(bulk payload: [UInt8]) throws(EngineError) {
+        monitor.lock()
+        defer {
+            advanceIfDue()
+            monitor.unlock()
+        }
+        try waitForRoom()
+        _ = try propose(.bulk, payload)
+    }
+
     /// As `commit`, if nothing above `sequence` touched what was read. Throws `.conflict` else.
     func commit(_ batch: WriteBatch, reads: ReadSet, at sequence: SequenceNumber)
         throws(EngineError)
@@ -140,6 +152,9 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
         _ = try check(reads, above: checked)
         for ahead in [underWay, waiting.batch] {
             if let key = reads.touched(by: ahead) { throw .conflict(key: key) }
+        }
+        for ahead in proposalsUnderWay + proposals where ahead.kind == .bulk {
+            if let key = reads.touched(byBulk: ahead.payload) { throw .conflict(key: key) }
         }
         try commitPlaced(batch)
     }
@@ -208,7 +223,7 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
         if let failure = group.failure { throw failure }
     }
 
-    /// Orders an entry that the engine itself needs, and waits for it. With the lock held.
+    /// Orders an entry that is no batch of a writer, and waits for it. With the lock held.
     func propose(_ kind: EntryKind, _ payload: [UInt8]) throws(EngineError) -> Position {
         let proposal = Proposal(kind, payload, isAwaited: true)
         proposals.append(proposal)
@@ -231,6 +246,7 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
             let taken = proposals
             waiting = WriteGroup()
             underWay = group.batch
+            proposalsUnderWay = taken
             proposals = []
             do throws(EngineError) {
                 try gate.check()
@@ -246,6 +262,7 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
                 refuse(taken, error)
             }
             underWay = WriteBatch()
+            proposalsUnderWay = []
             group.isDone = true
             monitor.broadcast()
         } while !proposals.isEmpty && retryProposalsAt <= environment.monotonic()
@@ -308,7 +325,10 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
         store.apply(entry)
         store.noteDurable(entry.index)
         if entry.header.kind == .compact { director.compactApplied() }
-        if entry.header.kind != .write || store.frozenCount != frozen { mustAdvance = true }
+        switch entry.header.kind {
+        case .write, .bulk: if store.frozenCount != frozen { mustAdvance = true }
+        default: mustAdvance = true
+        }
     }
 
     // MARK: failures

@@ -9,11 +9,12 @@ import Testing
     private func run(
         _ seed: UInt64, _ options: DatabaseOptions, crashEvery: Int? = nil,
         squeezeEvery: Int? = nil, isAscending: Bool = false, watch: SealWatch? = nil,
-        onCheck: (DatabaseRig) -> Void = { _ in }
+        loadsSingles: Bool = false, onCheck: (DatabaseRig) -> Void = { _ in }
     ) throws {
         let rig = try DatabaseRig(seed: seed, options, watch: watch)
         let run = OracleRun(
-            rig, seed: seed, isSynced: options.sync == .always, isAscending: isAscending)
+            rig, seed: seed, isSynced: options.sync == .always, isAscending: isAscending,
+            loadsSingles: loadsSingles)
         let operations = DatabaseOracleTests.operations / 10
         do {
             for operation in 1...operations {
@@ -33,6 +34,7 @@ import Testing
         #expect(rig.jobs.ran > operations / 50)
         #expect(!rig.notes.contains("differs"))
         #expect(!rig.notes.contains("void"))
+        #expect(run.loaded > operations / 4)
     }
 
     @Test(arguments: 1...3 as ClosedRange<UInt64>)
@@ -110,6 +112,12 @@ import Testing
         options.store.compaction.level0Trigger = 4
         options.store.concurrentJobs = 2
         try run(14, options, crashEvery: 600)
+    }
+
+    @Test func `Keys that are deleted singly are ingested like others`() throws {
+        try run(
+            15, DatabaseRig.smallOptions(segmentBytes: 16 << 10), crashEvery: 700,
+            loadsSingles: true)
     }
 
     /// And no nonce comes twice under one key, crashes and full disks or not.

@@ -26,6 +26,11 @@ final class OracleRun<Host: OracleHost> {
     private var random: SeededRandom
     /// For reads of several keys, so that the other operations of a seed do not depend on them.
     private var lookups: SeededRandom
+    /// Likewise for ingests. Without `loadsSingles` they leave out keys that are deleted singly:
+    /// what a seed does to those depends on what is there.
+    private var loads: SeededRandom
+    private let loadsSingles: Bool
+    private(set) var loaded = 0
     private(set) var model: KeyValueModel
     private var snapshots: [(snapshot: Snapshot, model: KeyValueModel)] = []
     /// States to come back to, oldest first.
@@ -42,11 +47,14 @@ final class OracleRun<Host: OracleHost> {
     private(set) var writes = 0
 
     init(
-        _ rig: Host, seed: UInt64, isSynced: Bool = true, keys: Int = 600, isAscending: Bool = false
+        _ rig: Host, seed: UInt64, isSynced: Bool = true, keys: Int = 600, isAscending: Bool = false,
+        loadsSingles: Bool = false
     ) {
         self.rig = rig
         self.keys = keys
         lookups = SeededRandom(seed: seed &+ 77)
+        loads = SeededRandom(seed: seed &+ 78)
+        self.loadsSingles = loadsSingles
         source = ChangeSource(seed: seed &* 31, keys: keys)
         source.isAscending = isAscending
         random = SeededRandom(seed: seed &* 17)
@@ -62,6 +70,7 @@ final class OracleRun<Host: OracleHost> {
     // MARK: operations
 
     func step() throws {
+        if loads.oneIn(12) { try load() }
         switch random.below(100) {
         case 0..<50: try write()
         case 50..<64:
@@ -116,8 +125,29 @@ final class OracleRun<Host: OracleHost> {
             past.append((rig.database.sequence, now, model))
             if past.count > 12 { past.removeFirst() }
         }
+        noteHistory()
+    }
+
+    private func noteHistory() {
         if isSynced { history.removeAll() }
         history.append(model)
+    }
+
+    private func load() throws {
+        let changes = model.load(loadsSingles: loadsSingles, &loads)
+        guard !changes.isEmpty else { return }
+        pending = changes
+        do throws(IngestError) {
+            try rig.database.ingest(changes.compactMap(\.pair))
+        } catch {
+            guard error.count == 0 else { throw fail("half of an ingest of one group is in") }
+            throw error.cause
+        }
+        loaded += changes.count
+        changesOfLastWrite = pending
+        for change in pending { model.apply(change) }
+        pending = []
+        noteHistory()
     }
 
     private func flush() throws {
@@ -221,6 +251,11 @@ final class OracleRun<Host: OracleHost> {
                 try write()
                 own.noteForeign(changesOfLastWrite)
             default: try checkGet(of: transaction, &own)
+            }
+            if loads.oneIn(12) {
+                changesOfLastWrite = []
+                try load()
+                own.noteForeign(changesOfLastWrite)
             }
             if random.oneIn(6) { rig.runJobs(1 + random.below(4)) }
         }

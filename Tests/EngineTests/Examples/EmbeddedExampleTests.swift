@@ -74,6 +74,19 @@ import Testing
         try database.close()
     }
 
+    @Test func `Loading sorted data`() throws {
+        let database = try Database.open(path)
+        let sorted = [(key: Array("apple".utf8), value: Array("red".utf8))].lazy
+        do {
+            try database.ingest(sorted)
+        } catch {
+            print("\(error.count) pairs are in, the last is \(error.lastKey ?? [])")
+            throw error.cause
+        }
+        #expect(try database.get(bytes("apple")) == bytes("red"))
+        try database.close()
+    }
+
     @Test func `Following a database`() throws {
         let database = try Database.open(path)
         var sequence = database.sequence
