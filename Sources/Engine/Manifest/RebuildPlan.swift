@@ -180,6 +180,7 @@ struct RebuildPlan {
             for table in record.tables { live[table.id] = table }
             return
         }
+        guard spec.action != .move else { return move(spec, files) }
         let hasOutputs = record.tables.allSatisfy { files[$0.id]?.record.digest == $0.digest }
         let hasInputs = spec.inputs.allSatisfy { input in
             files[input.id]?.record.digest == input.digest
@@ -192,6 +193,19 @@ struct RebuildPlan {
             dead.insert(input.id)
         }
         for table in record.tables { live[table.id] = table }
+    }
+
+    /// The files stay; the level is the new one. A flush behind S is made again, in level 0: all
+    /// that is younger than it is made again, too.
+    private mutating func move(_ spec: CompactionSpec, _ files: [TableID: File]) {
+        for input in spec.inputs {
+            let known = live[input.id] ?? files[input.id]?.record
+            guard var record = known, record.digest == input.digest,
+                input.id.kind != .flush || input.id.index <= flushed.position.index
+            else { continue }
+            record.level = spec.outputLevel
+            live[input.id] = record
+        }
     }
 
     // MARK: tables
@@ -238,6 +252,14 @@ struct RebuildPlan {
                 dead.contains(id) || local[id] != nil
                 || id.kind == .flush && id.index > flushed.position.index
             if !isExplained { doubts.append("\(file.name) is unreadable: \(file.reason)") }
+        }
+        // Their names are all that is known of them.
+        let isNamed = Set(unreadable.compactMap(\.id))
+        for id in levels.keys.sorted()
+        where local[id] == nil && !dead.contains(id) && !isNamed.contains(id)
+            && (id.kind != .flush || id.index <= flushed.position.index)
+        {
+            doubts.append("there is no file of table \(id), and the log names it")
         }
     }
 
