@@ -1,6 +1,7 @@
 // A bound on the bytes that compactions write each second, so that they leave the disk to writes
-// and reads. Flushes are never held up, and when level 0 presses compactions are not either: then
-// writes would have to wait for them. All jobs of a store share one pacer.
+// and reads. Flushes are not paced, and compactions are not either while writes would have to wait
+// for them: when level 0 presses, or when memtables wait for a thread. The jobs of a store share a
+// pacer.
 
 /// When the next bytes may be written. Pure.
 package struct ByteRate: Hashable, Sendable {
@@ -27,10 +28,21 @@ package final class CompactionPacer: @unchecked Sendable {
     private let monitor = Monitor()
     private var rate: ByteRate
     private var isPressed = false
+    private var isReleased = false
+    /// Less would have one block wait for minutes.
+    package static let bytesPerSecondMin: UInt64 = 1 << 20
 
     package init(bytesPerSecond: UInt64) { rate = ByteRate(bytesPerSecond: bytesPerSecond) }
 
-    /// Whether level 0 waits for compactions: then nobody is held up.
+    /// Nobody is held up any more: the database closes.
+    package func release() {
+        monitor.lock()
+        isReleased = true
+        monitor.unlock()
+        monitor.broadcast()
+    }
+
+    /// Whether writes wait for compactions, or would soon: then nobody is held up.
     package func setPressed(_ isPressed: Bool) {
         monitor.lock()
         defer { monitor.unlock() }
@@ -44,9 +56,11 @@ package final class CompactionPacer: @unchecked Sendable {
         monitor.lock()
         defer { monitor.unlock() }
         let now = monotonicMilliseconds()
-        guard !isPressed else { return }
+        guard !isPressed, !isReleased else { return }
         let until = now + rate.take(bytes, now: now * 1_000) / 1_000
-        while !isPressed, monotonicMilliseconds() < until { monitor.wait(until: until) }
+        while !isPressed, !isReleased, monotonicMilliseconds() < until {
+            monitor.wait(until: until)
+        }
     }
 }
 

@@ -8,7 +8,7 @@ struct Picker {
     let options: CompactionOptions
     let targets: LevelTargets
     let exclusions: CompactionExclusions
-    private let reserved: Set<TableID>
+    let reserved: Set<TableID>
     /// Bytes that jobs under way leave for another.
     let unfinishedBytesLeft: UInt64
 
@@ -68,7 +68,7 @@ struct Picker {
         var chosen: [TableRecord] = []
         var bytes: UInt64 = 0
         var cost = UInt64.max
-        let bytesMax = min(options.jobBytesMax, unfinishedBytesLeft)
+        let bytesMax = min(options.jobBytesMax, unfinishedBytesLeft, Picker.tierBytesMax)
         for table in run.prefix(Limits.jobTables) {
             let total = bytes &+ table.canonicalBytes
             let next = chosen.isEmpty ? .max : total / UInt64(chosen.count)

@@ -8,8 +8,8 @@ public enum CompactionStrategy: Hashable, Sendable {
     /// Sorted levels, each a multiple of the one above: least space, most rewriting.
     case leveled
     /// All in level 0: runs that are neighbours in age and of similar size are merged. Least
-    /// rewriting, more space and more places to read. Merges are bounded by `jobBytesMax`, so the
-    /// oldest run stops growing there: raise it with the data.
+    /// rewriting, more space and more places to read. A merge of more than two is bounded by
+    /// `jobBytesMax`, and none makes a table of more than 16 GiB: larger runs stay apart.
     case sizeTiered
     /// All in level 0, never merged: the oldest tables are dropped whole when all together exceed
     /// `bytesMax`, or when the leader has seen one for `ageMilliseconds`; 0 is no bound. What a
@@ -43,8 +43,8 @@ public struct CompactionOptions: Hashable, Sendable {
     public var movesTables = true
 
     /// Tables of level 0, neighbours in age, that are merged with each other when level 0 is due
-    /// and level 1 is busy with another job; 0 never does. Far above the trigger: it relieves reads
-    /// and writes while compaction is behind, and writes more in all.
+    /// and the level below is busy with another job; 0 never does. Far above the trigger: it
+    /// relieves reads and writes while compaction is behind, and writes more in all.
     public var level0MergeTables = 12
 
     /// Percent of a table's entries: with so many deletes it is compacted, due or not, and written
@@ -52,7 +52,9 @@ public struct CompactionOptions: Hashable, Sendable {
     public var tombstonePercent = 0
     /// A table that is live for so long is merged with what is below, or written anew at the
     /// bottom, so that what has expired goes in the end; 0 never. A leader counts from when it
-    /// first saw the table: after a restart or a change of leader ages begin anew.
+    /// first saw the table: after a restart or a change of leader ages begin anew. Tables of level
+    /// 0 wait for its trigger; other strategies do not look at it. Embedded, ages are looked at
+    /// with the next write or job.
     public var rewriteAfterMilliseconds: UInt64 = 0
     /// Bytes above the deepest level, in percent of what that holds, past which they are merged
     /// down, due or not; 0 is no bound. With `sizeTiered`, those of all runs but the oldest, past
@@ -61,12 +63,14 @@ public struct CompactionOptions: Hashable, Sendable {
     /// With `sizeTiered`: a run joins the younger ones if it is larger than all of them together by
     /// so many percent at most.
     public var tierSizePercent = 10
-    /// Point reads that asked a table for a key that it does not hold, before it is merged with
-    /// what is below; 0 does not count them. Counted by samples, on the leader.
+    /// Point reads that read a block of a table, on the leader and since it was opened, for a key
+    /// that is not in it, before the table is merged with what is below; 0 never does. Reads that a
+    /// filter spares do not count. Planned with the next write or job: a database that is only read
+    /// keeps its shape.
     public var fruitlessReadsMax: UInt64 = 0
 
-    /// Bytes that compactions of this node write each second at most; 0 is no bound. Not kept while
-    /// level 0 has `level0SlowdownTrigger` tables.
+    /// Bytes that compactions of this node write each second at most, 1 MiB at least; 0 is no
+    /// bound. Not kept while level 0 has `level0SlowdownTrigger` tables, or memtables wait.
     public var bytesPerSecondMax: UInt64 = 0
 
     /// False plans nothing on its own.

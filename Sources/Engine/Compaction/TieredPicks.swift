@@ -8,23 +8,43 @@ extension CompactionOptions {
         if case .fifo = strategy { return false }
         return isEnabled
     }
+
+    /// How many of these tables of level 0 compaction can make fewer. With `sizeTiered` those of
+    /// more than half of what one table may be stay as they are.
+    package func pressingCount(_ tables: [TableRecord]) -> Int {
+        guard case .sizeTiered = strategy else { return tables.count }
+        return tables.count { $0.canonicalBytes <= Picker.tierBytesMax / 2 }
+    }
 }
 
 extension Picker {
     // MARK: - Size-tiered
 
+    /// A merge in place has one output: of two, it would merge the same again.
+    static let tierBytesMax = CompactionSpec.targetBytesRange.upperBound
+
     /// The next merge of neighbours in age: all of them if the younger ones take too much space
-    /// beside the oldest; else those of similar size; else, since there are too many, the youngest.
+    /// beside the oldest; else those of similar size; else, since there are too many, the youngest
+    /// that one table can hold.
     func pickTier() -> CompactionSpec? {
         let runs = Array(manifest.tables.tables(at: 0).reversed())
         guard runs.count >= max(2, options.level0Trigger) else { return nil }
         // A merge under way ends what can be judged: the runs behind it have another age.
         let free = Array(runs.prefix { isFree($0) })
         guard free.count > 1 else { return nil }
-        if free.count == runs.count, isTooWide(runs), let spec = merge(runs) { return spec }
+        // Less than all of them would be as wide as before, and merged again with the next flush.
+        if free.count == runs.count, isTooWide(runs), let spec = merge(runs),
+            spec.inputs.count == runs.count
+        {
+            return spec
+        }
         if let spec = merge(similar(free)) { return spec }
         let excess = free.count - max(2, options.level0Trigger) + 2
-        return excess > 1 ? merge(Array(free.prefix(excess))) : nil
+        guard excess > 1 else { return nil }
+        for start in 0..<(free.count - 1) {
+            if let spec = merge(Array(free[start...].prefix(excess))) { return spec }
+        }
+        return nil
     }
 
     private func isTooWide(_ runs: [TableRecord]) -> Bool {
@@ -48,7 +68,8 @@ extension Picker {
         return chosen
     }
 
-    /// One table of these, or of as many of the youngest as a job holds; youngest first.
+    /// One table of these, or of as many of the youngest as a job holds, but at least two: a job
+    /// that cannot be smaller runs all the same, then alone if space is short. Youngest first.
     func merge(_ runs: [TableRecord]) -> CompactionSpec? {
         var chosen: [TableRecord] = []
         var bytes: UInt64 = 0
@@ -56,7 +77,10 @@ extension Picker {
         for table in runs.prefix(Limits.jobTables) {
             bytesMax = min(bytesMax, exclusions.jobBytesMax(table.id))
             bytes &+= table.canonicalBytes
-            guard bytes <= bytesMax else { break }
+            let fits =
+                bytes <= bytesMax
+                || chosen.count < 2 && (bytes <= unfinishedBytesLeft || reserved.isEmpty)
+            guard fits, bytes <= Picker.tierBytesMax else { break }
             chosen.append(table)
         }
         guard chosen.count > 1 else { return nil }

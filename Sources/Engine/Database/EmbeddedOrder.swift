@@ -123,6 +123,8 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
             advanceIfDue()
             monitor.unlock()
         }
+        try checkSpace(grows: true)
+        slowDown(payload.count)
         try waitForRoom()
         _ = try propose(.bulk, payload)
     }
@@ -186,7 +188,7 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
 
     /// Returns when `batch` may be committed: with the lock, which was not released since.
     private func waitForPlace(_ batch: WriteBatch) throws(EngineError) {
-        try checkSpace(batch)
+        try checkSpace(grows: batch.grows)
         slowDown(batch.byteCount)
         try waitForRoom()
         guard syncsGroups else { return }
@@ -372,10 +374,10 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
     // MARK: waiting
 
     /// While space is low every write looks anew: it may have come back.
-    private func checkSpace(_ batch: WriteBatch) throws(EngineError) {
+    private func checkSpace(grows: @autoclosure () -> Bool) throws(EngineError) {
         guard store.space.isLow || store.isSpaceDue else { return }
         store.measureSpace()
-        if let refusal = store.spaceRefusal(grows: batch.grows) { throw refusal }
+        if let refusal = store.spaceRefusal(grows: grows()) { throw refusal }
     }
 
     /// Stalls while memory is full of unflushed data and something is being done about it.

@@ -314,6 +314,8 @@ extension Store {
         guard enough > 0 else { return [] }
         let found = pin().view.version.tables.compactMap { table -> FruitlessReads? in
             let count = table.fruitlessReads
+            // One that is on its way to another level has been heard.
+            guard logical.tables.record(table.id)?.level == table.record.level else { return nil }
             return count >= enough ? FruitlessReads(table: table.id, count: count) : nil
         }
         return Array(found.sorted { $0.count > $1.count }.prefix(FruitlessReads.tableMax))

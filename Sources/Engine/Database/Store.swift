@@ -112,7 +112,9 @@ package final class Store: @unchecked Sendable {
         space = parts.space
         reserve = parts.reserve
         let rate = parts.options.compaction.bytesPerSecondMax
-        pacer = rate > 0 ? CompactionPacer(bytesPerSecond: rate) : nil
+        pacer =
+            rate > 0
+            ? CompactionPacer(bytesPerSecond: max(rate, CompactionPacer.bytesPerSecondMin)) : nil
         installed = parts.state
         logical = LogicalManifest()
         recordedThrough = max(parts.state.frontier, parts.state.flushed.position.index)
@@ -206,9 +208,11 @@ package final class Store: @unchecked Sendable {
         // The old ones are let go outside of the locks: files may go with them.
         viewLock.withLock { swap(&view, &next) }
         level0Count =
-            installed.manifest.tables.tables(at: 0).count
+            options.compaction.pressingCount(installed.manifest.tables.tables(at: 0))
             + installed.standIns.reduce(0) { $0 + $1.tables.count }
-        pacer?.setPressed(level0Count >= options.compaction.level0SlowdownTrigger)
+        pacer?.setPressed(
+            level0Count >= options.compaction.level0SlowdownTrigger || frozen.count > 1
+                || areMemtablesFull)
         var record = installed
         sharedLock.withLock { swap(&manifestRecord, &record) }
     }
@@ -285,7 +289,10 @@ package final class Store: @unchecked Sendable {
     }
 
     /// Nothing new is started; what runs goes on, and what it reports is taken.
-    package func prepareToClose() { isClosing = true }
+    package func prepareToClose() {
+        isClosing = true
+        pacer?.release()
+    }
     package var isOpen: Bool { !isClosing }
 
     /// The node stops in order: attempts that run do not count as failed.

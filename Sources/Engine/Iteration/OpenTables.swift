@@ -45,9 +45,13 @@ package final class OpenTables: TableSource, @unchecked Sendable {
         -> TableReader
     {
         let reader = try open(handle, mending: mending)
+        noteOpen(handle)
+        return reader
+    }
+
+    package func noteOpen(_ handle: TableHandle) {
         let closed = lock.withLock { admit(handle) }
         for other in closed { other.closeReader() }
-        return reader
     }
 
     /// A file that is missing or another table's counts as one whose every block is damaged, if

@@ -266,7 +266,7 @@ private struct PointSearch: KeySearch {
         guard let reader = try probe.reader(of: table, above: bestSequence) else { return }
         let found = try reader.lookup(
             probe.key, hash: probe.hash, at: probe.sequence, io: probe.io)
-        if let found { take(found) } else { table.noteFruitlessRead(hash: probe.hash) }
+        if let found { take(found) }
     }
 
     private mutating func take(_ found: FoundVersion) {

@@ -91,7 +91,7 @@ struct LogEvidence {
             if first == nil { first = entry.header }
             end = LogPoint(after: entry)
             if entry.effectCount > 0 { hasWrites = true }
-            if entry.header.kind != .write { entries.append(entry) }
+            if entry.effectCount == 0 { entries.append(entry) }
         }
     }
 

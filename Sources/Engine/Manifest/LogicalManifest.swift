@@ -248,12 +248,23 @@ package struct LogicalManifest: Hashable, Sendable {
         }
         if case .failure(let reason) = live(spec.witnesses) { return reason }
         guard let hull = CompactionSpec.hull(of: inputs) else { return nil }
-        return conflict(of: spec, inputs, hull)
+        return conflict(of: spec, inputs, hull) ?? revealed(by: spec, hull)
             ?? (spec.sourceLevel == 0 ? ageConflict(of: spec, inputs, hull) : nil)
     }
 
+    /// What is older than what a drop takes would come to light.
+    private func revealed(by spec: CompactionSpec, _ hull: KeySpan) -> VoidReason? {
+        guard spec.action == .drop else { return nil }
+        for level in (spec.sourceLevel + 1)..<TableRecord.levelCount {
+            if let older = tables.overlapping(hull, at: level).first {
+                return .olderTableLeftBehind(older.id)
+            }
+        }
+        return nil
+    }
+
     /// Enters a job whose age order was judged when it started: by `start`, or before the manifest
-    /// was written (a merge inside level 0 may have widened an older table's span since).
+    /// was written (another job may have widened an older table's span since).
     private mutating func reserve(_ spec: CompactionSpec, at index: LogIndex)
         -> Result<PendingJob, VoidReason>
     {
@@ -293,16 +304,8 @@ package struct LogicalManifest: Hashable, Sendable {
         -> VoidReason?
     {
         let named = Set(inputs.lazy.map(\.id))
-        switch spec.action {
-        case .merge: break
-        case .move:
-            if let table = CompactionSpec.firstOverlap(inputs) { return .inputOverlaps(table) }
-        case .drop:
-            for level in (spec.sourceLevel + 1)..<TableRecord.levelCount {
-                if let older = tables.overlapping(hull, at: level).first {
-                    return .olderTableLeftBehind(older.id)
-                }
-            }
+        if spec.action == .move, let table = CompactionSpec.firstOverlap(inputs) {
+            return .inputOverlaps(table)
         }
         for job in jobs {
             for input in job.spec.inputs where named.contains(input.id) {

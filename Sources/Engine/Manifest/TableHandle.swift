@@ -13,6 +13,9 @@ package protocol TableSource: AnyObject, Sendable {
     /// May wait for the disk. A file that is missing or unreadable and that nobody can mend is
     /// `.tableLost`. With `mending` false nobody is asked.
     func openReader(_ handle: TableHandle, mending: Bool) throws(EngineError) -> TableReader
+
+    /// `handle` has a reader that another one opened.
+    func noteOpen(_ handle: TableHandle)
 }
 
 /// Removes a file when the last handle of it is let go, once one of them was obsolete.
@@ -54,7 +57,8 @@ package final class TableHandle: @unchecked Sendable {
     /// Serialises opening, apart from `slot`, so that cache-only readers never wait for a disk.
     private let opening = PlainLock()
     private let wasUsed = Atomic<Bool>(false)
-    private let fruitless = Atomic<UInt64>(0)
+    /// Reads of the reader that found nothing, before this handle had it.
+    private let fruitlessBefore: UInt64
 
     /// `remove` is called once, from whatever thread releases the handle last, if it is obsolete.
     package init(
@@ -70,6 +74,7 @@ package final class TableHandle: @unchecked Sendable {
         self.codec = codec
         self.source = source
         owner = FileOwner(fileName, remove)
+        fruitlessBefore = 0
     }
 
     private init(_ other: TableHandle, record: TableRecord) {
@@ -81,15 +86,19 @@ package final class TableHandle: @unchecked Sendable {
         codec = other.codec
         source = other.source
         owner = other.owner
+        open = other.openReader
+        fruitlessBefore = open?.fruitlessReads ?? 0
     }
 
     /// A handle of the same file for the same table at `level`: the file stays until all of them
-    /// are let go.
+    /// are let go, and what is in memory of it is theirs, too.
     package func placed(at level: UInt8) -> TableHandle {
         guard level != record.level else { return self }
         var record = record
         record.level = level
-        return TableHandle(self, record: record)
+        let handle = TableHandle(self, record: record)
+        if handle.isOpen { source.noteOpen(handle) }
+        return handle
     }
 
     /// `<index, 16 hex>-<kind><ordinal>.<generation>.sst`
@@ -150,19 +159,11 @@ package final class TableHandle: @unchecked Sendable {
 
     package var isOpen: Bool { slot.withLock { open != nil } }
 
-    /// One read in so many is counted: readers do not share a counter all the time.
-    private static let fruitlessSample: UInt64 = 64
-
-    /// A read of the key with this hash found nothing here.
-    @inline(__always)
-    package func noteFruitlessRead(hash: UInt64) {
-        if hash % TableHandle.fruitlessSample == 0 {
-            fruitless.wrappingAdd(TableHandle.fruitlessSample, ordering: .relaxed)
-        }
+    /// Point reads of this handle, since it was opened, that read a block and found nothing.
+    package var fruitlessReads: UInt64 {
+        guard let open = openReader, open.fruitlessReads > fruitlessBefore else { return 0 }
+        return open.fruitlessReads - fruitlessBefore
     }
-
-    /// About how many reads found nothing here.
-    package var fruitlessReads: UInt64 { fruitless.load(ordering: .relaxed) }
 
     /// Whether it was used since the last call: the second chance of the clock that closes files.
     func takeUse() -> Bool { wasUsed.exchange(false, ordering: .relaxed) }

@@ -37,6 +37,7 @@ package final class TableReader: @unchecked Sendable {
     private let indexWord = Atomic<UInt>(0)
     private let loadedTombstones = Mutex<RangeTombstoneList?>(nil)
     private let charged = Atomic<Int>(0)
+    private let fruitless = Atomic<UInt64>(0)
 
     /// Blocking. Throws `.tableLost` if the file is another table's or cannot be read at all, and
     /// `.blockLost` if the leaf list is damaged and nobody has it. With `mendsLeaves` false nobody
@@ -95,6 +96,9 @@ package final class TableReader: @unchecked Sendable {
         cache.charge(bytes)
     }
 
+    /// Point reads so far that read a block and did not find their key in it.
+    package var fruitlessReads: UInt64 { fruitless.load(ordering: .relaxed) }
+
     /// Blocks of the table, the leaf list included.
     package var blockCount: Int { leafList.count + 1 }
     /// Size of the file.
@@ -143,6 +147,7 @@ package final class TableReader: @unchecked Sendable {
         defer { pinned.release() }
         let block = DataBlock(pinned.block.bytes)
         guard let entry = block.find(key, tag: DataBlockFormat.tag(hash), seek: seek) else {
+            fruitless.wrappingAdd(1, ordering: .relaxed)
             return nil
         }
         return FoundVersion(trailer: entry.trailer, value: [UInt8](entry.value))

@@ -139,7 +139,23 @@ enum ConfigurationRules {
                     "\(SettingParsing.format(size: log.retainBytes)) is less than two segments of"
                         + " log.segment-bytes (\(SettingParsing.format(size: log.segmentBytes)))"))
         }
-        let compaction = configuration.compaction
+        if configuration.memory.bytes > 0, configuration.memory.bytes < 2 * log.segmentBytes {
+            problems.append(
+                .init(
+                    key: "memory.bytes",
+                    "\(SettingParsing.format(size: configuration.memory.bytes)) does not hold two"
+                        + " memtables of log.segment-bytes"
+                        + " (\(SettingParsing.format(size: log.segmentBytes)))"))
+        }
+        problems += compactionProblems(configuration.compaction)
+        problems += clientProblems(configuration.client)
+        return problems
+    }
+
+    private static func compactionProblems(_ compaction: NodeConfiguration.CompactionSettings)
+        -> [ConfigurationProblem]
+    {
+        var problems: [ConfigurationProblem] = []
         let (trigger, slowdown) = (compaction.level0Trigger, compaction.level0Slowdown)
         if slowdown <= trigger {
             problems.append(
@@ -162,7 +178,34 @@ enum ConfigurationRules {
                     key: "compaction.strategy",
                     "fifo needs compaction.fifo-bytes or compaction.fifo-age"))
         }
-        let client = configuration.client
+        if compaction.strategy != .leveled {
+            let leveledOnly = [
+                ("compaction.tombstone-percent", compaction.tombstonePercent > 0),
+                ("compaction.rewrite-after", compaction.rewriteAfterMilliseconds > 0),
+                ("compaction.dynamic-levels", compaction.sizesLevelsDynamically),
+            ]
+            for (key, isSet) in leveledOnly where isSet {
+                problems.append(
+                    .init(
+                        key: key,
+                        "does nothing with compaction.strategy"
+                            + " \(compaction.strategy.rawValue)"))
+            }
+        }
+        if (1..<CompactionPacer.bytesPerSecondMin).contains(compaction.bytesPerSecond) {
+            problems.append(
+                .init(
+                    key: "compaction.bytes-per-second",
+                    "\(SettingParsing.format(size: compaction.bytesPerSecond)) is less than 1MiB;"
+                        + " 0 is no bound"))
+        }
+        return problems
+    }
+
+    private static func clientProblems(_ client: NodeConfiguration.ClientSettings)
+        -> [ConfigurationProblem]
+    {
+        var problems: [ConfigurationProblem] = []
         if client.inputBytesMax < client.valueBytesMax + UInt64(Limits.keyBytes) {
             problems.append(
                 .init(

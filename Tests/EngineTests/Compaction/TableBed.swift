@@ -8,6 +8,8 @@ final class NoFiles: TableSource {
     func openReader(_ handle: TableHandle, mending: Bool) throws(EngineError) -> TableReader {
         throw .tableLost(handle.id, reason: "there is no file")
     }
+
+    func noteOpen(_ handle: TableHandle) {}
 }
 
 extension TableHandle {

@@ -68,6 +68,11 @@ import Testing
         #expect(rig.notes.contains("space is low"))
         #expect(isLow(error { try rig.database.put(key(0), value(1)) }))
         #expect(isLow(error { try rig.database.merge([1], [1], by: .append) }))
+        var ingested: EngineError?
+        do throws(IngestError) { try rig.database.ingest([([2], [1])]) } catch {
+            ingested = error.cause
+        }
+        #expect(isLow(ingested))
         #expect(try rig.database.get(key(0)) == value(0))
     }
 

@@ -45,6 +45,8 @@ import Testing
         var options = DatabaseRig.smallOptions()
         options.store.compaction.level0Trigger = 8
         options.store.compaction.fruitlessReadsMax = 64
+        // Only reads of blocks count.
+        options.settings.filter.budget = .bitsPerKey(0)
         func levels(reading: Bool) throws -> Set<UInt8> {
             let rig = try DatabaseRig(options)
             try fill(rig, [0, 599])

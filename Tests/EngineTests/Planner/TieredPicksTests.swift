@@ -48,6 +48,19 @@ import Testing
         #expect(plan([100_000, 10_000, 800, 60, 5]) == [35, 45, 55])
     }
 
+    @Test func `Runs that are together more than a job are merged by twos, up to one table`() {
+        let gib: UInt64 = 1 << 30
+        // No job holds two of them, and there may not be ever more.
+        #expect(plan([5 * gib, 4 * gib, 3 * gib, 2 * gib]) == [35, 45])
+        #expect(plan([5 * gib, 4 * gib, 3 * gib, 14 * gib]) == [25, 35], "17 GiB are two tables")
+        #expect(plan([9 * gib, 9 * gib, 9 * gib, 9 * gib]) == nil)
+        #expect(plan([1 * gib, 9 * gib, 7 * gib, 1 << 20, 1 << 20]) == [45, 55])
+        var level0 = runs([9 * gib, gib, 8 * gib, 9 * gib])
+        #expect(tiered.pressingCount(level0) == 2)
+        level0.removeLast()
+        #expect(CompactionOptions().pressingCount(level0) == 3)
+    }
+
     @Test func `Too much beside the oldest run makes one of all`() throws {
         #expect(plan([100, 150, 40, 11]) == [15, 25, 35, 45], "201 beside 100")
         #expect(plan([100, 150, 39, 11]) == [35, 45])

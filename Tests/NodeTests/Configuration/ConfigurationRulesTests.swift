@@ -43,6 +43,12 @@ import Testing
         (["compaction.level0-stop=20"], "compaction.level0-stop: 20 is not above"),
         (["compaction.strategy=fifo"], "compaction.strategy: fifo needs compaction.fifo-bytes or"),
         (
+            ["compaction.strategy=size-tiered", "compaction.rewrite-after=1d"],
+            "compaction.rewrite-after: does nothing with compaction.strategy size-tiered"
+        ),
+        (["compaction.bytes-per-second=1KiB"], "compaction.bytes-per-second: 1KiB is less than"),
+        (["memory.bytes=64MiB"], "memory.bytes: 64MiB does not hold two memtables"),
+        (
             ["client.value-bytes-max=512MiB"],
             "client.input-bytes-max: 512MiB does not hold one value"
         ),
