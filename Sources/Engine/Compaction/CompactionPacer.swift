@@ -52,7 +52,7 @@ package final class CompactionPacer: @unchecked Sendable {
     }
 
     /// Returns when these bytes may be written.
-    func take(_ bytes: Int) {
+    package func take(_ bytes: Int) {
         monitor.lock()
         defer { monitor.unlock() }
         let now = monotonicMilliseconds()
