@@ -44,6 +44,8 @@ private final class DatabaseSyncScript {
         if let skipping { memory.skipSync = [skipping] }
         var options = DatabaseRig.smallOptions()
         options.store.compaction.baseLevelBytes = 4096
+        // The edit of a move promises nothing: it has no files, so the log alone makes it again.
+        options.store.compaction.movesTables = false
         let rig = try DatabaseRig(
             seed: 90, options, memory: memory, wrapped: { _ in files }, jobs: .first)
         let script = DatabaseSyncScript(rig, files, skipping, cuts)
