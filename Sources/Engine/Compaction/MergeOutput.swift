@@ -4,13 +4,15 @@
 //
 // Range tombstones are clipped at the cut, which is the next output's first key, and go on behind
 // it: what lies in the gap between two outputs stays covered, spans never overlap, and no key is
-// invented. A table may hold nothing but range tombstones. Used by `TableMerge` alone.
+// invented. A table may hold nothing but range tombstones. Values that do not stay with their keys
+// go through a `BlobWriter`. Used by `TableMerge` alone.
 
 final class MergeOutput {
     private let parameters: MergeParameters
-    private let codec: Compression
-    private let keys: KeyRing
+    private let storage: TableMerge.Storage
     private let makeFile: TableMerge.FileFactory
+    /// Nil if all values stay where they are.
+    let blobs: BlobWriter?
     /// By start, then newest first.
     private let tombstones: [RangeTombstone]
 
@@ -31,15 +33,21 @@ final class MergeOutput {
     private(set) var tombstonePieceSum: UInt64 = 0
 
     init(
-        _ parameters: MergeParameters, codec: Compression, keys: KeyRing,
-        tombstones: [RangeTombstone],
+        _ parameters: MergeParameters, _ storage: TableMerge.Storage,
+        tombstones: [RangeTombstone], blobSources: BlobFiles,
         makeFile: @escaping TableMerge.FileFactory
     ) {
         self.parameters = parameters
-        self.codec = codec
-        self.keys = keys
+        self.storage = storage
         self.tombstones = tombstones
         self.makeFile = makeFile
+        blobs = BlobWriter(parameters.blobs, job: parameters.job, sources: blobSources) {
+            (id) throws(EngineError) in
+            TableBuilder(
+                file: try makeFile(id), id: id, level: 0,
+                shape: TableShape(blockBytes: parameters.shape.blockBytes, filter: .none),
+                codec: storage.blobCodec, keys: storage.keys, generation: 0)
+        }
     }
 
     /// The merge has come to `key`, none of whose versions were added yet.
@@ -65,14 +73,28 @@ final class MergeOutput {
         _ key: UnsafeRawBufferPointer, _ trailer: Trailer, _ value: UnsafeRawBufferPointer
     ) throws(EngineError) {
         let builder = if let open = self.builder { open } else { try makeBuilder() }
+        if let blobs { return try add(key, trailer, value, to: builder, through: blobs) }
         try builder.add(key, trailer, value)
     }
 
-    /// Writes what is left.
+    @inline(never)
+    private func add(
+        _ key: UnsafeRawBufferPointer, _ trailer: Trailer, _ value: UnsafeRawBufferPointer,
+        to builder: TableBuilder, through blobs: BlobWriter
+    ) throws(EngineError) {
+        let isPlaced = try blobs.place(key, trailer, value) {
+            (trailer, reference) throws(EngineError) in
+            try builder.add(key, trailer, reference)
+        }
+        if !isPlaced { try builder.add(key, trailer, value) }
+    }
+
+    /// Writes what is left. Tables, and blob files behind them.
     func finish() throws(EngineError) -> [MergeResult.Output] {
         while nextTombstone < tombstones.count { try enterTombstone() }
         try cut(at: nil)
-        return outputs
+        guard let blobs else { return outputs }
+        return outputs + (try blobs.finish())
     }
 
     private var isFull: Bool {
@@ -131,12 +153,11 @@ final class MergeOutput {
                 limit: UInt64(Limits.jobTables))
         }
         let ordinal = UInt32(outputs.count)
+        let id = TableID(
+            index: parameters.job.index, kind: parameters.job.kind, ordinal: ordinal)
         let made = TableBuilder(
-            file: try makeFile(ordinal),
-            id: TableID(
-                index: parameters.job.index, kind: parameters.job.kind, ordinal: ordinal),
-            level: parameters.level, shape: parameters.shape, codec: codec, keys: keys,
-            generation: 0)
+            file: try makeFile(id), id: id, level: parameters.level, shape: parameters.shape,
+            codec: storage.codec, keys: storage.keys, generation: 0)
         builder = made
         return made
     }

@@ -136,9 +136,9 @@ extension Store {
             guard runningJobs < options.concurrentJobs else { return }
             guard let state = jobStates[index], isDue(state),
                 let inputs = usable(state.spec.inputs),
-                let witnesses = usable(state.spec.witnesses)
+                let witnesses = usable(state.spec.witnesses), let blobs = usableBlobs(of: inputs)
             else { continue }
-            start(index, state, inputs, witnesses)
+            start(index, state, inputs, witnesses, blobs)
         }
     }
 
@@ -173,8 +173,20 @@ extension Store {
         return handles
     }
 
+    /// The blob files that the inputs refer to; nil while one is still being made here. They are
+    /// kept as long as the inputs are.
+    private func usableBlobs(of inputs: [TableHandle]) -> BlobFiles? {
+        var handles: [TableHandle] = []
+        for file in Set(inputs.lazy.flatMap(\.record.blobs).map(\.file)) {
+            guard let handle = tables.handle(file) else { return nil }
+            handles.append(handle)
+        }
+        return BlobFiles(handles)
+    }
+
     private func start(
-        _ index: LogIndex, _ state: JobState, _ inputs: [TableHandle], _ witnesses: [TableHandle]
+        _ index: LogIndex, _ state: JobState, _ inputs: [TableHandle], _ witnesses: [TableHandle],
+        _ blobs: BlobFiles
     ) {
         runningJobs += 1
         jobStates[index]?.phase = .running
@@ -190,7 +202,7 @@ extension Store {
                 attempt = try Store.beginAttempt(job, attempts)
                 result = .success(
                     try builder.compact(
-                        state.spec, inputs, witnesses: witnesses,
+                        state.spec, inputs, witnesses: witnesses, blobs: blobs,
                         cancellation: state.cancellation))
             } catch {
                 result = .failure(error)

@@ -7,6 +7,9 @@
 // `seal` always lands. Segments are sealed in their order; one without writes has no tables and is
 // not told.
 //
+// A blob file comes with the tables that refer to it, and goes with the job that takes away the last
+// of them.
+//
 // The store folds two of these: one at the applied index (`apply`, which judges) and one at the
 // frontier (`install`, for what was judged good).
 
@@ -43,7 +46,7 @@ package struct PendingJob: Hashable, Sendable {
     /// Why these outputs cannot be the job's; nil if they can.
     package func refusal(of tables: [TableRecord]) -> VoidReason? {
         for table in tables {
-            guard spec.action == .merge, table.level == spec.outputLevel,
+            guard spec.action == .merge, table.isBlob || table.level == spec.outputLevel,
                 hull.union(table.span) == hull
             else { return .outputOutsideJob(table.id) }
         }
@@ -71,6 +74,8 @@ package enum VoidReason: Error, Hashable, CustomStringConvertible {
     case notContiguous(TableID)
     /// To be moved to a sorted level, and it overlaps another that is.
     case inputOverlaps(TableID)
+    /// To be collected, and not there.
+    case blobNotLive(TableID)
     case sealOutOfOrder(SegmentBounds)
     case unknownJob(LogIndex)
     case outputOutsideJob(TableID)
@@ -86,6 +91,7 @@ package enum VoidReason: Error, Hashable, CustomStringConvertible {
         case .entangled(let id): return "table \(id) is younger only in part"
         case .notContiguous(let id): return "table \(id) lies between its inputs in age"
         case .inputOverlaps(let id): return "moved table \(id) overlaps another one"
+        case .blobNotLive(let id): return "blob file \(id) is not live"
         case .sealOutOfOrder(let segment):
             return "segment \(segment.first)-\(segment.last) is not the next to be sealed"
         case .unknownJob(let job): return "no job \(job) is under way"
@@ -204,7 +210,9 @@ package struct LogicalManifest: Hashable, Sendable {
         let added = job.spec.action == .move ? moved(removed, by: job.spec) : record.tables
         jobs.remove(at: at)
         tables.replace(removed, with: levelOrder(added))
-        return .jobDone(job, removed: removed, added: added)
+        let unused = tables.unusedBlobs(after: removed)
+        tables.replace(unused, with: [])
+        return .jobDone(job, removed: removed + unused, added: added)
     }
 
     /// The same tables at the output level, in its order.
@@ -247,6 +255,9 @@ package struct LogicalManifest: Hashable, Sendable {
         case .failure(let reason): return reason
         }
         if case .failure(let reason) = live(spec.witnesses) { return reason }
+        if let gone = spec.collected.first(where: { !tables.contains($0) }) {
+            return .blobNotLive(gone)
+        }
         guard let hull = CompactionSpec.hull(of: inputs) else { return nil }
         return conflict(of: spec, inputs, hull) ?? revealed(by: spec, hull)
             ?? (spec.sourceLevel == 0 ? ageConflict(of: spec, inputs, hull) : nil)

@@ -71,7 +71,7 @@ struct RebuildPlan {
         clock = max(flushed.clock, end.clock)
         frontier = max(
             log.jobs.last?.index ?? .zero,
-            records.lazy.filter { $0.id.kind == .compaction }.map(\.id.index).max() ?? .zero)
+            records.lazy.filter { !$0.id.kind.isFlush }.map(\.id.index).max() ?? .zero)
         bounds = LogBounds(
             index: max(end.position.index, frontier, flushed.position.index),
             sequence: max(
@@ -130,7 +130,7 @@ struct RebuildPlan {
 
     /// The flush of a segment whose entries are all in the log.
     private func isReplayable(_ id: TableID, _ log: LogEvidence) -> Bool {
-        id.kind == .flush && log.first.map { id.index >= $0 } ?? false
+        id.kind.isFlush && log.first.map { id.index >= $0 } ?? false
     }
 
     // MARK: jobs
@@ -211,7 +211,7 @@ struct RebuildPlan {
     // MARK: tables
 
     private mutating func sort(_ files: [TableID: File], _ log: LogEvidence) {
-        for (id, file) in files.sorted(by: { $0.key < $1.key }) {
+        for (id, file) in files.sorted(by: { $0.key < $1.key }) where !id.kind.isBlob {
             guard let level = level(of: file.record, log) else {
                 setAside.append(file.name)
                 continue
@@ -221,11 +221,38 @@ struct RebuildPlan {
             records.append(record)
             local[id] = file.local
         }
-        for record in live.values.sorted(by: { $0.id < $1.id }) where local[record.id] == nil {
-            absent.append(record)
-            records.append(record)
-            local[record.id] = LocalTable(
-                generation: 0, codec: BlockCodec.none.rawValue, fileBytes: 0)
+        for record in live.values.sorted(by: { $0.id < $1.id })
+        where local[record.id] == nil && !record.isBlob {
+            noteAbsent(record)
+        }
+        sortBlobs(files)
+    }
+
+    private mutating func noteAbsent(_ record: TableRecord) {
+        absent.append(record)
+        records.append(record)
+        local[record.id] = LocalTable(
+            generation: 0, codec: BlockCodec.none.rawValue, fileBytes: 0)
+    }
+
+    /// Blob files are part of the database as long as a table of it refers to them.
+    private mutating func sortBlobs(_ files: [TableID: File]) {
+        let used = Set(records.lazy.flatMap(\.blobs).map(\.file))
+        for (id, file) in files.sorted(by: { $0.key < $1.key }) where id.kind.isBlob {
+            guard used.contains(id), live[id].map({ $0.digest == file.record.digest }) ?? true
+            else {
+                setAside.append(file.name)
+                continue
+            }
+            records.append(file.record)
+            local[id] = file.local
+        }
+        for id in used.sorted() where local[id] == nil {
+            if let record = live[id] {
+                noteAbsent(record)
+            } else {
+                doubts.append("there is no blob file \(id), and tables refer to it")
+            }
         }
     }
 
@@ -250,7 +277,8 @@ struct RebuildPlan {
             }
             let isExplained =
                 dead.contains(id) || local[id] != nil
-                || id.kind == .flush && id.index > flushed.position.index
+                || id.kind.isFlush && id.index > flushed.position.index
+                || id.kind.isBlob && !records.contains { $0.blobs.contains { $0.file == id } }
             if !isExplained { doubts.append("\(file.name) is unreadable: \(file.reason)") }
         }
         // Their names are all that is known of them.

@@ -93,7 +93,7 @@ package enum MessageCodec {
         case .recompute:
             let group = try reader.read(UInt32.self)
             let index = LogIndex(try reader.readNumber())
-            guard let kind = TableKind(rawValue: try reader.read(UInt8.self)) else {
+            guard let kind = TableKind(rawValue: try reader.read(UInt8.self)), !kind.isBlob else {
                 throw DecodingError("a job kind")
             }
             return .recompute(
