@@ -1,5 +1,5 @@
-// The settings of blocks: their sizes, which seed the log's first `settings` entry, and how this
-// node stores them, which is its own affair.
+// The settings of blocks and blob files: their sizes, which seed the log's first `settings` entry,
+// and how this node stores blocks, which is its own affair.
 import Engine
 
 extension SettingCatalog {
@@ -12,6 +12,8 @@ extension SettingCatalog {
             apply: { (text, _, configuration) throws(SettingProblem) in
                 configuration.table.blockLevels = try SettingParsing.blockLevels(text)
             }, show: { SettingParsing.format(blockLevels: $0.table.blockLevels) }),
+        .size("table.blob-threshold", \.table.blobThreshold, 0...UInt64(Limits.valueBytesMax)),
+        .size("table.blob-file-bytes", \.table.blobFileBytes, BlobPlan.fileBytesRange),
         SettingDefinition(
             key: "table.compression", allowed: Compression.allowed,
             apply: { (text, _, configuration) throws(SettingProblem) in

@@ -61,11 +61,10 @@ final class TableBed {
         return memtable
     }
 
-    /// Files of the outputs of `job`.
-    func factory(_ job: JobID) -> TableMerge.FileFactory {
+    /// Files of outputs.
+    var factory: TableMerge.FileFactory {
         let fileSystem = fileSystem
-        return { (ordinal) throws(EngineError) in
-            let id = TableID(index: job.index, kind: job.kind, ordinal: ordinal)
+        return { (id) throws(EngineError) in
             do throws(FileError) {
                 return try fileSystem.open(
                     "sst/" + TableHandle.fileName(id, generation: 0), .create)
@@ -102,7 +101,7 @@ final class TableBed {
             memtable, lastIndex: LogIndex(index), shape: shape,
             horizon: horizon.map { SequenceNumber($0) })
         let result = try job.run(
-            codec: codec, makeFile: factory(JobID(index: LogIndex(index), kind: .flush)))
+            codec: codec, makeFile: factory)
         guard let result, result.isBalanced else { throw EngineError.invalid(reason: "flush") }
         return result.outputs.map { handle($0) }
     }
@@ -127,7 +126,7 @@ final class TableBed {
             spec, at: LogIndex(index), inputs: inputs, witnesses: witnesses,
             registry: TestMerge.registry(filters: filters))
         let result = try job.run(
-            codec: codec, makeFile: factory(JobID(index: LogIndex(index), kind: .compaction)))
+            codec: codec, makeFile: factory)
         guard let result else { throw EngineError.invalid(reason: "cancelled") }
         return result
     }
