@@ -45,6 +45,8 @@ final class TableBed {
     let codec: Compression
     var shape = TableShape(blockBytes: 256, filterBitsPerKey: 10)
     var filters: [any CompactionFilter] = []
+    /// Of flushes.
+    var blobs = BlobPlan.off
 
     init(codec: Compression = .lz4, openLimit: Int = 512) throws {
         fileSystem = MemoryFileSystem(seed: 1)
@@ -98,7 +100,7 @@ final class TableBed {
         -> [TableHandle]
     {
         let job = FlushJob(
-            memtable, lastIndex: LogIndex(index), shape: shape,
+            memtable, lastIndex: LogIndex(index), shape: shape, blobs: blobs,
             horizon: horizon.map { SequenceNumber($0) })
         let result = try job.run(
             codec: codec, makeFile: factory)
@@ -120,11 +122,11 @@ final class TableBed {
 
     func compact(
         _ inputs: [TableHandle], _ spec: CompactionSpec, at index: UInt64,
-        witnesses: [TableHandle] = []
+        witnesses: [TableHandle] = [], blobs: [TableHandle] = []
     ) throws -> MergeResult {
         let job = try CompactionJob(
             spec, at: LogIndex(index), inputs: inputs, witnesses: witnesses,
-            registry: TestMerge.registry(filters: filters))
+            blobs: BlobFiles(blobs), registry: TestMerge.registry(filters: filters))
         let result = try job.run(
             codec: codec, makeFile: factory)
         guard let result else { throw EngineError.invalid(reason: "cancelled") }

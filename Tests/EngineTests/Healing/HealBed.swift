@@ -215,7 +215,7 @@ final class HealBed {
 
     init(
         members count: Int = 2, seed: UInt64 = 1, keys: [KeyRing] = [],
-        configure: (inout StoreOptions) -> Void = { _ in },
+        blobThreshold: UInt32 = 0, configure: (inout StoreOptions) -> Void = { _ in },
         configureMember: (Int, inout StoreOptions) -> Void = { _, _ in }
     ) throws {
         var options = StoreOptions()
@@ -236,6 +236,7 @@ final class HealBed {
         connect()
         var settings = LoggedSettings()
         settings.blockBytes = 512
+        settings.blobThreshold = blobThreshold
         try append(.settings, settings.encoded())
         try append(.rotate, [])
     }
@@ -286,7 +287,7 @@ final class HealBed {
             try append(.rotate, [])
             try settle()
         }
-        #expect(first.tables.count == 2)
+        #expect(first.tables.count { !$0.isBlob } == 2)
     }
 
     /// Runs everything that can run now.

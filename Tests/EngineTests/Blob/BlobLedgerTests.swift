@@ -1,0 +1,171 @@
+// What of blob files lives, by the counters of tables; which of them are due; and how they leave a
+// manifest.
+import Engine
+import Testing
+
+@Suite struct BlobLedgerTests {
+    private func file(_ index: UInt64, _ kind: TableKind = .flushBlob) -> TableID {
+        TableID(index: LogIndex(index), kind: kind, ordinal: 0)
+    }
+
+    private func blob(_ index: UInt64, _ bytes: UInt64, _ kind: TableKind = .flushBlob)
+        -> TableRecord
+    {
+        var record = Sample.table(
+            kind, index, level: 0, "a", "z", sequences: 1...9, bytes: bytes)
+        record.deleteCount = 0
+        record.blobs = [BlobUse(file: record.id, count: 10, bytes: bytes)]
+        return record
+    }
+
+    private func table(
+        _ kind: TableKind, _ index: UInt64, level: UInt8, _ first: String, _ last: String,
+        _ uses: [(UInt64, UInt64)]
+    ) -> TableRecord {
+        var record = Sample.table(kind, index, level: level, first, last, sequences: 1...9)
+        record.blobs = uses.map { BlobUse(file: file($0.0), count: 1, bytes: $0.1) }
+        return record
+    }
+
+    private func tables(_ records: [TableRecord]) throws -> ManifestTables {
+        try #require(ManifestTables(records))
+    }
+
+    @Test func liveBytesAreTheSumOfTheTables() throws {
+        let manifest = try tables([
+            blob(1, 100), blob(2, 100), blob(5, 100),
+            table(.compaction, 6, level: 1, "a", "f", [(1, 30), (2, 10)]),
+            table(.compaction, 7, level: 2, "a", "z", [(1, 20)]),
+            // Of a file that is not there.
+            table(.flush, 8, level: 0, "a", "z", [(2, 90), (3, 5)]),
+        ])
+        let ledger = BlobLedger(manifest)
+        #expect(ledger.rows.map(\.file) == [file(1), file(2), file(5)])
+        #expect(ledger.rows.map(\.liveBytes) == [50, 100, 0])
+        #expect(ledger.rows.map(\.liveCount) == [2, 2, 0])
+        #expect(ledger.rows.map(\.deadBytes) == [50, 0, 100])
+        #expect(ledger[file(3)] == nil)
+        #expect(manifest.blobs.count == 3 && manifest.count == 6)
+        #expect(manifest.record(file(5)) == blob(5, 100))
+        #expect(manifest.levelBytes.reduce(0, +) == 300, "levels hold no blob file")
+    }
+
+    @Test func theOldestOfThoseThatAreDeadEnoughAreDue() throws {
+        let live: [UInt64] = [75, 76, 0, 10, 20, 30, 100]
+        let blobs = live.indices.map { blob(UInt64($0 + 1), 100) }
+        let uses = live.enumerated().filter { $0.element > 0 }.map {
+            (UInt64($0.offset + 1), $0.element)
+        }
+        let ledger = BlobLedger(
+            try tables(blobs + [table(.compaction, 20, level: 1, "a", "z", uses)]))
+        func due(_ dead: Int, _ age: Int) -> [UInt64] {
+            ledger.due(deadPercent: dead, agePercent: age).map(\.index.rawValue)
+        }
+        #expect(due(25, 100) == [1, 3, 4, 5, 6])
+        #expect(due(25, 25) == [1, 3], "a quarter of five, upwards")
+        #expect(due(25, 0) == [1])
+        #expect(due(80, 100) == [3, 4, 5])
+        #expect(due(1, 100) == [1, 2, 3, 4, 5, 6])
+        #expect(due(100, 100) == [3])
+        #expect(due(0, 100).isEmpty)
+    }
+
+    @Test func aFileGoesWithTheLastTableThatUsesIt() throws {
+        var manifest = LogicalManifest()
+        manifest.segmentEnded(SegmentBounds(first: LogIndex(1), last: LogIndex(4)))
+        let flushed = table(.flush, 4, level: 0, "a", "m", [(4, 100)])
+        let values = blob(4, 100)
+        let seal = Sample.seal(1...4, [flushed, values])
+        guard case .sealed = manifest.install(seal) else {
+            Issue.record("the seal is void")
+            return
+        }
+        #expect(manifest.tables.blobs == [values])
+        let root = manifest.stateRoot()
+
+        // Moving its table keeps it.
+        let move = CompactionSpec.move([CompactionSpec.Input(flushed)], to: 1)
+        _ = manifest.start(move, at: LogIndex(6))
+        _ = manifest.install(Sample.compacted(6, []))
+        #expect(manifest.tables.blobs == [values])
+
+        // A job that collects it needs it.
+        var moved = flushed
+        moved.level = 1
+        var spec = Sample.spec([moved], to: 1)
+        spec.collected = [file(3)]
+        #expect(manifest.refusal(of: spec) == .blobNotLive(file(3)))
+        spec.collected = [file(4)]
+        #expect(manifest.refusal(of: spec) == nil)
+        _ = manifest.start(spec, at: LogIndex(8))
+        var output = table(.compaction, 8, level: 1, "a", "m", [])
+        output.blobs = [BlobUse(file: file(8, .compactionBlob), count: 10, bytes: 60)]
+        let fresh = blob(8, 60, .compactionBlob)
+        let outcome = manifest.install(Sample.compacted(8, [output, fresh]))
+        guard case .jobDone(_, let removed, let added) = outcome else {
+            Issue.record("\(outcome)")
+            return
+        }
+        #expect(Set(removed.map(\.id)) == [flushed.id, values.id])
+        #expect(added == [output, fresh])
+        #expect(manifest.tables.blobs == [fresh])
+        #expect(manifest.tables.record(values.id) == nil)
+        #expect(manifest.stateRoot() != root)
+
+        var writer = ByteWriter()
+        manifest.encode(into: &writer)
+        let again = try writer.bytes.withUnsafeBytes { bytes in
+            var reader = ByteReader(bytes)
+            return try LogicalManifest(&reader)
+        }
+        #expect(again.tables == manifest.tables && again.stateRoot() == manifest.stateRoot())
+    }
+
+    @Test func blobFilesOfAnEntryAreUsedByItsTables() throws {
+        let flushed = table(.flush, 4, level: 0, "a", "m", [(4, 100)])
+        func isRefused(_ tables: [TableRecord]) -> Bool {
+            let bytes = Sample.seal(1...4, tables).encoded()
+            return (try? bytes.withUnsafeBytes { try SealRecord(decoding: $0) }) == nil
+        }
+        #expect(!isRefused([flushed, blob(4, 100)]))
+        #expect(isRefused([blob(4, 100), flushed]), "tables come first")
+        #expect(isRefused([blob(4, 100)]), "without a table")
+        #expect(isRefused([table(.flush, 4, level: 0, "a", "m", []), blob(4, 100)]))
+        #expect(isRefused([flushed, blob(4, 100), blob(4, 100)]), "ordinals")
+        #expect(isRefused([flushed, blob(4, 100, .compactionBlob)]))
+        var counted = blob(4, 100)
+        counted.blobs[0].count = 11
+        #expect(isRefused([flushed, counted]))
+        var many = flushed
+        many.blobs[0].count = 11
+        #expect(isRefused([many, blob(4, 100)]), "more references than entries")
+    }
+
+    @Test func everyJobThatReadsTheTableCollects() throws {
+        let dead = blob(1, 100)
+        let living = blob(2, 100)
+        let upper = table(.compaction, 5, level: 1, "a", "f", [(1, 40), (2, 90)])
+        let other = table(.compaction, 6, level: 1, "p", "z", [(2, 10)])
+        var options = CompactionOptions()
+        let manifest = LogicalManifest(placing: [dead, living, upper, other])
+        var facts = CompactionPlanner.Facts(
+            settings: LoggedSettings(), horizon: .zero, clock: 0, now: 0)
+        facts.settings.blobFileBytes = 4096
+        var planner = CompactionPlanner(options: options)
+        let spec = try #require(planner.plan(manifest, facts))
+        #expect(spec.inputs.map(\.id) == [upper.id])
+        #expect(spec.outputLevel == 1 && spec.collected == [dead.id])
+        #expect(spec.blobFileBytes == 4096)
+
+        // Due for its size: another job is made, and it collects, too.
+        options.baseLevelBytes = 50
+        planner = CompactionPlanner(options: options)
+        let sized = try #require(planner.plan(manifest, facts))
+        #expect(sized.outputLevel == 2 && sized.collected == [dead.id], "\(sized)")
+
+        options.blobDeadPercent = 61
+        options.baseLevelBytes = 1 << 20
+        planner = CompactionPlanner(options: options)
+        #expect(planner.plan(manifest, facts) == nil)
+    }
+}
