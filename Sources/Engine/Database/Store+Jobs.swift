@@ -306,6 +306,7 @@ extension Store {
             frozen[at].output = []
             frozen[at].generation += 1
             frozen[at].state = .waiting
+        case .flushBlob, .compactionBlob: brokenInvariant("work is named after its tables")
         }
         startFlushes()
         startJobs()
