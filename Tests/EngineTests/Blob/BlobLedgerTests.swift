@@ -152,7 +152,8 @@ import Testing
             settings: LoggedSettings(), horizon: .zero, clock: 0, now: 0)
         facts.settings.blobFileBytes = 4096
         var planner = CompactionPlanner(options: options)
-        let spec = try #require(planner.plan(manifest, facts))
+        let planned = planner.plan(manifest, facts)
+        let spec = try #require(planned)
         #expect(spec.inputs.map(\.id) == [upper.id])
         #expect(spec.outputLevel == 1 && spec.collected == [dead.id])
         #expect(spec.blobFileBytes == 4096)
@@ -160,7 +161,8 @@ import Testing
         // Due for its size: another job is made, and it collects, too.
         options.baseLevelBytes = 50
         planner = CompactionPlanner(options: options)
-        let sized = try #require(planner.plan(manifest, facts))
+        let plannedBySize = planner.plan(manifest, facts)
+        let sized = try #require(plannedBySize)
         #expect(sized.outputLevel == 2 && sized.collected == [dead.id], "\(sized)")
 
         options.blobDeadPercent = 61
