@@ -100,7 +100,8 @@ import Testing
         _ = manifest.start(spec, at: LogIndex(8))
         var output = table(.compaction, 8, level: 1, "a", "m", [])
         output.blobs = [BlobUse(file: file(8, .compactionBlob), count: 10, bytes: 60)]
-        let fresh = blob(8, 60, .compactionBlob)
+        var fresh = blob(8, 60, .compactionBlob)
+        (fresh.points, fresh.span) = (output.points, output.span)
         let outcome = manifest.install(Sample.compacted(8, [output, fresh]))
         guard case .jobDone(_, let removed, let added) = outcome else {
             Issue.record("\(outcome)")

@@ -112,7 +112,10 @@ import Testing
         settings.blobThreshold = 0x400
         settings.blobFileBytes = 0x123_4567
         let bytes = settings.encoded()
-        expect(bytes, "GOLDEN")
+        expect(
+            bytes,
+            "0500000000040000000000100000000200000a0000000000000040000000000000000004000067452301"
+                + " 4 zeros")
         #expect(try bytes.withUnsafeBytes { try LoggedSettings(decoding: $0) } == settings)
         func isRefused(_ change: (inout [UInt8]) -> Void) -> Bool {
             var changed = bytes
