@@ -65,8 +65,8 @@ package final class CompactionPacer: @unchecked Sendable {
 }
 
 /// The file of a job's output.
-final class PacedFile: File {
-    private let file: any File
+final class PacedFile: WrappedFile {
+    let file: any File
     private let pacer: CompactionPacer
 
     init(_ file: any File, _ pacer: CompactionPacer) {
@@ -74,27 +74,8 @@ final class PacedFile: File {
         self.pacer = pacer
     }
 
-    var path: String { file.path }
-
-    func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(FileError)
-        -> Int
-    {
-        try file.read(at: offset, into: buffer)
-    }
-
-    func readFromMedium(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer)
-        throws(FileError) -> Int
-    {
-        try file.readFromMedium(at: offset, into: buffer)
-    }
-
     func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(FileError) {
         pacer.take(bytes.count)
         try file.write(bytes, at: offset)
     }
-
-    func sync() throws(FileError) { try file.sync() }
-    func size() throws(FileError) -> UInt64 { try file.size() }
-    func truncate(to size: UInt64) throws(FileError) { try file.truncate(to: size) }
-    func map(size: Int) throws(FileError) -> any FileMapping { try file.map(size: size) }
 }

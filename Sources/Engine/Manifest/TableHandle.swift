@@ -61,32 +61,31 @@ package final class TableHandle: @unchecked Sendable {
     private let fruitlessBefore: UInt64
 
     /// `remove` is called once, from whatever thread releases the handle last, if it is obsolete.
-    package init(
+    package convenience init(
         record: TableRecord, generation: UInt64, fileBytes: UInt64, codec: BlockCodec,
         source: any TableSource, writtenTombstones: [RangeTombstone] = [],
         remove: @escaping @Sendable (_ fileName: String) -> Void
     ) {
+        let name = TableHandle.fileName(record.id, generation: generation)
+        self.init(
+            record, generation, fileBytes, codec, source, writtenTombstones,
+            FileOwner(name, remove), open: nil)
+    }
+
+    private init(
+        _ record: TableRecord, _ generation: UInt64, _ fileBytes: UInt64, _ codec: BlockCodec,
+        _ source: any TableSource, _ writtenTombstones: [RangeTombstone], _ owner: FileOwner,
+        open: TableReader?
+    ) {
         self.record = record
-        self.writtenTombstones = writtenTombstones
         self.generation = generation
-        self.fileName = TableHandle.fileName(record.id, generation: generation)
+        fileName = TableHandle.fileName(record.id, generation: generation)
         self.fileBytes = fileBytes
         self.codec = codec
         self.source = source
-        owner = FileOwner(fileName, remove)
-        fruitlessBefore = 0
-    }
-
-    private init(_ other: TableHandle, record: TableRecord) {
-        self.record = record
-        writtenTombstones = other.writtenTombstones
-        generation = other.generation
-        fileName = other.fileName
-        fileBytes = other.fileBytes
-        codec = other.codec
-        source = other.source
-        owner = other.owner
-        open = other.openReader
+        self.writtenTombstones = writtenTombstones
+        self.owner = owner
+        self.open = open
         fruitlessBefore = open?.fruitlessReads ?? 0
     }
 
@@ -96,7 +95,9 @@ package final class TableHandle: @unchecked Sendable {
         guard level != record.level else { return self }
         var record = record
         record.level = level
-        let handle = TableHandle(self, record: record)
+        let handle = TableHandle(
+            record, generation, fileBytes, codec, source, writtenTombstones, owner,
+            open: openReader)
         if handle.isOpen { source.noteOpen(handle) }
         return handle
     }

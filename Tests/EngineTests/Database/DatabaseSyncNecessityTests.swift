@@ -44,8 +44,6 @@ private final class DatabaseSyncScript {
         if let skipping { memory.skipSync = [skipping] }
         var options = DatabaseRig.smallOptions()
         options.store.compaction.baseLevelBytes = 4096
-        // The edit of a move promises nothing: it has no files, so the log alone makes it again.
-        options.store.compaction.movesTables = false
         let rig = try DatabaseRig(
             seed: 90, options, memory: memory, wrapped: { _ in files }, jobs: .first)
         let script = DatabaseSyncScript(rig, files, skipping, cuts)
@@ -216,18 +214,28 @@ private final class DatabaseSyncScript {
         }
         #expect(full.rig.store.manifest.manifest.tables.deepestLevel ?? 0 >= 1)
         // Looked at as closely, a run that leaves out none loses nothing.
-        _ = try DatabaseSyncScript.run(skipping: .max, cuts: 12)
+        for cuts in cutsOfALook { _ = try DatabaseSyncScript.run(skipping: .max, cuts: cuts) }
         // All of them in full, else every third.
         let step = scaled("MARTLET_SYNC_STEP", full: 1, usual: 3)
         let looked = wanted.enumerated().filter { $0.offset % step == 0 }.map(\.element)
-        var missed: [String] = []
-        for sync in looked {
-            do {
-                _ = try DatabaseSyncScript.run(skipping: sync.number, cuts: 12)
-                missed.append("\(sync.number) of \(sync.path)")
-            } catch {}
+        var needless: [String] = []
+        for sync in looked where try !isMissed(sync) {
+            needless.append("\(sync.number) of \(sync.path)")
         }
-        #expect(missed.isEmpty, "not needed: \(missed)")
+        #expect(needless.isEmpty, "not needed: \(needless)")
+    }
+
+    /// Most losses show after a few cuts of the power; a copy of the manifest that lacks its last
+    /// record matters only where a cut takes the other copy and a segment is already used again.
+    private var cutsOfALook: [Int] { [12, 300] }
+
+    private func isMissed(_ sync: RecordingFileSystem.Sync) throws -> Bool {
+        for cuts in cutsOfALook {
+            do {
+                _ = try DatabaseSyncScript.run(skipping: sync.number, cuts: cuts)
+            } catch is DatabaseSyncScript.Loss { return true }
+        }
+        return false
     }
 
     /// Without a synced log nothing but the vote says that a term was used.

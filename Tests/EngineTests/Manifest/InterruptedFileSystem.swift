@@ -50,35 +50,27 @@ final class InterruptedFileSystem: FileSystem, @unchecked Sendable {
     func freeBytes(_ path: String) throws(FileError) -> UInt64 { try base.freeBytes(path) }
 }
 
-private final class InterruptedFile: File, @unchecked Sendable {
-    // Unchecked: one test's thread uses it.
-    private let base: any File
+private final class InterruptedFile: WrappedFile {
+    let file: any File
     private let owner: InterruptedFileSystem
-    var path: String { base.path }
 
-    init(_ base: any File, _ owner: InterruptedFileSystem) {
-        self.base = base
+    init(_ file: any File, _ owner: InterruptedFileSystem) {
+        self.file = file
         self.owner = owner
     }
 
-    func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(FileError)
-        -> Int
-    { try base.read(at: offset, into: buffer) }
-    func readFromMedium(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer)
-        throws(FileError) -> Int
-    { try base.readFromMedium(at: offset, into: buffer) }
     func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(FileError) {
         try owner.change("write", path)
-        try base.write(bytes, at: offset)
+        try file.write(bytes, at: offset)
     }
+
     func sync() throws(FileError) {
         try owner.change("fsync", path)
-        try base.sync()
+        try file.sync()
     }
-    func size() throws(FileError) -> UInt64 { try base.size() }
+
     func truncate(to size: UInt64) throws(FileError) {
         try owner.change("truncate", path)
-        try base.truncate(to: size)
+        try file.truncate(to: size)
     }
-    func map(size: Int) throws(FileError) -> any FileMapping { try base.map(size: size) }
 }

@@ -110,8 +110,8 @@ final class ProcessFiles: FileSystem {
 }
 
 /// An open file whose syncs are noted.
-private final class ProcessFile: File {
-    private let file: any File
+private final class ProcessFile: WrappedFile {
+    let file: any File
     private let owner: ProcessFiles
 
     init(_ file: any File, _ owner: ProcessFiles) {
@@ -119,30 +119,8 @@ private final class ProcessFile: File {
         self.owner = owner
     }
 
-    var path: String { file.path }
-
-    func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(FileError)
-        -> Int
-    {
-        try file.read(at: offset, into: buffer)
-    }
-
-    func readFromMedium(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer)
-        throws(FileError) -> Int
-    {
-        try file.readFromMedium(at: offset, into: buffer)
-    }
-
-    func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(FileError) {
-        try file.write(bytes, at: offset)
-    }
-
     func sync() throws(FileError) {
         owner.note(file.path)
         try file.sync()
     }
-
-    func size() throws(FileError) -> UInt64 { try file.size() }
-    func truncate(to size: UInt64) throws(FileError) { try file.truncate(to: size) }
-    func map(size: Int) throws(FileError) -> any FileMapping { try file.map(size: size) }
 }
