@@ -1,6 +1,6 @@
 // What stands in a key table for a long value that lives in a blob file: where it is there, how
-// long it is and what it hashes to. The stored bytes of an entry of kind `blobReference`, so part of
-// the formats and equal on every replica.
+// long it is and what it hashes to. The stored bytes of an entry of kind `blobReference`, so part
+// of the formats and equal on every replica.
 //
 //   flags u8 (1: the value has an expiry), [expiry u64], index of the blob file varint,
 //   its kind u8, its ordinal varint, block varint, place in the block varint,

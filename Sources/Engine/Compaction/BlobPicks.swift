@@ -1,6 +1,6 @@
-// Which blob files a job collects, and jobs for their sake alone. A file is due when enough of it is
-// dead (`BlobLedger.due`); it goes when no table refers to it any more. Each job takes its inputs'
-// references out of it, so that none is planned for ever.
+// Which blob files a job collects, and jobs for their sake alone. A file is due when enough of it
+// is dead (`BlobLedger.due`); it goes when no table refers to it any more. Each job takes its
+// inputs' references out of it, so that none is planned for ever.
 
 extension Picker {
     /// The blob files that are due and that `tables` refer to, sorted.

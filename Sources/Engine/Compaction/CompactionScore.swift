@@ -71,7 +71,8 @@ public struct CompactionOptions: Hashable, Sendable {
 
     /// Percent of a blob file's bytes: with so many that no table refers to any more, what lives of
     /// it moves to another file with the next jobs that read tables which refer to it, or with jobs
-    /// of its own; 0 never. A file with nothing alive goes by itself.
+    /// of its own; 0 never. A file with nothing alive goes by itself, which is all that happens
+    /// with `fifo`.
     public var blobDeadPercent = 25
     /// Of the blob files that have come so far, percent that are collected at a time, the oldest
     /// first and one at least: what is young has yet to die.

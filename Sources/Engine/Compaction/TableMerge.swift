@@ -110,8 +110,8 @@ package struct MergeResult: Sendable {
 }
 
 package enum TableMerge {
-    /// Gives the new, empty file of an output. Called in the order of each kind's ordinals, from the
-    /// merging thread.
+    /// Gives the new, empty file of an output. Called in the order of each kind's ordinals, from
+    /// the merging thread.
     package typealias FileFactory = (_ output: TableID) throws(EngineError) -> any File
 
     /// How this node stores outputs: no part of what they are.

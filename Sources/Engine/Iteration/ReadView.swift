@@ -25,8 +25,8 @@ package final class ReadView: Sendable {
 
     package init(
         memtables: [Memtable], standIns: [TableHandle], version: Version,
-        blobs: BlobFiles = .none, mergeOperators: MergeOperators = .builtIn, clock: ClockMilliseconds = 0,
-        horizon: SequenceNumber = .zero
+        blobs: BlobFiles = .none, mergeOperators: MergeOperators = .builtIn,
+        clock: ClockMilliseconds = 0, horizon: SequenceNumber = .zero
     ) {
         self.memtables = memtables
         self.standIns = standIns

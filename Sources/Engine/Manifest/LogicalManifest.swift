@@ -7,8 +7,8 @@
 // `seal` always lands. Segments are sealed in their order; one without writes has no tables and is
 // not told.
 //
-// A blob file comes with the tables that refer to it, and goes with the job that takes away the last
-// of them.
+// A blob file comes with the tables that refer to it, and goes with the job that takes away the
+// last of them.
 //
 // The store folds two of these: one at the applied index (`apply`, which judges) and one at the
 // frontier (`install`, for what was judged good).

@@ -164,7 +164,9 @@ package struct ManifestTables: Hashable, Sendable {
         }
         if records.contains(where: \.isBlob) { blobs.removeAll { gone.contains($0.id) } }
         rows.removeAll { gone.contains($0.id) }
-        for record in records where !record.isBlob { levelBytes[Int(record.level)] &-= record.canonicalBytes }
+        for record in records where !record.isBlob {
+            levelBytes[Int(record.level)] &-= record.canonicalBytes
+        }
     }
 
     static func isOlder(_ left: TableRecord, _ right: TableRecord) -> Bool {

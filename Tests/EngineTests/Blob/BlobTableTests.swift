@@ -190,6 +190,17 @@ import Testing
         }
     }
 
+    @Test func aSalvageThatLosesNothingIsTheOriginal() throws {
+        let bed = try bed()
+        for handle in try bed.flush(TableBed.memtable(entries), at: 64) {
+            let output = "salvaged-\(handle.id)"
+            let report = try TableSalvage.run(
+                bed.fileSystem, from: bed.path(handle), to: output)
+            #expect(report.record.digest == handle.record.digest)
+            #expect(report.record.blobs == handle.record.blobs && report.losses.isEmpty)
+        }
+    }
+
     @Test func aReferenceThatLeadsElsewhereIsAnError() throws {
         let bed = try bed()
         let (tables, blobs) = split(try bed.flush(TableBed.memtable(entries), at: 64))

@@ -125,7 +125,8 @@ import Testing
         let end = bytes.count
         #expect(isRefused { $0[0] = 4 }, "another format")
         #expect(isRefused { $0.removeLast() })
-        #expect(isRefused { $0.replaceSubrange((end - 8)..<end, with: [1] + [0, 0, 0, 0, 0, 0, 0]) })
+        let tiny: [UInt8] = [1, 0, 0, 0, 0, 0, 0, 0]
+        #expect(isRefused { $0.replaceSubrange((end - 8)..<end, with: tiny) })
         #expect(isRefused { $0[end - 9] = 0x7f }, "a threshold above all values")
         #expect(
             isRefused {
