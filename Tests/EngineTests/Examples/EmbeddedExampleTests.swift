@@ -44,7 +44,7 @@ import Testing
         try database.put(bytes("apple"), long)
         try database.flush()
         #expect(try database.get(bytes("apple")) == long)
-        #expect(database.tables().contains(where: \.isBlob))
+        #expect(database.tables().contains { $0.isBlob })
         try database.close()
     }
 
