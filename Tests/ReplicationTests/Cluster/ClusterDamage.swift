@@ -32,7 +32,8 @@ extension SimulatedCluster {
                 (id: $0.id, path: SimulatedCluster.tables + "/" + name)
             }
         }
-        return found.filter { $0.id.kind.isBlob == isBlob }.max { size(place, $0.path) < size(place, $1.path) }
+        return found.filter { $0.id.kind.isBlob == isBlob }
+            .max { size(place, $0.path) < size(place, $1.path) }
     }
 
     /// Flips a byte in a data block of the largest table, or blob file: at `part` of `whole` of the front half of
