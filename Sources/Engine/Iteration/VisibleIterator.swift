@@ -23,7 +23,7 @@ package final class VisibleIterator {
     /// The key that is shown, or the last one that was passed.
     private let currentKey = ScratchBytes()
     /// Its value with the expiry, in reverse.
-    private let currentValue = ScratchBytes(capacity: 256)
+    private let currentValue = ScratchBytes()
     private var shownValue = UnsafeRawBufferPointer(start: nil, count: 0)
     /// A folded value; made when the first one is met.
     private var foldedValue: ScratchBytes?
@@ -217,7 +217,7 @@ package final class VisibleIterator {
     private func showMerged(_ trailer: Trailer) throws(EngineError) -> Bool {
         if !cover.isEmpty, try cover.hides(currentKey.bytes, trailer.sequence) { return false }
         let value = try view.mergedValue(currentKey.bytes, at: sequence, now: now, io: io)
-        let buffer = foldedValue ?? ScratchBytes(capacity: value.count)
+        let buffer = foldedValue ?? ScratchBytes()
         foldedValue = buffer
         value.withUnsafeBytes { buffer.assign($0) }
         shownValue = buffer.bytes
