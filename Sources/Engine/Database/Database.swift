@@ -157,7 +157,7 @@ public final class Database: @unchecked Sendable {
     /// The newest value of `key`; nil if there is none.
     public func get(_ key: [UInt8]) throws(EngineError) -> [UInt8]? {
         try gate.check()
-        return try store.get(key, now: environment.wall(), io: .blocking)?.value
+        return try store.get(key, clock: environment.wall, io: .blocking)?.value
     }
 
     /// The newest values of `keys`, all as of one moment, in their order; nil where there is none.

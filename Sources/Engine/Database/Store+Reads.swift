@@ -7,6 +7,13 @@ extension Store: KeyValueReader {
         try get(key, in: ReadPin(self), now: now, io: io)
     }
 
+    /// As above; the clock is looked at only for what may expire.
+    func get(_ key: [UInt8], clock: () -> ClockMilliseconds, io: ReadIO) throws(EngineError)
+        -> LiveValue?
+    {
+        try get(key, in: ReadPin(self), now: clock(), io: io)
+    }
+
     /// Without asking a peer to answer in this node's place: what a node answers for another that
     /// does not have the block either. Asking on would go round in circles.
     package func getHere(_ key: [UInt8], now: ClockMilliseconds, io: ReadIO) throws(EngineError)
@@ -27,10 +34,10 @@ extension Store: KeyValueReader {
     package func pinned() -> any KeyValueReader { PinnedReader(self) }
 
     fileprivate func get(
-        _ key: [UInt8], in pin: ReadPin, now: ClockMilliseconds, io: ReadIO
+        _ key: [UInt8], in pin: ReadPin, now: @autoclosure () -> ClockMilliseconds, io: ReadIO
     ) throws(EngineError) -> LiveValue? {
         do throws(EngineError) {
-            return try pin.view.get(key, at: pin.sequence, now: now, io: io)
+            return try pin.view.get(key, at: pin.sequence, now: now(), io: io)
         } catch {
             let lost: BlockAddress
             switch error {
@@ -40,7 +47,7 @@ extension Store: KeyValueReader {
             }
             // A peer answers from its own state, at the pin's index or later.
             guard io == .blocking,
-                let answer = healer.readElsewhere(key, lost: lost, at: pin.index, now: now)
+                let answer = healer.readElsewhere(key, lost: lost, at: pin.index, now: now())
             else { throw error }
             return answer.value
         }

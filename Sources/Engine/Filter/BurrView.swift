@@ -3,6 +3,8 @@
 // rows of eight slots in eight columns; the words of nine such groups xor to bytes whose parities
 // are the answer. Nothing here allocates, counts references or checks bounds.
 
+import CEngineShims
+
 struct BurrView {
     private let base: UnsafeRawPointer
     private let bits: Int
@@ -34,6 +36,17 @@ struct BurrView {
         let stored = base.loadUnaligned(
             fromByteOffset: BurrFormat.headerBytes + 4 * layer, as: UInt32.self)
         return Int(UInt32(littleEndian: stored))
+    }
+
+    /// Has the CPU fetch what the first layer says of `hash`.
+    @inline(__always)
+    func prefetch(_ hash: UInt64) {
+        guard layers > 0 else { return }
+        let start = BurrFormat.start(hash, starts)
+        let rows = solution + (start >> 3) &* bits
+        martlet_prefetch(rows)
+        martlet_prefetch(rows + 8 &* bits)
+        martlet_prefetch(thresholds + start >> (BurrFormat.bucketBits + 2))
     }
 
     @inline(__always)

@@ -75,6 +75,12 @@ package final class ResidentFilter: @unchecked Sendable {
 
     deinit { memory.deallocate() }
 
+    /// Has the CPU fetch what the answer for `hash` needs; of a Bloom filter nothing, which needs
+    /// one line.
+    func prefetch(_ hash: UInt64) {
+        if case .burr(let filter) = view { filter.prefetch(hash) }
+    }
+
     /// False only if no key with this hash was added.
     @inline(__always)
     package func mayContain(_ hash: UInt64) -> Bool {

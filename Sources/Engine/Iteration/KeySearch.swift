@@ -6,7 +6,8 @@ protocol KeySearch {
     /// Older sources add nothing.
     var isDecided: Bool { get }
     mutating func visit(_ memtable: Memtable)
-    mutating func visit(_ table: TableHandle) throws(EngineError)
+    /// A table whose span holds the key; the caller keeps it.
+    mutating func visit(_ table: Unmanaged<TableHandle>) throws(EngineError)
 }
 
 struct KeyProbe {
@@ -34,21 +35,28 @@ struct KeyProbe {
     }
 
     /// The table's reader if it may hold versions of the key above `known` that no range tombstone
-    /// hides. Else it need not even be readable.
+    /// hides. Else it need not even be readable. Its span holds the key.
     @inline(__always)
-    mutating func reader(of table: TableHandle, above known: SequenceNumber) throws(EngineError)
-        -> TableReader?
+    mutating func reader(of table: Unmanaged<TableHandle>, above known: SequenceNumber)
+        throws(EngineError) -> TableReader?
     {
-        guard table.record.largestSequence > max(known, covering),
-            table.record.smallestSequence <= sequence, table.record.span.contains(key)
+        let largest = table._withUnsafeGuaranteedRef { $0.record.largestSequence }
+        guard largest > max(known, covering),
+            table._withUnsafeGuaranteedRef({ $0.record.smallestSequence }) <= sequence
         else { return nil }
-        let reader = try table.reader(io: io)
-        if table.record.rangeTombstoneCount > 0,
+        let reader = try open(table)
+        if table._withUnsafeGuaranteedRef({ $0.record.rangeTombstoneCount }) > 0,
             let covered = try reader.rangeTombstones(io: io).covering(key, at: sequence)
         {
             covering = max(covering, covered)
-            guard table.record.largestSequence > covering else { return nil }
+            guard largest > covering else { return nil }
         }
-        return table.record.entryCount > 0 ? reader : nil
+        return table._withUnsafeGuaranteedRef { $0.record.entryCount } > 0 ? reader : nil
+    }
+
+    @inline(__always)
+    private func open(_ table: Unmanaged<TableHandle>) throws(EngineError) -> TableReader {
+        if let reader = table._withUnsafeGuaranteedRef({ $0.readerInUse }) { return reader }
+        return try table.takeUnretainedValue().reader(io: io)
     }
 }

@@ -37,7 +37,7 @@ struct MergeChain: KeySearch {
         }
     }
 
-    mutating func visit(_ table: TableHandle) throws(EngineError) {
+    mutating func visit(_ table: Unmanaged<TableHandle>) throws(EngineError) {
         guard let reader = try probe.reader(of: table, above: base) else { return }
         let probe = self.probe
         try reader.forEachVersion(

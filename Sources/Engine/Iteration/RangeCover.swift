@@ -28,11 +28,10 @@ package struct RangeCover {
             let list = memtable.rangeTombstones
             if !list.isEmpty { sources.append(Source(kind: .list(list))) }
         }
-        for table in view.standIns + view.version.overlapping(0, span) {
-            add([table])
-        }
-        for level in 1..<view.version.levels.count {
-            add(view.version.overlapping(level, span))
+        for table in view.standIns { add([table]) }
+        for level in view.version.levels.indices where view.version.bearsRangeTombstones(level) {
+            let tables = view.version.overlapping(level, span)
+            if level == 0 { tables.forEach { add([$0]) } } else { add(tables) }
         }
     }
 

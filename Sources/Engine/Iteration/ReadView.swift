@@ -38,13 +38,15 @@ package final class ReadView: Sendable {
     }
 
     /// The value of `key` that a reader at `sequence` sees; nil if there is none or it has expired.
+    /// The clock is looked at only for what may expire.
     package func get(
-        _ key: [UInt8], at sequence: SequenceNumber, now: ClockMilliseconds, io: ReadIO
+        _ key: [UInt8], at sequence: SequenceNumber,
+        now: @autoclosure () -> ClockMilliseconds, io: ReadIO
     ) throws(EngineError) -> LiveValue? {
         var outcome = Result<LiveValue?, EngineError>.success(nil)
         key.withUnsafeBytes { key in
             do throws(EngineError) {
-                outcome = .success(try get(key, at: sequence, now: now, io: io))
+                outcome = .success(try get(key, at: sequence, now: now(), io: io))
             } catch {
                 outcome = .failure(error)
             }
@@ -53,18 +55,20 @@ package final class ReadView: Sendable {
     }
 
     package func get(
-        _ key: UnsafeRawBufferPointer, at sequence: SequenceNumber, now: ClockMilliseconds,
-        io: ReadIO
+        _ key: UnsafeRawBufferPointer, at sequence: SequenceNumber,
+        now: @autoclosure () -> ClockMilliseconds, io: ReadIO
     ) throws(EngineError) -> LiveValue? {
         guard let found = try newestVersion(key, at: sequence, io: io) else { return nil }
-        let now = max(now, clock)
         switch found.trailer.kind {
         case .put: return LiveValue(value: found.value)
         case .delete, .singleDelete: return nil
         case .merge:
+            let now = max(now(), clock)
             return LiveValue(value: try mergedValue(key, at: sequence, now: now, io: io))
-        case .blobReference: return try separatedValue(found.value, now: now, io: io)
+        case .blobReference:
+            return try separatedValue(found.value, now: max(now(), clock), io: io)
         case .expiringPut, nil:
+            let now = max(now(), clock)
             var live: LiveValue?
             var failure: EngineError?
             found.value.withUnsafeBytes { bytes in
@@ -84,13 +88,13 @@ package final class ReadView: Sendable {
 
     /// The value that a stored reference leads to; nil if it has expired.
     @inline(never)
-    private func separatedValue(_ stored: [UInt8], now: ClockMilliseconds, io: ReadIO)
-        throws(EngineError) -> LiveValue?
-    {
+    private func separatedValue(
+        _ stored: [UInt8], now: @autoclosure () -> ClockMilliseconds, io: ReadIO
+    ) throws(EngineError) -> LiveValue? {
         let reference = try withKey(stored) { (bytes) throws(EngineError) in
             try BlobReference(stored: bytes)
         }
-        if let expiry = reference.expiry, expiry <= now { return nil }
+        if let expiry = reference.expiry, expiry <= now() { return nil }
         return LiveValue(
             value: try blobs.value(reference, io: io), expiry: reference.expiry)
     }
@@ -109,9 +113,7 @@ package final class ReadView: Sendable {
         var start = 0
         while start < keys.count {
             let end = min(start + ReadView.prefetchedKeys, keys.count)
-            if end - start > 1 {
-                for place in start..<end { prefetch(keys[place], at: sequence) }
-            }
+            if end - start > 1 { prefetch(keys[start..<end], at: sequence) }
             for place in start..<end {
                 values.append(try get(keys[place], at: sequence, now: now, io: io))
             }
@@ -120,14 +122,34 @@ package final class ReadView: Sendable {
         return values
     }
 
-    /// Of the levels; memtables and level 0 have no one place to fetch.
-    private func prefetch(_ key: [UInt8], at sequence: SequenceNumber) {
-        key.withUnsafeBytes { key in
-            let hash = Checksum.hash64(key)
-            for level in 1..<version.levels.count {
-                guard let reader = version.find(level, key)?.openReader else { continue }
-                if reader.prefetch(key, hash: hash, at: sequence) { return }
+    /// In rounds, each of which touches what the one before had fetched: the memory that a round
+    /// asks for comes at once for all keys. Of the sorted levels; memtables and level 0 have no one
+    /// place to fetch.
+    private func prefetch(_ keys: ArraySlice<[UInt8]>, at sequence: SequenceNumber) {
+        var places: [FetchedPlace] = []
+        places.reserveCapacity(2 * keys.count)
+        for index in keys.indices {
+            keys[index].withUnsafeBytes { key in
+                let hash = Checksum.hash64(key)
+                let prefix = keyPrefix(key)
+                for level in version.sorted {
+                    let table = level.find(key, prefix)
+                    guard let reader = table?._withUnsafeGuaranteedRef({ $0.openReader }) else {
+                        continue
+                    }
+                    reader.prefetchFilter(hash)
+                    places.append(FetchedPlace(key: index, hash: hash, reader: reader))
+                }
             }
+        }
+        for index in places.indices {
+            let place = places[index]
+            places[index].block = keys[place.key].withUnsafeBytes {
+                place.reader.prefetchSlot($0, hash: place.hash, at: sequence)
+            }
+        }
+        for place in places {
+            if let block = place.block { place.reader.prefetchBlock(block) }
         }
     }
 
@@ -165,12 +187,18 @@ package final class ReadView: Sendable {
             search.visit(memtable)
             if search.isDecided { break }
         }
-        for table in standIns { try search.visit(table) }
-        for table in version.levels[0] { try search.visit(table) }
-        var level = 1
-        while !search.isDecided, level < version.levels.count {
-            if let table = version.find(level, key) { try search.visit(table) }
-            level += 1
+        for table in standIns where table.record.span.contains(key) {
+            try search.visit(.passUnretained(table))
+        }
+        for table in version.levels[0] where table.record.span.contains(key) {
+            try search.visit(.passUnretained(table))
+        }
+        if search.isDecided { return }
+        let prefix = keyPrefix(key)
+        for level in version.sorted {
+            guard let table = level.find(key, prefix) else { continue }
+            try search.visit(table)
+            if search.isDecided { return }
         }
     }
 
@@ -219,9 +247,13 @@ package final class ReadView: Sendable {
         return false
     }
 
-    /// Every source as a cursor that may hold keys of `span`.
+    /// Every source as a cursor that may hold keys of `span` for readers as of now: what comes into
+    /// an empty memtable later is not for them.
     func makeCursor(_ span: KeySpan, io: ReadIO) -> any EntryCursor {
-        var cursors: [any EntryCursor] = memtables.flatMap { $0.makeCursors() }
+        var cursors: [any EntryCursor] = []
+        for memtable in memtables where memtable.entryCount > 0 {
+            cursors += memtable.makeCursors()
+        }
         let prefix = [UInt8](span.sharedPrefix)
         for table in standIns + version.overlapping(0, span)
         where table.record.span.overlaps(span) && !ReadView.lacks(prefix, table) {
@@ -229,7 +261,8 @@ package final class ReadView: Sendable {
             cursors.append(LevelCursor([table], io: io))
         }
         for level in 1..<version.levels.count {
-            let tables = version.overlapping(level, span).filter { !ReadView.lacks(prefix, $0) }
+            var tables = version.overlapping(level, span)
+            if !prefix.isEmpty { tables.removeAll { ReadView.lacks(prefix, $0) } }
             if !tables.isEmpty { cursors.append(LevelCursor(tables, io: io)) }
         }
         return MergingCursor.over(cursors)
@@ -253,6 +286,15 @@ extension Memtable {
         guard cursor.isValid else { return false }
         return span.end.map { $0.compare(with: cursor.key) > 0 } ?? true
     }
+}
+
+/// A table that may hold a key of a batch.
+private struct FetchedPlace {
+    let key: Int
+    let hash: UInt64
+    let reader: TableReader
+    /// Where in it; nil if its filter knows better.
+    var block: Int?
 }
 
 /// The state of one point read on its way through the sources.
@@ -279,13 +321,14 @@ private struct PointSearch: KeySearch {
     }
 
     @inline(__always)
-    mutating func visit(_ table: TableHandle) throws(EngineError) {
+    mutating func visit(_ table: Unmanaged<TableHandle>) throws(EngineError) {
         guard let reader = try probe.reader(of: table, above: bestSequence) else { return }
         let found = try reader.lookup(
             probe.key, hash: probe.hash, at: probe.sequence, io: probe.io)
         if let found { take(found) }
     }
 
+    @inline(__always)
     private mutating func take(_ found: FoundVersion) {
         guard found.trailer.sequence > bestSequence else { return }
         bestSequence = found.trailer.sequence

@@ -2,12 +2,11 @@
 // the cursor it came from, without an allocation for each. Not shared between threads.
 
 package final class ScratchBytes {
-    private var storage: UnsafeMutableRawBufferPointer
+    private var storage = UnsafeMutableRawBufferPointer(start: nil, count: 0)
     private var count = 0
 
-    package init(capacity: Int = 64) {
-        storage = .allocate(byteCount: max(capacity, 1), alignment: 8)
-    }
+    /// Nothing is allocated before the first `assign`.
+    package init() {}
 
     deinit { storage.deallocate() }
 
@@ -27,6 +26,6 @@ package final class ScratchBytes {
 
     private func grow(_ needed: Int) {
         storage.deallocate()
-        storage = .allocate(byteCount: needed + needed / 2, alignment: 8)
+        storage = .allocate(byteCount: max(64, needed + needed / 2), alignment: 8)
     }
 }

@@ -23,7 +23,7 @@ package final class VisibleIterator {
     /// The key that is shown, or the last one that was passed.
     private let currentKey = ScratchBytes()
     /// Its value with the expiry, in reverse.
-    private let currentValue = ScratchBytes(capacity: 256)
+    private let currentValue = ScratchBytes()
     private var shownValue = UnsafeRawBufferPointer(start: nil, count: 0)
     /// A folded value, or one from a blob file; made when the first one is met.
     private var madeValue: ScratchBytes?
@@ -246,7 +246,7 @@ package final class VisibleIterator {
 
     /// Shows a copy of `value`.
     private func keep(_ value: UnsafeRawBufferPointer) {
-        let buffer = madeValue ?? ScratchBytes(capacity: value.count)
+        let buffer = madeValue ?? ScratchBytes()
         madeValue = buffer
         buffer.assign(value)
         shownValue = buffer.bytes

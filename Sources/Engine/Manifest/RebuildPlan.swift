@@ -183,7 +183,7 @@ struct RebuildPlan {
         guard spec.action != .move else { return move(spec, files) }
         let hasOutputs = record.tables.allSatisfy { files[$0.id]?.record.digest == $0.digest }
         let hasInputs = spec.inputs.allSatisfy { input in
-            files[input.id]?.record.digest == input.digest
+            isWhole(input, files)
                 || input.id.kind == .flush && input.id.index > flushed.position.index
         }
         // With its inputs a job that lost an output counts as never concluded.
@@ -193,6 +193,14 @@ struct RebuildPlan {
             dead.insert(input.id)
         }
         for table in record.tables { live[table.id] = table }
+    }
+
+    /// A table's file is there, and those of its values.
+    private func isWhole(_ input: CompactionSpec.Input, _ files: [TableID: File]) -> Bool {
+        guard let record = files[input.id]?.record, record.digest == input.digest else {
+            return false
+        }
+        return record.blobs.allSatisfy { files[$0.file] != nil }
     }
 
     /// The files stay; the level is the new one. A flush behind S is made again, in level 0: all

@@ -117,8 +117,7 @@ package final class TableHandle: @unchecked Sendable {
     /// from this node's file or not at all: so does who answers peers, lest two of them wait for
     /// each other.
     package func reader(io: ReadIO, mending: Bool = true) throws(EngineError) -> TableReader {
-        if !wasUsed.load(ordering: .relaxed) { wasUsed.store(true, ordering: .relaxed) }
-        if let open = slot.withLock({ open }) { return open }
+        if let open = readerInUse { return open }
         guard io == .blocking else { throw .wouldBlock }
         return try opening.withLock { () throws(EngineError) in
             if let open = slot.withLock({ open }) { return open }
@@ -126,6 +125,13 @@ package final class TableHandle: @unchecked Sendable {
             slot.withLock { open = reader }
             return reader
         }
+    }
+
+    /// The reader, if the table is open, which it stays for longer now that it is used.
+    @inline(__always)
+    var readerInUse: TableReader? {
+        if !wasUsed.load(ordering: .relaxed) { wasUsed.store(true, ordering: .relaxed) }
+        return slot.withLock { open }
     }
 
     /// The reader, if the table is open.

@@ -2,18 +2,29 @@
 // newest first; each deeper level holds tables whose spans are disjoint, in key order. For one key,
 // what a level says is newer than what any deeper level says.
 
-package final class Version: Sendable {
+package final class Version: @unchecked Sendable {
+    // @unchecked: immutable after init.
     /// `TableRecord.levelCount` levels.
     package let levels: [[TableHandle]]
     /// Where the spans of each sorted level's tables end. Only the last table of a level may have
     /// no end; it has none here either.
     private let ends: [SortedKeys]
+    private let bearing: [Bool]
+    /// The sorted levels that have tables, from the top.
+    package let sorted: UnsafeMutableBufferPointer<SortedLevel>
 
     package static let empty = Version()
 
     private init() {
         levels = Array(repeating: [], count: Int(TableRecord.levelCount))
         ends = Array(repeating: SortedKeys([]), count: Int(TableRecord.levelCount))
+        bearing = levels.map { _ in false }
+        sorted = .allocate(capacity: 0)
+    }
+
+    deinit {
+        for level in sorted { level.deallocate() }
+        sorted.deallocate()
     }
 
     /// Places each table at the level its record names. Throws if two of a sorted level overlap:
@@ -33,8 +44,15 @@ package final class Version: Sendable {
             try Version.check(levels[level])
         }
         self.levels = levels
-        ends = levels.enumerated().map { level, tables in
+        let ends = levels.enumerated().map { level, tables in
             SortedKeys(level == 0 ? [] : tables.compactMap(\.record.span.end))
+        }
+        self.ends = ends
+        bearing = levels.map { $0.contains { $0.record.rangeTombstoneCount > 0 } }
+        let occupied = levels.indices.dropFirst().filter { !levels[$0].isEmpty }
+        sorted = .allocate(capacity: occupied.count)
+        for (place, level) in occupied.enumerated() {
+            sorted.initializeElement(at: place, to: SortedLevel(levels[level], ends: ends[level]))
         }
     }
 
@@ -61,21 +79,17 @@ package final class Version: Sendable {
 
     package func table(_ id: TableID) -> TableHandle? { tables.first { $0.id == id } }
 
-    /// The table of a sorted level (1 or deeper) whose span holds `key`.
-    package func find(_ level: Int, _ key: UnsafeRawBufferPointer) -> TableHandle? {
-        let place = ends[level].countAtOrBefore(key)
-        guard place < levels[level].count else { return nil }
-        let table = levels[level][place]
-        return table.record.span.start.compare(with: key) <= 0 ? table : nil
-    }
+    /// Whether any table of a level has range tombstones.
+    func bearsRangeTombstones(_ level: Int) -> Bool { bearing[level] }
 
     /// Tables of a level that say something about keys of `span`, in the level's order.
     package func overlapping(_ level: Int, _ span: KeySpan) -> [TableHandle] {
         guard !span.isEmpty else { return [] }
-        if level == 0 { return levels[0].filter { $0.record.span.overlaps(span) } }
         let tables = levels[level]
+        if tables.isEmpty { return [] }
+        if level == 0 { return tables.filter { $0.record.span.overlaps(span) } }
         let first = span.start.withUnsafeBytes { ends[level].countAtOrBefore($0) }
-        guard let end = span.end else { return Array(tables[first...]) }
+        guard let end = span.end else { return first == 0 ? tables : Array(tables[first...]) }
         let last = tables.partitionPoint { $0.record.span.start.isKeyBefore(end) }
         return first < last ? Array(tables[first..<last]) : []
     }

@@ -125,7 +125,7 @@ package final class Memtable: @unchecked Sendable {
     package func lookup(_ key: UnsafeRawBufferPointer, hash: UInt64, at sequence: SequenceNumber)
         -> FoundVersion?
     {
-        guard filter.mayContain(hash) else { return nil }
+        guard entryCount > 0, filter.mayContain(hash) else { return nil }
         if !runs.isEmpty { return lookupWithRuns(key, at: sequence) }
         guard let node = list.nodeAtOrAfter(key, Trailer.seek(sequence).rawValue),
             compareKeys(node.key, key) == 0
@@ -161,7 +161,7 @@ package final class Memtable: @unchecked Sendable {
         of key: UnsafeRawBufferPointer, hash: UInt64, at sequence: SequenceNumber,
         _ body: (Trailer, UnsafeRawBufferPointer) -> VersionStep
     ) {
-        guard filter.mayContain(hash) else { return }
+        guard entryCount > 0, filter.mayContain(hash) else { return }
         // Few: one of each chain at most. Oldest first, to be taken from the end.
         var ofRuns: [(trailer: Trailer, value: UnsafeRawBufferPointer)] = []
         if !runs.isEmpty {

@@ -96,7 +96,7 @@ struct SkipListNode {
 
 /// The first eight bytes of a key as a number that sorts like them; zeros stand for missing ones.
 @inline(__always)
-func keyPrefix(_ key: UnsafeRawBufferPointer) -> UInt64 {
+package func keyPrefix(_ key: UnsafeRawBufferPointer) -> UInt64 {
     if key.count >= 8 { return UInt64(bigEndian: key.loadUnaligned(as: UInt64.self)) }
     var prefix: UInt64 = 0
     for byte in key { prefix = prefix << 8 | UInt64(byte) }

@@ -7,6 +7,7 @@
 // if not, the first read that needs them asks the mender. A damaged filter, or partition of one,
 // answers "maybe".
 
+import CEngineShims
 import Synchronization
 
 #if canImport(Glibc)
@@ -153,21 +154,26 @@ package final class TableReader: @unchecked Sendable {
         return FoundVersion(trailer: entry.trailer, value: [UInt8](entry.value))
     }
 
-    /// Has the CPU fetch what `lookup` will read of a block, if that is in memory. False if the
-    /// filter knows that there is nothing to look up.
-    func prefetch(_ key: UnsafeRawBufferPointer, hash: UInt64, at sequence: SequenceNumber)
-        -> Bool
-    {
-        guard mayContain(key, hash: hash, io: .cacheOnly) else { return false }
-        guard let address = UnsafeRawPointer(bitPattern: indexWord.load(ordering: .acquiring))
-        else { return true }
-        let index = Unmanaged<DecodedIndex>.fromOpaque(address).takeUnretainedValue()
-        let ordinal = index.find(key, Trailer.seek(sequence))
-        if ordinal < leafList.dataCount {
-            BlockSlot(slots + ordinal * BlockSlot.bytes).prefetch()
-        }
-        return true
+    // What `lookup` will touch, fetched by the CPU if it is in memory: first what the filter says,
+    // then where the block lies, then the block.
+
+    func prefetchFilter(_ hash: UInt64) { filter?.prefetch(hash) }
+
+    /// The block that may hold `key`; nil if the filter knows that there is none.
+    func prefetchSlot(
+        _ key: UnsafeRawBufferPointer, hash: UInt64, at sequence: SequenceNumber
+    ) -> Int? {
+        guard mayContain(key, hash: hash, io: .cacheOnly),
+            let address = UnsafeRawPointer(bitPattern: indexWord.load(ordering: .acquiring))
+        else { return nil }
+        let index = Unmanaged<DecodedIndex>.fromOpaque(address)
+        let ordinal = index._withUnsafeGuaranteedRef { $0.find(key, Trailer.seek(sequence)) }
+        guard ordinal < leafList.dataCount else { return nil }
+        martlet_prefetch(slots + ordinal * BlockSlot.bytes)
+        return ordinal
     }
+
+    func prefetchBlock(_ ordinal: Int) { BlockSlot(slots + ordinal * BlockSlot.bytes).prefetch() }
 
     /// Visits the versions of `key` at or below `sequence`, newest first, until `body` is done.
     func forEachVersion(
