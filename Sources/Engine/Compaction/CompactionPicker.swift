@@ -13,8 +13,9 @@ struct Picker {
     let unfinishedBytesLeft: UInt64
     /// What of blob files lives.
     let ledger: BlobLedger
-    /// Blob files that are dead enough to be collected.
-    let dueBlobs: Set<TableID>
+    /// Blob files that are dead enough to be collected, and sound here: one that cannot be read
+    /// would keep every job waiting that could do without it. Oldest first.
+    let dueBlobs: [TableID]
 
     init(
         _ manifest: LogicalManifest, _ facts: CompactionPlanner.Facts,
@@ -25,12 +26,14 @@ struct Picker {
         self.options = options
         self.exclusions = exclusions
         targets = LevelTargets(manifest.tables, options)
-        ledger = BlobLedger(manifest.tables)
-        dueBlobs = Set(
-            ledger.due(deadPercent: options.blobDeadPercent, agePercent: options.blobAgePercent))
+        ledger = manifest.tables.ledger
+        dueBlobs = ledger.due(
+            deadPercent: options.blobDeadPercent, agePercent: options.blobAgePercent
+        ).filter { !facts.damagedBlobs.contains($0) }
         reserved = manifest.reservedTables
         var bytes: UInt64 = 0
         for id in reserved { bytes &+= manifest.tables.record(id)?.canonicalBytes ?? 0 }
+        for job in manifest.jobs { bytes &+= Picker.movedBytes(of: job, manifest.tables) }
         unfinishedBytesLeft =
             facts.unfinishedBytesMax > bytes ? facts.unfinishedBytesMax - bytes : 0
     }

@@ -34,6 +34,8 @@ package struct CompactionPlanner: Sendable {
         package var rangeTombstones: [LiveTombstone]
         /// How the leader stores blocks: what moves is not encoded anew.
         package var compression: CompressionPolicy
+        /// Blob files with damage that waits for a heal.
+        package var damagedBlobs: Set<TableID> = []
         /// The most first, if they count.
         package var fruitlessReads: [FruitlessReads] = []
 

@@ -318,7 +318,13 @@ extension Store {
             manifest: logical, settings: settings, horizon: horizon(at: clock),
             frontier: FrontierRoot(frontier: frontier, root: stateRoot),
             level0Count: level0Count, compression: options.compression,
-            rangeTombstones: liveTombstones, fruitlessReads: fruitlessReads)
+            rangeTombstones: liveTombstones, fruitlessReads: fruitlessReads,
+            damagedBlobs: damagedBlobs)
+    }
+
+    private var damagedBlobs: Set<TableID> {
+        guard !logical.tables.blobs.isEmpty else { return [] }
+        return Set(healer.hints.damaged.filter(\.kind.isBlob))
     }
 
     /// Of tables that readers ask now, those with enough to count.

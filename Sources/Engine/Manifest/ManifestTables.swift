@@ -17,6 +17,8 @@ package struct ManifestTables: Hashable, Sendable {
     private var rows: [Row]
     /// Blob files, oldest first.
     package private(set) var blobs: [TableRecord] = []
+    /// What of them lives.
+    package private(set) var ledger = BlobLedger()
     /// Canonical bytes of each level.
     package private(set) var levelBytes: [UInt64]
 
@@ -49,11 +51,13 @@ package struct ManifestTables: Hashable, Sendable {
             rows.append(Row(record))
             if record.isBlob {
                 blobs.append(record)
+                ledger.add(record)
                 continue
             }
             levels[Int(record.level)].append(record)
             levelBytes[Int(record.level)] &+= record.canonicalBytes
         }
+        for table in levels.joined() { ledger.note(table.blobs) }
         levels[0].sort { ManifestTables.isOlder($0, $1) }
         for level in 1..<levels.count {
             levels[level].sort { $0.span.start.isKeyBefore($1.span.start) }
@@ -116,10 +120,11 @@ package struct ManifestTables: Hashable, Sendable {
     package mutating func replace(_ removed: [TableRecord], with added: [TableRecord]) {
         remove(removed)
         guard !added.isEmpty else { return }
-        insert(added.filter { !$0.isBlob })
         for blob in added where blob.isBlob {
             blobs.insert(blob, at: blobs.partitionPoint { $0.id < blob.id })
+            ledger.add(blob)
         }
+        insert(added.filter { !$0.isBlob })
         insertRows(of: added)
     }
 
@@ -131,7 +136,10 @@ package struct ManifestTables: Hashable, Sendable {
             ? levels[0].partitioningIndex { ManifestTables.isOlder(first, $0) }
             : levels[level].firstIndex(notBefore: first.span.start)
         levels[level].insert(contentsOf: tables, at: at)
-        for record in tables { levelBytes[level] &+= record.canonicalBytes }
+        for record in tables {
+            levelBytes[level] &+= record.canonicalBytes
+            ledger.note(record.blobs)
+        }
     }
 
     private mutating func insertRows(of added: [TableRecord]) {
@@ -147,13 +155,10 @@ package struct ManifestTables: Hashable, Sendable {
 
     /// Blob files that `tables`, which are gone, used and that no table uses any more.
     package func unusedBlobs(after tables: [TableRecord]) -> [TableRecord] {
-        var used = Set(tables.lazy.flatMap(\.blobs).map(\.file))
-        for level in levels where !used.isEmpty {
-            for table in level {
-                for use in table.blobs { used.remove(use.file) }
-            }
+        let unused = Set(tables.lazy.flatMap(\.blobs).map(\.file)).filter {
+            ledger[$0].map { $0.users == 0 } ?? false
         }
-        return blobs.filter { used.contains($0.id) }
+        return unused.isEmpty ? [] : blobs.filter { unused.contains($0.id) }
     }
 
     private mutating func remove(_ records: [TableRecord]) {
@@ -166,7 +171,9 @@ package struct ManifestTables: Hashable, Sendable {
         rows.removeAll { gone.contains($0.id) }
         for record in records where !record.isBlob {
             levelBytes[Int(record.level)] &-= record.canonicalBytes
+            ledger.forget(record.blobs)
         }
+        for record in records where record.isBlob { ledger.remove(record.id) }
     }
 
     static func isOlder(_ left: TableRecord, _ right: TableRecord) -> Bool {

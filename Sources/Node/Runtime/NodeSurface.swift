@@ -113,7 +113,7 @@ package final class NodeSurface: AdminSource, AdminInformation {
                         Double(manifest.manifest.tables.tables(at: level).count),
                         [MetricFamily.Label("level", String(level))])
                 }))
-        families += blobMetrics(BlobLedger(manifest.manifest.tables))
+        families += blobMetrics(manifest.manifest.tables.ledger)
         let rows: [(String, String, UInt64)] = [
             ("martlet_heals_total", "Tables healed.", counters.healed),
             (

@@ -98,6 +98,6 @@ import Testing
         #expect(member.tables == bed.members[1].tables)
         try bed.checkReads(member)
         #expect(
-            BlobLedger(member.store.manifest.manifest.tables).rows.allSatisfy { $0.liveBytes > 0 })
+            member.store.manifest.manifest.tables.ledger.rows.allSatisfy { $0.liveBytes > 0 })
     }
 }

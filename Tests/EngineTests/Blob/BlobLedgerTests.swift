@@ -39,7 +39,7 @@ import Testing
             // Of a file that is not there.
             table(.flush, 8, level: 0, "a", "z", [(2, 90), (3, 5)]),
         ])
-        let ledger = BlobLedger(manifest)
+        let ledger = manifest.ledger
         #expect(ledger.rows.map(\.file) == [file(1), file(2), file(5)])
         #expect(ledger.rows.map(\.liveBytes) == [50, 100, 0])
         #expect(ledger.rows.map(\.liveCount) == [2, 2, 0])
@@ -56,8 +56,7 @@ import Testing
         let uses = live.enumerated().filter { $0.element > 0 }.map {
             (UInt64($0.offset + 1), $0.element)
         }
-        let ledger = BlobLedger(
-            try tables(blobs + [table(.compaction, 20, level: 1, "a", "z", uses)]))
+        let ledger = try tables(blobs + [table(.compaction, 20, level: 1, "a", "z", uses)]).ledger
         func due(_ dead: Int, _ age: Int) -> [UInt64] {
             ledger.due(deadPercent: dead, agePercent: age).map(\.index.rawValue)
         }
@@ -166,9 +165,87 @@ import Testing
         let sized = try #require(plannedBySize)
         #expect(sized.outputLevel == 2 && sized.collected == [dead.id], "\(sized)")
 
+        // One that cannot be read keeps no job waiting.
+        facts.damagedBlobs = [dead.id]
+        planner = CompactionPlanner(options: options)
+        let plannedWithout = planner.plan(manifest, facts)
+        #expect(try #require(plannedWithout).collected.isEmpty)
+        facts.damagedBlobs = []
+
         options.blobDeadPercent = 61
         options.baseLevelBytes = 1 << 20
         planner = CompactionPlanner(options: options)
         #expect(planner.plan(manifest, facts) == nil)
+    }
+
+    /// The first job that is planned over these records.
+    private func planned(
+        _ records: [TableRecord], _ options: CompactionOptions = CompactionOptions(),
+        bytesMax: UInt64 = .max
+    ) -> CompactionSpec? {
+        let facts = CompactionPlanner.Facts(
+            settings: LoggedSettings(), horizon: .zero, clock: 0, now: 0,
+            unfinishedBytesMax: bytesMax)
+        var planner = CompactionPlanner(options: options)
+        return planner.plan(LogicalManifest(placing: records), facts)
+    }
+
+    @Test func oneDeadFileAmongManyIsWorthNoJobOfItsOwn() {
+        func collected(ofFiles count: UInt64) -> [TableID]? {
+            let blobs = (1...count).map { blob($0, 100) }
+            let uses = (1...count).map { ($0, UInt64($0 == 1 ? 10 : 100)) }
+            return planned(blobs + [table(.compaction, 9, level: 1, "a", "f", uses)])?.collected
+        }
+        #expect(collected(ofFiles: 4) == nil)
+        #expect(collected(ofFiles: 3) == [file(1)])
+    }
+
+    @Test func neighboursAreCollectedTogether() {
+        let records = [
+            blob(1, 100), blob(2, 100),
+            table(.compaction, 5, level: 1, "a", "f", [(1, 10)]),
+            table(.compaction, 6, level: 1, "g", "h", [(1, 10), (2, 10)]),
+            table(.compaction, 7, level: 1, "k", "m", [(2, 10)]),
+            table(.compaction, 8, level: 1, "p", "z", []),
+        ]
+        var options = CompactionOptions()
+        options.blobAgePercent = 100
+        let spec = planned(records, options)
+        #expect(spec?.inputs.map(\.id.index) == [LogIndex(5), LogIndex(6), LogIndex(7)])
+        #expect(spec?.collected == [file(1), file(2)])
+        #expect(spec?.outputLevel == 1)
+        // Tables of 50 bytes each, and what they refer to: one table and its file fit.
+        let small = planned(records, options, bytesMax: 130)
+        #expect(small?.collected == [file(1)], "\(String(describing: small))")
+        #expect(planned(records, options, bytesMax: 55) == nil, "nothing would come of it")
+    }
+
+    @Test func theLedgerFollowsTheTables() throws {
+        var random = SeededRandom(seed: 12)
+        var manifest = ManifestTables()
+        var present: [TableRecord] = []
+        for index in 1...200 as ClosedRange<UInt64> {
+            let uses = Set((0..<random.below(5)).map { _ in UInt64(1 + random.below(Int(index))) })
+            let fresh = table(
+                .flush, index, level: 0, "a", "z",
+                uses.sorted().map { ($0, UInt64(1 + random.below(100))) })
+            let gone = random.oneIn(3) ? present.randomElement(using: &random) : nil
+            manifest.replace(gone.map { [$0] } ?? [], with: [fresh, blob(index, 500)])
+            if let gone {
+                present.removeAll { $0.id == gone.id }
+                let unused = manifest.unusedBlobs(after: [gone])
+                let counted = Set(present.flatMap(\.blobs).map(\.file)).union(
+                    fresh.blobs.map(\.file))
+                #expect(unused.allSatisfy { !counted.contains($0.id) })
+                #expect(
+                    Set(unused.map(\.id))
+                        == Set(gone.blobs.map(\.file)).subtracting(counted).filter {
+                            manifest.contains($0)
+                        })
+                manifest.replace(unused, with: [])
+            }
+            present.append(fresh)
+            #expect(ManifestTables(manifest.sortedByID)?.ledger == manifest.ledger)
+        }
     }
 }

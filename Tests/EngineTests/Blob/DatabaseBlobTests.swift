@@ -47,7 +47,7 @@ import Testing
     }
 
     private func ledger(_ rig: DatabaseRig) -> BlobLedger {
-        BlobLedger(rig.store.manifest.manifest.tables)
+        rig.store.manifest.manifest.tables.ledger
     }
 
     private func fileNames(_ rig: DatabaseRig) throws -> Set<String> {
