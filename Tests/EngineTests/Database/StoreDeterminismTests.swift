@@ -48,7 +48,7 @@ import Testing
         #expect(leader.inPlace > 3, "\(leader.inPlace)")
     }
 
-    @Test(arguments: [6, 7] as [UInt64])
+    @Test(arguments: [7, 10] as [UInt64])
     func `Blob files are the same everywhere, and go when they are dead`(seed: UInt64) throws {
         var compaction = SharedLog.compaction
         if seed == 7 { compaction.strategy = .sizeTiered }
