@@ -28,16 +28,32 @@ extension Log {
             let size = (try? segment.file.size()) ?? 0
             let wants = settings.before(nextIndex).segmentBytes / 2
             try logIO { () throws(FileError) in
-                if size >= wants, isFitToReuse(segment.header),
-                    lock.withLock({ spare == .none })
-                {
-                    try fileSystem.rename(segment.path, to: sparePath)
-                    lock.withLock { spare = .ready }
+                if size >= wants, isFitToReuse(segment.header), beginSpare() {
+                    try recycle(segment)
                 } else {
                     try fileSystem.unlink(segment.path)
                 }
             }
         }
+    }
+
+    /// True if there is no spare file and nobody makes one; then the caller does, and it alone.
+    private func beginSpare() -> Bool {
+        lock.withLock {
+            guard spare == .none else { return false }
+            spare = .preparing
+            return true
+        }
+    }
+
+    private func recycle(_ segment: LogSegment) throws(FileError) {
+        do throws(FileError) {
+            try fileSystem.rename(segment.path, to: sparePath)
+        } catch {
+            lock.withLock { spare = .none }
+            throw error
+        }
+        lock.withLock { spare = .ready }
     }
 
     /// Plain entries must not stay for long in a file that is to be encrypted.
@@ -90,14 +106,12 @@ extension Log {
     /// Makes a spare file, filled with zeros and synced. For a background thread, while the
     /// appender goes on; returns at once if there is one.
     package func prepareNext() throws(EngineError) {
-        let size: UInt64? = lock.withLock {
-            guard spare == .none else { return nil }
-            spare = .preparing
+        guard beginSpare() else { return }
+        let size: UInt64 = lock.withLock {
             // Frames and headers come on top of the payload.
             let payload = settings.before(nextIndex).segmentBytes
             return payload + payload / 8
         }
-        guard let size else { return }
         do throws(EngineError) {
             try logIO { () throws(FileError) in try fillSpare(size) }
             lock.withLock { spare = .ready }

@@ -16,6 +16,8 @@ final class RecordingFileSystem: FileSystem, @unchecked Sendable {
     private(set) var syncs: [Sync] = []
     /// Called before a file is created.
     var onCreate: ((String) -> Void)?
+    /// Called before a file gets another name.
+    var onRename: ((_ from: String, _ to: String) -> Void)?
     /// Names that no sync of their directory covers.
     private var names: [String: Set<String>] = [:]
 
@@ -39,6 +41,7 @@ final class RecordingFileSystem: FileSystem, @unchecked Sendable {
     func list(_ directory: String) throws(FileError) -> [String] { try base.list(directory) }
     func exists(_ path: String) -> Bool { base.exists(path) }
     func rename(_ from: String, to: String) throws(FileError) {
+        onRename?(from, to)
         name(to)
         try base.rename(from, to: to)
     }

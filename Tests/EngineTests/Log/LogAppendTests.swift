@@ -136,6 +136,38 @@ import Testing
         #expect(try rig.all().suffix(30).map(\.header) == stored.headers)
     }
 
+    /// Two that made one at once left a log that took a spare file for there that was not.
+    @Test func oneAtATimeMakesTheSpareFile() throws {
+        let files = RecordingFileSystem(MemoryFileSystem(seed: 1))
+        try files.createDirectory("d")
+        let hardState = try HardState.open(files, LogRig.statePath, nonce: 1)
+        var base = LogBase()
+        base.settings.segmentBytes = 4096
+        let (log, _) = try Log.open(
+            files, LogRig.directory, hardState: hardState, genesis: LogRig.genesis, group: 0,
+            options: LogOptions(), base: base)
+        func append(_ count: Int) throws {
+            for _ in 0..<count {
+                try log.append([LogRig.entry(after: log.last, term: 1, bytes: 500)], sync: true)
+            }
+        }
+        try append(30)
+        var filled: [String] = []
+        var tries = 0
+        files.onCreate = { if $0.contains("spare") { filled.append($0) } }
+        files.onRename = { from, to in
+            guard to.hasSuffix("/spare"), from.hasSuffix(".seg") else { return }
+            tries += 1
+            // What a background thread may do now.
+            do { try log.prepareNext() } catch { Issue.record("\(error)") }
+        }
+        try log.trim(through: LogIndex(15))
+        #expect(tries == 1 && filled.isEmpty, "\(filled)")
+        #expect(files.exists(LogRig.directory + "/spare"))
+        try append(30)
+        #expect(log.last.index == LogIndex(60))
+    }
+
     /// It holds nothing that anybody needs.
     @Test func anUnreadableSpareFileKeepsNothingFromOpening() throws {
         let rig = try LogRig()

@@ -140,13 +140,18 @@ import Testing
         #expect(isRefused(.write, batch.payload(horizonDistance: 0), firstSequence: 9))
     }
 
+    /// A result that nobody looks at is not computed in an optimized build.
+    private static func use(_ sequence: SequenceNumber) {
+        if sequence == SequenceNumber(7) { print(sequence) }
+    }
+
     /// Trap 19, the other half.
     @Test func trap19OverflowStops() async {
         await #expect(processExitsWith: .failure) {
-            _ = SequenceNumber(.max) + UInt64(CommandLine.arguments.count)
+            EntryValidationTests.use(SequenceNumber(.max) + UInt64(CommandLine.arguments.count))
         }
         await #expect(processExitsWith: .failure) {
-            _ = SequenceNumber(0) - UInt64(CommandLine.arguments.count)
+            EntryValidationTests.use(SequenceNumber(0) - UInt64(CommandLine.arguments.count))
         }
     }
 
