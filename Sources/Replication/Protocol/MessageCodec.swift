@@ -136,7 +136,10 @@ package enum MessageCodec {
         case .report(_, let report):
             return report.outcomes.reduce(fixed) { sum, outcome in
                 guard case .tables(let records, _) = outcome.result else { return sum + 512 }
-                return sum + records.reduce(32) { $0 + 160 + 4 * $1.span.start.count }
+                return sum
+                    + records.reduce(32) {
+                        $0 + 160 + 4 * $1.span.start.count + 20 * $1.blobs.count
+                    }
             }
         case .forward(_, let bytes), .forwardReply(_, .answered(let bytes)),
             .fetchReply(_, .bytes(let bytes)), .fetch(_, .read(let bytes, _, _)):
