@@ -23,11 +23,18 @@ public struct BlobUse: Hashable, Sendable {
         }
     }
 
+    /// Most that a table can have: what it may name before it ends, and, for the rest of its last
+    /// key, the files of the work itself (`BlobBounds`).
+    package static let tableMax = Limits.tableBlobs + Limits.workBlobs
+    /// Most that all tables of a piece of work can have: once they may name no more, keys and the
+    /// files of the work go up together, so that only a new table or a new file adds one.
+    package static let workMax = Limits.workBlobUses + Limits.jobTables
+
     /// Sorted by file, no two alike, none of them empty.
     package static func decode(_ reader: inout ByteReader) throws(DecodingError) -> [BlobUse] {
         // Each takes fifteen bytes at least, which bounds the count by what is there.
         let count = try reader.readVarint(
-            atMost: UInt64(min(Limits.jobTables, reader.remaining / 15)), "a count of blob files")
+            atMost: UInt64(min(BlobUse.tableMax, reader.remaining / 15)), "a count of blob files")
         var uses: [BlobUse] = []
         uses.reserveCapacity(count)
         for _ in 0..<count {

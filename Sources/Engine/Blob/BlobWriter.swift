@@ -1,11 +1,25 @@
 // Takes long values out of the entries of a flush or a job and writes them to blob files of its
 // own; what stays is a reference. A flush separates what is long enough; a job moves the values
-// that still live out of the blob files that it collects. Blob files are tables in all but what
+// that still live out of the blob files that it collects, and any value once its tables name as many
+// blob files as they may (`BlobBounds`). Blob files are tables in all but what
 // they mean: `TableBuilder` writes them, with the entries' own keys and kinds, in their order.
 //
 // The books (`TableMerge`): a separated value leaves the key table and is an entry of the blob file
 // instead, so what is made is the reference. A collected one is made anew with its reference, and
 // the old reference goes. Used by `MergeOutput` alone.
+
+/// What keeps the records of a piece of work short, whatever was written. Constant but in tests.
+package struct BlobBounds: Hashable, Sendable {
+    /// Files to write; the last takes all that comes.
+    package var files = Limits.workBlobs
+    /// Files that a table names before it ends at the next key. Values of the rest of its last key
+    /// move.
+    package var tableFiles = Limits.tableBlobs
+    /// Counters of all tables before every value moves that comes.
+    package var uses = Limits.workBlobUses
+
+    package init() {}
+}
 
 /// Which values go to blob files, and how those are cut. A function of the log.
 package struct BlobPlan: Hashable, Sendable {
@@ -15,6 +29,7 @@ package struct BlobPlan: Hashable, Sendable {
     package var fileBytes = BlobPlan.defaultFileBytes
     /// Blob files whose values move to new ones, sorted.
     package var collected: [TableID] = []
+    package var bounds = BlobBounds()
 
     package init() {}
 
@@ -37,6 +52,9 @@ package struct BlobPlan: Hashable, Sendable {
 }
 
 final class BlobWriter {
+    /// All values stay where they are, unless they have to move.
+    let isIdle: Bool
+
     private let plan: BlobPlan
     private let collected: Set<TableID>
     private let sources: BlobFiles
@@ -51,12 +69,12 @@ final class BlobWriter {
     /// References whose values were moved.
     private(set) var collectedReferences = MergeResult.Dropped()
 
-    /// Nil if `plan` leaves all values where they are. `makeBuilder` begins a blob file.
-    init?(
+    /// `makeBuilder` begins a blob file.
+    init(
         _ plan: BlobPlan, job: JobID, sources: BlobFiles,
         makeBuilder: @escaping (TableID) throws(EngineError) -> TableBuilder
     ) {
-        guard plan.threshold > 0 || !plan.collected.isEmpty else { return nil }
+        isIdle = plan.threshold == 0 && plan.collected.isEmpty
         self.plan = plan
         collected = Set(plan.collected)
         self.sources = sources
@@ -64,10 +82,14 @@ final class BlobWriter {
         self.job = job
     }
 
+    /// Files begun so far.
+    var fileCount: Int { outputs.count + (builder == nil ? 0 : 1) }
+
     /// Writes the entry's value to a blob file if the plan says so, and shows the entry that takes
-    /// its place; false leaves it as it is.
+    /// its place; false leaves it as it is. `movesAll`: values of other files move, whichever.
     func place(
         _ key: UnsafeRawBufferPointer, _ trailer: Trailer, _ value: UnsafeRawBufferPointer,
+        movesAll: Bool,
         _ body: (Trailer, UnsafeRawBufferPointer) throws(EngineError) -> Void
     ) throws(EngineError) -> Bool {
         switch trailer.kind {
@@ -78,9 +100,9 @@ final class BlobWriter {
             guard isLong(value.count - 8) else { return false }
             try write(key, trailer, value, expiry: try VersionContent.expiry(value))
         case .blobReference:
-            guard !collected.isEmpty else { return false }
+            guard movesAll || !collected.isEmpty else { return false }
             let old = try BlobReference(stored: value)
-            guard collected.contains(old.file) else { return false }
+            guard movesAll || collected.contains(old.file) else { return false }
             let moved = Trailer(trailer.sequence, old.kind)
             try sources.withStored(old, io: .blocking, fillsCache: false) {
                 (stored) throws(EngineError) in
@@ -107,7 +129,9 @@ final class BlobWriter {
         _ key: UnsafeRawBufferPointer, _ trailer: Trailer, _ stored: UnsafeRawBufferPointer,
         expiry: ClockMilliseconds?
     ) throws(EngineError) {
-        if let builder, builder.canonicalBytes >= plan.fileBytes { try end(builder) }
+        if let builder, builder.canonicalBytes >= plan.fileBytes, fileCount < plan.bounds.files {
+            try end(builder)
+        }
         let file = TableID(index: job.index, kind: job.kind.blob, ordinal: UInt32(outputs.count))
         let builder = if let open = self.builder { open } else { try makeBuilder(file) }
         self.builder = builder
@@ -131,11 +155,6 @@ final class BlobWriter {
         let (record, fileBytes) = try builder.finish()
         outputs.append(MergeResult.Output(record: record, fileBytes: fileBytes))
         self.builder = nil
-        guard outputs.count < Limits.jobTables else {
-            throw .limit(
-                what: "the number of a job's blob files", value: UInt64(outputs.count) + 1,
-                limit: UInt64(Limits.jobTables))
-        }
     }
 
     /// Writes what is left. The blob files in their order.

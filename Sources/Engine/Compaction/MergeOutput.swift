@@ -1,6 +1,6 @@
 // Writes the surviving entries of a merge into tables and decides where one ends and the next
 // begins: at a user key or at the start of a range tombstone, once the canonical bytes have reached
-// the target. Versions of one key never part.
+// the target or the output names as many blob files as it may. Versions of one key never part.
 //
 // Range tombstones are clipped at the cut, which is the next output's first key, and go on behind
 // it: what lies in the gap between two outputs stays covered, spans never overlap, and no key is
@@ -11,8 +11,7 @@ final class MergeOutput {
     private let parameters: MergeParameters
     private let storage: TableMerge.Storage
     private let makeFile: TableMerge.FileFactory
-    /// Nil if all values stay where they are.
-    let blobs: BlobWriter?
+    let blobs: BlobWriter
     /// By start, then newest first.
     private let tombstones: [RangeTombstone]
 
@@ -24,6 +23,8 @@ final class MergeOutput {
     /// Those that begin before where we are and reach into the current output.
     private var open: [RangeTombstone] = []
     private var lastStart: [UInt8]?
+    /// Blob counters of the outputs that have ended.
+    private var blobUses = 0
     /// Size of the tombstones that begin in the current output.
     private var tombstoneBytes: UInt64 = 0
 
@@ -73,16 +74,23 @@ final class MergeOutput {
         _ key: UnsafeRawBufferPointer, _ trailer: Trailer, _ value: UnsafeRawBufferPointer
     ) throws(EngineError) {
         let builder = if let open = self.builder { open } else { try makeBuilder() }
-        if let blobs { return try add(key, trailer, value, to: builder, through: blobs) }
-        try builder.add(key, trailer, value)
+        if blobs.isIdle, !isCrowded(builder) { return try builder.add(key, trailer, value) }
+        try place(key, trailer, value, in: builder)
+    }
+
+    /// The output may name no further blob file but those that are made here.
+    private func isCrowded(_ builder: TableBuilder) -> Bool {
+        let bounds = parameters.blobs.bounds
+        return builder.blobFileCount >= bounds.tableFiles
+            || blobUses + builder.blobFileCount >= bounds.uses
     }
 
     @inline(never)
-    private func add(
+    private func place(
         _ key: UnsafeRawBufferPointer, _ trailer: Trailer, _ value: UnsafeRawBufferPointer,
-        to builder: TableBuilder, through blobs: BlobWriter
+        in builder: TableBuilder
     ) throws(EngineError) {
-        let isPlaced = try blobs.place(key, trailer, value) {
+        let isPlaced = try blobs.place(key, trailer, value, movesAll: isCrowded(builder)) {
             (trailer, reference) throws(EngineError) in
             try builder.add(key, trailer, reference)
         }
@@ -93,12 +101,15 @@ final class MergeOutput {
     func finish() throws(EngineError) -> [MergeResult.Output] {
         while nextTombstone < tombstones.count { try enterTombstone() }
         try cut(at: nil)
-        guard let blobs else { return outputs }
-        return outputs + (try blobs.finish())
+        let files = try blobs.finish()
+        try checkCount(outputs.count + files.count)
+        return outputs + files
     }
 
     private var isFull: Bool {
-        (builder?.canonicalBytes ?? 0) + tombstoneBytes >= parameters.targetBytes
+        guard let builder else { return tombstoneBytes >= parameters.targetBytes }
+        return builder.canonicalBytes + tombstoneBytes >= parameters.targetBytes
+            || builder.blobFileCount >= parameters.blobs.bounds.tableFiles
     }
 
     /// The next range tombstone begins. All keys so far are before its start, so this is a place to
@@ -126,6 +137,7 @@ final class MergeOutput {
         }
         if let builder {
             let (record, fileBytes) = try builder.finish()
+            blobUses += record.blobs.count
             outputs.append(
                 MergeResult.Output(
                     record: record, fileBytes: fileBytes,
@@ -147,11 +159,7 @@ final class MergeOutput {
     }
 
     private func makeBuilder() throws(EngineError) -> TableBuilder {
-        guard outputs.count < Limits.jobTables else {
-            throw .limit(
-                what: "the number of a job's outputs", value: UInt64(outputs.count) + 1,
-                limit: UInt64(Limits.jobTables))
-        }
+        try checkCount(outputs.count + blobs.fileCount + 1)
         let ordinal = UInt32(outputs.count)
         let id = TableID(
             index: parameters.job.index, kind: parameters.job.kind, ordinal: ordinal)
@@ -160,5 +168,14 @@ final class MergeOutput {
             codec: storage.codec, keys: storage.keys, generation: 0)
         builder = made
         return made
+    }
+
+    /// Tables and blob files of a record together.
+    private func checkCount(_ count: Int) throws(EngineError) {
+        guard count <= Limits.jobTables else {
+            throw .limit(
+                what: "the number of a job's outputs", value: UInt64(count),
+                limit: UInt64(Limits.jobTables))
+        }
     }
 }

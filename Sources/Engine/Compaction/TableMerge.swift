@@ -149,11 +149,9 @@ package enum TableMerge {
             let outputs = try output.finish()
             var result = MergeResult(
                 outputs: outputs, dropped: pass.dropped, created: pass.created, isBalanced: false)
-            if let blobs = output.blobs {
-                result.created.add(blobs.created)
-                let collected = CompactionRules.DropReason.collected.rawValue
-                result.dropped[collected].add(blobs.collectedReferences)
-            }
+            result.created.add(output.blobs.created)
+            let collected = CompactionRules.DropReason.collected.rawValue
+            result.dropped[collected].add(output.blobs.collectedReferences)
             result.isBalanced = isBalanced(inputs, tombstones, result, output)
             return result
         }

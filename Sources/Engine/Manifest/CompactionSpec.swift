@@ -165,7 +165,7 @@ extension CompactionSpec {
     }
 
     package func encoded() -> [UInt8] {
-        var writer = ByteWriter(capacity: 64 + inputs.count * 30)
+        var writer = ByteWriter(capacity: 64 + inputs.count * 30 + collected.count * 13)
         encode(into: &writer)
         return writer.bytes
     }
@@ -213,6 +213,7 @@ extension CompactionSpec {
         var tables: [Input] = []
         for _ in 0..<count {
             let id = try TableID(&reader)
+            guard !id.kind.isBlob else { throw DecodingError("blob file \(id) is no table") }
             let level = try reader.read(UInt8.self)
             tables.append(Input(id: id, level: level, digest: try reader.readDigest()))
         }

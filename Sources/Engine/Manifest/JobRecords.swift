@@ -3,7 +3,8 @@
 //
 // Invariants (checked when decoding): a record's tables bear the work's index and kind, ordinals
 // from 0 up, one level, and spans in key order without overlap; behind them come its blob files,
-// with ordinals of their own, each of which a table of the record refers to. So no fold has to
+// with ordinals of their own, each of which a table of the record refers to, and not more than it
+// holds; those of a flush refer to no other. So no fold has to
 // judge them again.
 
 /// A frontier and the root of the state there: what replicas compare.
@@ -235,15 +236,42 @@ extension TableRecord {
     private static func check(
         blobs: ArraySlice<TableRecord>, besides tables: ArraySlice<TableRecord>, of job: JobID
     ) throws(DecodingError) {
-        guard !blobs.isEmpty else { return }
-        let named = Set(tables.lazy.flatMap(\.blobs).map(\.file))
+        var named: [TableID: BlobUse] = [:]
+        var useCount = 0
+        for table in tables {
+            useCount += table.blobs.count
+            guard useCount <= BlobUse.workMax else { throw DecodingError("too many blob counters") }
+            for use in table.blobs where use.file.index == job.index {
+                let before = named[use.file] ?? BlobUse(file: use.file, count: 0, bytes: 0)
+                let (count, isCountOver) = before.count.addingReportingOverflow(use.count)
+                let (bytes, isBytesOver) = before.bytes.addingReportingOverflow(use.bytes)
+                guard !isCountOver, !isBytesOver else { throw DecodingError("blob counters") }
+                named[use.file] = BlobUse(file: use.file, count: count, bytes: bytes)
+            }
+        }
+        if job.kind == .flush { try checkFlush(tables, of: job, blobs: blobs.count) }
         for (ordinal, blob) in blobs.enumerated() {
             try blob.checkStructure()
             let id = TableID(index: job.index, kind: job.kind.blob, ordinal: UInt32(ordinal))
             guard blob.id == id else { throw DecodingError("blob file \(blob.id) is not \(id)") }
-            guard named.contains(id) else {
+            guard let use = named[id] else {
                 throw DecodingError("blob file \(id) belongs to no table")
             }
+            // Its own counter was checked above.
+            guard use.count <= blob.blobs[0].count, use.bytes <= blob.blobs[0].bytes else {
+                throw DecodingError("tables count more of blob file \(id) than it holds")
+            }
+        }
+    }
+
+    /// A flush reads no blob file, so its tables count only those that it wrote.
+    private static func checkFlush(
+        _ tables: ArraySlice<TableRecord>, of job: JobID, blobs: Int
+    ) throws(DecodingError) {
+        for use in tables.lazy.flatMap(\.blobs) {
+            guard use.file.index == job.index, use.file.kind == job.kind.blob,
+                use.file.ordinal < blobs
+            else { throw DecodingError("blob file \(use.file) is not of the flush \(job.index)") }
         }
     }
 

@@ -52,6 +52,19 @@ package struct PendingJob: Hashable, Sendable {
         }
         return nil
     }
+
+    /// Why tables cannot count the blob files that they do; nil if they can. References come from
+    /// the inputs, and lead to what these count and the job does not collect, or to its own files.
+    package func refusal(ofBlobsOf tables: [TableRecord], inputs: [TableRecord]) -> VoidReason? {
+        guard tables.contains(where: { !$0.blobs.isEmpty }) else { return nil }
+        let own = Set(tables.lazy.filter(\.isBlob).map(\.id))
+        let kept = Set(inputs.lazy.flatMap(\.blobs).map(\.file)).subtracting(spec.collected)
+        for use in tables.lazy.flatMap(\.blobs)
+        where !own.contains(use.file) && !kept.contains(use.file) {
+            return .foreignBlob(use.file)
+        }
+        return nil
+    }
 }
 
 /// Why an entry changes nothing, on every replica.
@@ -76,6 +89,8 @@ package enum VoidReason: Error, Hashable, CustomStringConvertible {
     case inputOverlaps(TableID)
     /// To be collected, and not there.
     case blobNotLive(TableID)
+    /// An output counts it, and it is collected, or neither of the job nor of its inputs.
+    case foreignBlob(TableID)
     case sealOutOfOrder(SegmentBounds)
     case unknownJob(LogIndex)
     case outputOutsideJob(TableID)
@@ -92,6 +107,7 @@ package enum VoidReason: Error, Hashable, CustomStringConvertible {
         case .notContiguous(let id): return "table \(id) lies between its inputs in age"
         case .inputOverlaps(let id): return "moved table \(id) overlaps another one"
         case .blobNotLive(let id): return "blob file \(id) is not live"
+        case .foreignBlob(let id): return "outputs cannot refer to blob file \(id)"
         case .sealOutOfOrder(let segment):
             return "segment \(segment.first)-\(segment.last) is not the next to be sealed"
         case .unknownJob(let job): return "no job \(job) is under way"
@@ -206,6 +222,9 @@ package struct LogicalManifest: Hashable, Sendable {
                 brokenInvariant("reserved table \(input.id) is not live")
             }
             return table
+        }
+        if let reason = job.refusal(ofBlobsOf: record.tables, inputs: removed) {
+            return .void(reason)
         }
         let added = job.spec.action == .move ? moved(removed, by: job.spec) : record.tables
         jobs.remove(at: at)

@@ -35,6 +35,8 @@ package final class TableBuilder {
     package var canonicalBytes: UInt64 {
         finishedBytes + UInt64(block.count == 0 ? 0 : block.length)
     }
+    /// Blob files that the entries so far refer to.
+    var blobFileCount: Int { references.uses.count }
     /// The data block that the last version went to, and which of its entries it is.
     var lastBlock: BlockOrdinal { writer.nextOrdinal }
     var lastPlace: UInt32 { UInt32(block.count - 1) }

@@ -13,7 +13,10 @@ extension SettingCatalog {
                 configuration.table.blockLevels = try SettingParsing.blockLevels(text)
             }, show: { SettingParsing.format(blockLevels: $0.table.blockLevels) }),
         .size("table.blob-threshold", \.table.blobThreshold, 0...UInt64(Limits.valueBytesMax)),
-        .size("table.blob-file-bytes", \.table.blobFileBytes, BlobPlan.fileBytesRange),
+        // The engine takes smaller ones, which would be many files.
+        .size(
+            "table.blob-file-bytes", \.table.blobFileBytes,
+            (1 << 20)...BlobPlan.fileBytesRange.upperBound),
         SettingDefinition(
             key: "table.compression", allowed: Compression.allowed,
             apply: { (text, _, configuration) throws(SettingProblem) in

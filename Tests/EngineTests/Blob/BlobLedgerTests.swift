@@ -139,6 +139,43 @@ import Testing
         var many = flushed
         many.blobs[0].count = 11
         #expect(isRefused([many, blob(4, 100)]), "more references than entries")
+        let long = table(.flush, 4, level: 0, "a", "m", [(4, 101)])
+        #expect(isRefused([long, blob(4, 100)]), "more bytes than the file has")
+        var second = table(.flush, 4, level: 0, "p", "z", [(4, .max)])
+        second.id = TableID(index: LogIndex(4), kind: .flush, ordinal: 1)
+        #expect(isRefused([flushed, second, blob(4, 100)]), "a sum that overflows")
+        second.blobs = []
+        #expect(!isRefused([flushed, second, blob(4, 100)]))
+        #expect(isRefused([table(.flush, 4, level: 0, "a", "m", [(3, 10)])]), "of another flush")
+        #expect(isRefused([flushed]), "a file that is not in the list")
+    }
+
+    @Test func outputsCountWhatTheirInputsDidAndTheJobKeeps() {
+        let blobs = [blob(1, 100), blob(2, 100), blob(3, 100)]
+        let input = table(.compaction, 5, level: 1, "a", "f", [(1, 40), (2, 90)])
+        let other = table(.compaction, 6, level: 1, "p", "z", [(3, 10)])
+        var manifest = LogicalManifest(placing: blobs + [input, other])
+        var spec = Sample.spec([input], to: 1)
+        spec.collected = [file(1)]
+        guard case .jobStarted = manifest.start(spec, at: LogIndex(9)) else {
+            Issue.record("the job is void")
+            return
+        }
+        func conclude(_ uses: [(UInt64, UInt64)]) -> ManifestOutcome {
+            manifest.install(
+                Sample.compacted(9, [table(.compaction, 9, level: 1, "a", "f", uses)]))
+        }
+        let before = manifest
+        for (index, what) in [(1, "collected"), (3, "of no input"), (7, "not there")] {
+            let named = UInt64(index)
+            #expect(conclude([(named, 10)]) == .void(.foreignBlob(file(named))), "\(what)")
+            #expect(manifest == before)
+        }
+        guard case .jobDone = conclude([(2, 90)]) else {
+            Issue.record("an honest record is void")
+            return
+        }
+        #expect(manifest.tables.blobs == Array(blobs[1...]))
     }
 
     @Test func everyJobThatReadsTheTableCollects() throws {

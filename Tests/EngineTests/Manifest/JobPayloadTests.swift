@@ -117,6 +117,18 @@ import Testing
         }
         #expect(!isRefused { _ in })
         #expect(isRefused { $0.inputs = [] })
+        let blob = TableID(index: LogIndex(1), kind: .flushBlob, ordinal: 0)
+        let ordinary = TableID(index: LogIndex(1), kind: .flush, ordinal: 7)
+        for (id, refused) in [(blob, true), (ordinary, false)] {
+            #expect(isRefused { $0.inputs[0].id = id } == refused, "\(id)")
+            let covered = isRefused { job in
+                job = Sample.spec([inputs[0]], to: inputs[0].level)
+                job.witnesses = [
+                    CompactionSpec.Input(id: id, level: inputs[0].level, digest: .zero)
+                ]
+            }
+            #expect(covered == refused, "a witness \(id)")
+        }
         #expect(isRefused { $0.inputs.reverse() })
         #expect(isRefused { $0.inputs.append($0.inputs[1]) })
         #expect(isRefused { $0.outputLevel = 2 })

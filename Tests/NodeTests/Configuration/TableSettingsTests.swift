@@ -61,7 +61,7 @@ import Testing
         #expect(configuration.compaction.blobDeadPercent == 40)
         #expect(configuration.compaction.blobAgePercent == 10)
         for text in [
-            "table.blob-threshold=513MiB", "table.blob-file-bytes=512",
+            "table.blob-threshold=513MiB", "table.blob-file-bytes=1023KiB",
             "compaction.blob-dead-percent=101",
         ] {
             #expect(throws: ConfigurationError.self) { _ = try load(text) }
