@@ -266,7 +266,8 @@ struct RebuildPlan {
     }
 
     /// What the tables that refer to a blob file tell of it. Its digest is unknown, so nobody can
-    /// ever prove a block of it: its values are errors.
+    /// ever prove a block of it: its values are errors. It takes no room, so nothing of it counts as
+    /// dead, and no job tries to collect it; it goes with the last reference.
     private func lostBlob(_ id: TableID) -> TableRecord {
         var own = BlobUse(file: id, count: 0, bytes: 0)
         var users: [TableRecord] = []
@@ -274,7 +275,6 @@ struct RebuildPlan {
             guard let use = record.blobs.first(where: { $0.file == id }) else { continue }
             users.append(record)
             own.count = own.count.addingOrMax(use.count)
-            own.bytes = own.bytes.addingOrMax(use.bytes)
         }
         let points = users.compactMap(\.points)
         guard let hull = CompactionSpec.hull(of: users),
@@ -282,7 +282,7 @@ struct RebuildPlan {
             let largest = points.map(\.largest).max(by: { $0.isKeyBefore($1) })
         else { brokenInvariant("nothing refers to blob file \(id)") }
         return TableRecord(
-            id: id, level: 0, canonicalBytes: own.bytes,
+            id: id, level: 0, canonicalBytes: 0,
             points: TableRecord.PointRange(smallest: smallest, largest: largest), span: hull,
             smallestSequence: users.lazy.map(\.smallestSequence).min() ?? .zero,
             largestSequence: users.lazy.map(\.largestSequence).max() ?? .zero,
