@@ -266,8 +266,8 @@ struct RebuildPlan {
     }
 
     /// What the tables that refer to a blob file tell of it. Its digest is unknown, so nobody can
-    /// ever prove a block of it: its values are errors. It takes no room, so nothing of it counts as
-    /// dead, and no job tries to collect it; it goes with the last reference.
+    /// ever prove a block of it: its values are errors. It takes no room, so nothing of it counts
+    /// as dead, and no job tries to collect it; it goes with the last reference.
     private func lostBlob(_ id: TableID) -> TableRecord {
         var own = BlobUse(file: id, count: 0, bytes: 0)
         var users: [TableRecord] = []
