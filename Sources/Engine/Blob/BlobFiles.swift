@@ -12,6 +12,8 @@ package struct BlobFiles: Sendable {
         self.handles = Dictionary(handles.map { ($0.id, $0) }) { first, _ in first }
     }
 
+    package func contains(_ file: TableID) -> Bool { handles[file] != nil }
+
     /// The value that `reference` leads to, without its expiry.
     package func value(_ reference: BlobReference, io: ReadIO) throws(EngineError) -> [UInt8] {
         let head = Int(reference.length) - reference.valueBytes

@@ -42,16 +42,18 @@ struct OutputBuilder: Sendable {
             if let merged { return try publish(merged) }
         } catch {
             removeStaged()
-            throw OutputBuilder.judge(error)
+            throw OutputBuilder.judge(error, blobs)
         }
         removeStaged()
         throw .cancelled
     }
 
     /// What may pass is tried again; what repeats on the same inputs is reported.
-    private static func judge(_ error: EngineError) -> JobFailure {
+    private static func judge(_ error: EngineError, _ blobs: BlobFiles) -> JobFailure {
         switch error {
         case .corrupt, .invalid, .limit: return .failed("\(error)")
+        case .tableLost(let file, _) where file.kind.isBlob && !blobs.contains(file):
+            return .failed("\(error)")
         default: return .transient(error)
         }
     }

@@ -174,14 +174,30 @@ extension Store {
     }
 
     /// The blob files that the inputs refer to; nil while one is still being made here. They are
-    /// kept as long as the inputs are.
+    /// kept as long as the inputs are. Without those that nobody can have, since no manifest names
+    /// them or tells their digest: a job that reads one fails, and one that does not goes on.
     private func usableBlobs(of inputs: [TableHandle]) -> BlobFiles? {
         var handles: [TableHandle] = []
         for file in Set(inputs.lazy.flatMap(\.record.blobs).map(\.file)) {
-            guard let handle = tables.handle(file) else { return nil }
+            guard let record = namedBlob(file), record.digest != .zero else { continue }
+            guard let handle = tables.handle(file), handle.record.digest == record.digest else {
+                return nil
+            }
             handles.append(handle)
         }
         return BlobFiles(handles)
+    }
+
+    /// As the log names it. A job that is concluded and not computed here may be the last to read
+    /// it; the edit that names it may wait, too.
+    private func namedBlob(_ file: TableID) -> TableRecord? {
+        if let record = logical.tables.record(file) ?? installed.manifest.tables.record(file) {
+            return record
+        }
+        for pending in pendingEdits {
+            if let record = pending.tables.first(where: { $0.id == file }) { return record }
+        }
+        return nil
     }
 
     private func start(

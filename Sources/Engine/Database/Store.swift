@@ -79,6 +79,8 @@ package final class Store: @unchecked Sendable {
     var ownOutcomes: [JobID: JobOutcome] = [:]
     var obsolete: [ObsoleteTable] = []
     var fetching: Set<TableID> = []
+    /// Fetched, and waiting for the edit that names them.
+    var fetchedTables: [TableID: BuiltTable] = [:]
     /// News for the leader's side of jobs, until the owner takes it.
     private var jobInputs: [JobInput] = []
     var minimumFrontier = LogIndex.zero

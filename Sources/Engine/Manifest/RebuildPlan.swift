@@ -260,8 +260,34 @@ struct RebuildPlan {
                 noteAbsent(record)
             } else {
                 doubts.append("there is no blob file \(id), and tables refer to it")
+                noteAbsent(lostBlob(id))
             }
         }
+    }
+
+    /// What the tables that refer to a blob file tell of it. Its digest is unknown, so nobody can
+    /// ever prove a block of it: its values are errors. It takes no room, so nothing of it counts
+    /// as dead, and no job tries to collect it; it goes with the last reference.
+    private func lostBlob(_ id: TableID) -> TableRecord {
+        var own = BlobUse(file: id, count: 0, bytes: 0)
+        var users: [TableRecord] = []
+        for record in records {
+            guard let use = record.blobs.first(where: { $0.file == id }) else { continue }
+            users.append(record)
+            own.count = own.count.addingOrMax(use.count)
+        }
+        let points = users.compactMap(\.points)
+        guard let hull = CompactionSpec.hull(of: users),
+            let smallest = points.map(\.smallest).min(by: { $0.isKeyBefore($1) }),
+            let largest = points.map(\.largest).max(by: { $0.isKeyBefore($1) })
+        else { brokenInvariant("nothing refers to blob file \(id)") }
+        return TableRecord(
+            id: id, level: 0, canonicalBytes: 0,
+            points: TableRecord.PointRange(smallest: smallest, largest: largest), span: hull,
+            smallestSequence: users.lazy.map(\.smallestSequence).min() ?? .zero,
+            largestSequence: users.lazy.map(\.largestSequence).max() ?? .zero,
+            entryCount: own.count, deleteCount: 0, rangeTombstoneCount: 0, entrySum: 0,
+            digest: .zero, blobs: [own])
     }
 
     /// Of a table that is part of the database; nil for one that is not.
@@ -303,5 +329,13 @@ struct RebuildPlan {
         if isExact, log.flaws.isEmpty, ManifestTables(records) != nil { return }
         isExact = records.isEmpty
         for place in records.indices { records[place].level = 0 }
+    }
+}
+
+extension UInt64 {
+    /// Counters are read from files.
+    fileprivate func addingOrMax(_ other: UInt64) -> UInt64 {
+        let sum = addingReportingOverflow(other)
+        return sum.overflow ? .max : sum.partialValue
     }
 }

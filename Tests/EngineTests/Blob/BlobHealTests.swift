@@ -6,8 +6,11 @@ import Testing
     private static let data: UInt8 = 1
     private static let leaves: UInt8 = 6
 
-    private func bed(members: Int = 2, keys: [KeyRing] = []) throws -> HealBed {
-        let bed = try HealBed(members: members, keys: keys, blobThreshold: 32)
+    private func bed(
+        members: Int = 2, keys: [KeyRing] = [], configure: (inout StoreOptions) -> Void = { _ in }
+    ) throws -> HealBed {
+        let bed = try HealBed(
+            members: members, keys: keys, blobThreshold: 32, configure: configure)
         try bed.load()
         return bed
     }
@@ -90,14 +93,60 @@ import Testing
     }
 
     @Test func aDamagedFileIsCollectedAllTheSame() throws {
-        let bed = try bed()
+        let bed = try bed { $0.compaction.isEnabled = true }
         let member = bed.first
         let blob = try blob(member)
-        member.damage(blob.id, try member.blocks(blob.id)[2])
+        let data = try member.blocks(blob.id).filter { $0.type == BlobHealTests.data }
+        // Of values that stay.
+        member.damage(blob.id, data[data.count - 2])
+        try bed.overwrite(0..<60)
         try bed.compactAll()
+        try bed.compactAll()
+        #expect(member.repair.calls > 0)
+        #expect(!member.tables.contains { $0.id == blob.id })
+        #expect(member.tables.contains { $0.id.kind == .compactionBlob })
         #expect(member.tables == bed.members[1].tables)
         try bed.checkReads(member)
-        #expect(
-            member.store.manifest.manifest.tables.ledger.rows.allSatisfy { $0.liveBytes > 0 })
+    }
+
+    /// The file stays as long as a table counts it.
+    @Test func twoJobsCollectAFileAndOneIsCalledOff() throws {
+        let bed = try bed(members: 1) { $0.compaction.targetBytes = 1024 }
+        let member = bed.first
+        let blob = try blob(member)
+        try bed.compactAll()
+        func users() -> [TableRecord] {
+            member.tables.filter { table in
+                !table.isBlob && table.blobs.contains { $0.file == blob.id }
+            }
+        }
+        func collect(_ table: TableRecord) throws -> LogIndex {
+            let spec = CompactionSpec(
+                inputs: [CompactionSpec.Input(table)], outputLevel: table.level,
+                targetBytes: 1 << 20, horizon: .zero, clock: 0, blockBytes: 512, filter: .none,
+                isBottommost: false, collected: [blob.id])
+            try bed.append(.compact, spec.encoded())
+            return try #require(bed.entries.last?.index)
+        }
+        let before = users()
+        try #require(before.count > 1)
+        let first = try collect(before[0])
+        _ = try collect(before[1])
+        #expect(member.store.jobFacts(at: 0).manifest.jobs.count == 2)
+        let record = CancelledRecord(job: first, reason: .requested, detail: "test")
+        try bed.append(.cancelled, record.encoded())
+        try bed.settle()
+        #expect(users() == before.filter { $0.id != before[1].id })
+        #expect(member.tables.contains { $0.id == blob.id })
+        try bed.checkReads(member)
+        for table in users() {
+            #expect(member.tables.contains { $0.id == blob.id })
+            _ = try collect(table)
+            try bed.settle()
+            try bed.checkReads(member)
+        }
+        #expect(!member.tables.contains { $0.id == blob.id })
+        try bed.reopen(member)
+        try bed.checkReads(member)
     }
 }

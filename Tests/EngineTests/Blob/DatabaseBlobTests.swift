@@ -198,6 +198,66 @@ import Testing
         #expect(careful.doubts.contains { $0.contains("blob file") }, "\(careful.doubts)")
     }
 
+    @Test func `A rebuild that is forced goes on without a lost blob file`() throws {
+        let rig = try DatabaseRig(options { $0.retainLogBytes = 0 })
+        var content = try fill(rig)
+        try rig.database.flush()
+        try rig.database.compactAll()
+        rig.jobs.runAll()
+        try rig.close()
+        let name = try #require(try fileNames(rig).sorted().first { $0.contains("-b") })
+        let blob = try #require(TableHandle.parse(fileName: name)?.0)
+        try rig.memory.unlink(DatabaseRig.group + "/sst/" + name)
+        for name in try rig.memory.list(DatabaseRig.group)
+        where name.hasPrefix("MANIFEST-") || name == "CURRENT" {
+            try rig.memory.unlink(DatabaseRig.group + "/" + name)
+        }
+        let forced = try ManifestRebuild.run(rig.memory, path: DatabaseRig.path, isForced: true)
+        #expect(forced.isWritten && forced.absent.map(\.id) == [blob])
+        try rig.open()
+        let lost = try lostKeys(rig, content, blob)
+        #expect(!lost.isEmpty && lost.count < content.count)
+
+        for round in 0..<8 {
+            for number in stride(from: 2, to: DatabaseBlobTests.keys, by: 2) {
+                try rig.database.put(key(number), value(number, 50 + round))
+                content[key(number)] = value(number, 50 + round)
+                rig.runJobs(number % 2)
+            }
+        }
+        try rig.database.flush()
+        for _ in 0..<50 {
+            rig.clock.advance(1_000)
+            rig.jobs.runAll()
+            try rig.database.put([255], [1])
+        }
+        content[[255]] = [1]
+        #expect(rig.store.manifest.manifest.jobs.isEmpty)
+        #expect(rig.store.manifest.manifest.tables.tables(at: 0).count < 8)
+        #expect(try lostKeys(rig, content, blob).isSubset(of: lost))
+        try rig.close()
+        try rig.open()
+        #expect(try lostKeys(rig, content, blob).isSubset(of: lost))
+    }
+
+    /// Keys whose values are errors for the sake of `blob`; all others are as they should be.
+    private func lostKeys(
+        _ rig: DatabaseRig, _ content: [[UInt8]: [UInt8]], _ blob: TableID
+    ) throws -> Set<[UInt8]> {
+        var lost = Set<[UInt8]>()
+        for (key, value) in content {
+            do throws(EngineError) {
+                let found = try rig.database.get(key)
+                #expect(found == value)
+            } catch {
+                guard case .blockLost(let address, _) = error else { throw error }
+                #expect(address.table == blob)
+                lost.insert(key)
+            }
+        }
+        return lost
+    }
+
     @Test func `FIFO counts the values of a table`() throws {
         let rig = try DatabaseRig(
             options {

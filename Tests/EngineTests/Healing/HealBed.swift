@@ -290,6 +290,19 @@ final class HealBed {
         #expect(first.tables.count { !$0.isBlob } == 2)
     }
 
+    /// New values for some keys that `load` has put.
+    func overwrite(_ keys: Range<Int>) throws {
+        try write { batch in
+            for number in keys {
+                let value = Array("newest \(number)".utf8) + [UInt8](repeating: 7, count: 40)
+                batch.put(HealBed.key(number), value)
+                self.model[HealBed.key(number)] = value
+            }
+        }
+        try append(.rotate, [])
+        try settle()
+    }
+
     /// Runs everything that can run now.
     func settle() throws {
         var isBusy = true
