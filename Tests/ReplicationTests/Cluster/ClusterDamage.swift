@@ -36,8 +36,8 @@ extension SimulatedCluster {
             .max { size(place, $0.path) < size(place, $1.path) }
     }
 
-    /// Flips a byte in a data block of the largest table, or blob file: at `part` of `whole` of the front half of
-    /// its blocks. Never in a dictionary, which would lose all of them.
+    /// Flips a byte in a data block of the largest table, or blob file: at `part` of `whole` of the
+    /// front half of its blocks. Never in a dictionary, which would lose all of them.
     func rotTable(_ place: Int, part: UInt64, of whole: UInt64, isBlob: Bool = false) throws
         -> TableID?
     {

@@ -339,6 +339,7 @@ import Testing
         let isHealed = cluster.run(atMost: 30_000) {
             cluster.running.allSatisfy {
                 $0.replica.store.manifest.local[first]?.generation == 1
+                    && !$0.replica.store.scrubber.status.isRunning
             }
         }
         #expect(isHealed)
