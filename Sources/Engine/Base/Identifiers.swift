@@ -80,10 +80,24 @@ public struct Position: Hashable, Sendable {
     }
 }
 
-/// What made a table: a flush of a log segment or a compaction job.
+/// What made a table: a flush of a log segment or a compaction job; and whether it is one of keys,
+/// or a blob file, which holds long values of keys.
 public enum TableKind: UInt8, Sendable, Hashable {
     case flush = 0x66  // "f"
     case compaction = 0x63  // "c"
+    /// Values that a flush separated from their keys.
+    case flushBlob = 0x62  // "b"
+    /// Values that a compaction job collected from other blob files.
+    case compactionBlob = 0x67  // "g"
+
+    @inline(__always)
+    public var isBlob: Bool { self == .flushBlob || self == .compactionBlob }
+
+    /// Of the blob files that work of this kind writes.
+    package var blob: TableKind { isFlush ? .flushBlob : .compactionBlob }
+
+    /// Made by a flush, and not by a job.
+    package var isFlush: Bool { self == .flush || self == .flushBlob }
 }
 
 /// Name of a table's content, equal on every replica. `index` is the segment's last entry for a
@@ -107,7 +121,7 @@ public struct TableID: Hashable, Sendable, Comparable, CustomStringConvertible {
 
     /// `<index, 16 hex>-<kind><ordinal>`, the stem of the table's file name.
     public var description: String {
-        let letter = kind == .flush ? "f" : "c"
+        let letter = Unicode.Scalar(kind.rawValue)
         return "\(hex16(index.rawValue))-\(letter)\(ordinal)"
     }
 

@@ -14,6 +14,9 @@ public enum ValueKind: UInt8, Sendable {
     /// A delete of a key that was put at most once since its last single delete: where it meets
     /// that put in a flush or a compaction, both go.
     case singleDelete = 5
+    /// A put whose value, and maybe expiry, lives in a blob file: where that is (`BlobReference`).
+    /// Only tables hold such; a flush or a job makes them.
+    case blobReference = 6
 
     /// Whether it says "nothing here", whatever the clock. An expired put does, too.
     @inline(__always)

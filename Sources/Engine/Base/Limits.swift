@@ -16,4 +16,10 @@ public enum Limits {
     public static let members = 64
     /// Tables that one job may read or write.
     public static let jobTables = 65_536
+    /// Blob files that one flush or job may write.
+    package static let workBlobs = 4_096
+    /// Blob files that a table names before it ends at the next key.
+    package static let tableBlobs = 8_192
+    /// Blob counters of all the tables of a flush or a job before it moves what values come.
+    package static let workBlobUses = 131_072
 }

@@ -5,15 +5,17 @@ package struct CompactionJob {
     private let spec: CompactionSpec
     private let inputs: [TableHandle]
     private let witnesses: [TableHandle]
+    private let blobs: BlobFiles
     private let parameters: MergeParameters
     private let functions: JobFunctions
 
     /// `index` is that of the `compact` entry; `inputs` are the live handles of `spec.inputs`, in
-    /// any order, `witnesses` likewise. Throws unless they are exactly those, by digest, and all
-    /// functions that the spec names are in `registry`.
+    /// any order, `witnesses` likewise; `blobs` are those that the inputs refer to. Throws unless
+    /// they are exactly those, by digest, and all functions that the spec names are in `registry`.
     package init(
         _ spec: CompactionSpec, at index: LogIndex, inputs: [TableHandle],
-        witnesses: [TableHandle] = [], registry: FunctionRegistry = .empty
+        witnesses: [TableHandle] = [], blobs: BlobFiles = .none,
+        registry: FunctionRegistry = .empty
     ) throws(EngineError) {
         for (named, given) in [(spec.inputs, inputs), (spec.witnesses, witnesses)] {
             guard Set(named) == Set(given.map { CompactionSpec.Input($0.record) }),
@@ -26,17 +28,19 @@ package struct CompactionJob {
         self.spec = spec
         self.inputs = inputs
         self.witnesses = witnesses
+        self.blobs = blobs
         parameters = MergeParameters(
             job: JobID(index: index, kind: .compaction), level: spec.outputLevel,
             rules: .compaction(
                 horizon: spec.horizon, clock: spec.clock, isBottommost: spec.isBottommost),
             targetBytes: spec.targetBytes,
-            shape: TableShape(blockBytes: Int(spec.blockBytes), filter: spec.filter))
+            shape: TableShape(blockBytes: Int(spec.blockBytes), filter: spec.filter),
+            blobs: BlobPlan(collecting: spec.collected, fileBytes: spec.blobFileBytes))
     }
 
     /// Nil if cancelled; see `TableMerge.run`.
     package func run(
-        codec: Compression, keys: KeyRing = .plain,
+        codec: Compression, blobCodec: Compression? = nil, keys: KeyRing = .plain,
         cancellation: CancellationFlag = CancellationFlag(),
         makeFile: TableMerge.FileFactory
     ) throws(EngineError) -> MergeResult? {
@@ -53,8 +57,9 @@ package struct CompactionJob {
             }
         }
         return try TableMerge.run(
-            sources, parameters, codec: codec, keys: keys, functions: functions,
-            cancellation: cancellation, makeFile: makeFile)
+            sources, parameters,
+            TableMerge.Storage(codec: codec, blobCodec: blobCodec, keys: keys),
+            functions: functions, blobs: blobs, cancellation: cancellation, makeFile: makeFile)
     }
 
     /// Lets all inputs go, unread, once the witnesses prove that nobody can see any of them. Every

@@ -11,6 +11,11 @@ struct Picker {
     let reserved: Set<TableID>
     /// Bytes that jobs under way leave for another.
     let unfinishedBytesLeft: UInt64
+    /// What of blob files lives.
+    let ledger: BlobLedger
+    /// Blob files that are dead enough to be collected, and sound here: one that cannot be read
+    /// would keep every job waiting that could do without it. Oldest first.
+    let dueBlobs: [TableID]
 
     init(
         _ manifest: LogicalManifest, _ facts: CompactionPlanner.Facts,
@@ -21,9 +26,14 @@ struct Picker {
         self.options = options
         self.exclusions = exclusions
         targets = LevelTargets(manifest.tables, options)
+        ledger = manifest.tables.ledger
+        dueBlobs = ledger.due(
+            deadPercent: options.blobDeadPercent, agePercent: options.blobAgePercent
+        ).filter { !facts.damagedBlobs.contains($0) }
         reserved = manifest.reservedTables
         var bytes: UInt64 = 0
         for id in reserved { bytes &+= manifest.tables.record(id)?.canonicalBytes ?? 0 }
+        for job in manifest.jobs { bytes &+= Picker.movedBytes(of: job, manifest.tables) }
         unfinishedBytesLeft =
             facts.unfinishedBytesMax > bytes ? facts.unfinishedBytesMax - bytes : 0
     }
@@ -181,6 +191,7 @@ struct Picker {
         // A merge would drop what can be dropped here, and nowhere deeper.
         let drops =
             facts.settings.functions.compactionFilter != nil
+            || !dueBlobs(of: tables).isEmpty
             || (isBottommost
                 && tables.contains { $0.deleteCount > 0 || $0.rangeTombstoneCount > 0 })
         // Small ones are better made into fewer.
@@ -222,6 +233,7 @@ struct Picker {
             blockBytes: facts.settings.blockBytes(level: outputLevel),
             filter: facts.settings.filter.shape(level: outputLevel, isBottommost: isBottommost),
             isBottommost: isBottommost,
-            functions: facts.settings.functions)
+            functions: facts.settings.functions, collected: dueBlobs(of: inputs),
+            blobFileBytes: facts.settings.blobFileBytes)
     }
 }

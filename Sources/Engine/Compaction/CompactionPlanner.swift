@@ -11,7 +11,8 @@
 //   level n   one table, round-robin by key, with all tables of level n+1 that it overlaps
 //
 // With another strategy than `leveled` all of that happens in level 0 (`TieredPicks.swift`).
-// When no level is due by its size, other reasons count (`PicksBesideSize.swift`).
+// When no level is due by its size, other reasons count (`PicksBesideSize.swift`). Whatever a job
+// reads tables for, it collects the blob files that are dead enough (`BlobPicks.swift`).
 //
 // Before anything else, tables that range deletes have hidden whole are let go unread. What meets
 // nothing at the output level moves there unread (`Picker.move`).
@@ -33,6 +34,8 @@ package struct CompactionPlanner: Sendable {
         package var rangeTombstones: [LiveTombstone]
         /// How the leader stores blocks: what moves is not encoded anew.
         package var compression: CompressionPolicy
+        /// Blob files with damage that waits for a heal.
+        package var damagedBlobs: Set<TableID> = []
         /// The most first, if they count.
         package var fruitlessReads: [FruitlessReads] = []
 
@@ -69,12 +72,13 @@ package struct CompactionPlanner: Sendable {
         if let spec = picker.pickCovered() { return spec }
         switch options.strategy {
         case .leveled: break
-        case .sizeTiered: return picker.pickTier()
+        case .sizeTiered: return picker.pickTier() ?? picker.pickDeadBlobs()
         case .fifo: return picker.pickExpired(ages)
         }
         if let spec = pickBySize(picker) { return spec }
         if let level = picker.levelForSpace, let spec = pick(level, picker) { return spec }
         return picker.pickTombstones() ?? picker.pickOld(ages) ?? picker.pickFruitless()
+            ?? picker.pickDeadBlobs()
     }
 
     private var needsAges: Bool {

@@ -64,6 +64,8 @@ package struct CompactionRules: Hashable, Sendable {
         case singleDeleted
         /// Let go or changed by the compaction filter.
         case filtered
+        /// A reference whose value moved to another blob file.
+        case collected
     }
 
     /// What the versions of one key, newest first, have shown so far.
@@ -79,7 +81,8 @@ package struct CompactionRules: Hashable, Sendable {
         package init(covering: SequenceNumber = .zero) { self.covering = covering }
     }
 
-    /// Judges the next older version of a key: nil keeps it. `expiry` is that of an expiring put.
+    /// Judges the next older version of a key: nil keeps it. `expiry` is that of an expiring put,
+    /// or of a reference to one.
     package func judge(
         _ sequence: SequenceNumber, _ kind: ValueKind, expiry: ClockMilliseconds?,
         _ state: inout KeyState
@@ -94,7 +97,7 @@ package struct CompactionRules: Hashable, Sendable {
         switch kind {
         case .put, .merge: return nil
         case .delete, .singleDelete: return dropsTombstones ? .tombstone : nil
-        case .expiringPut:
+        case .expiringPut, .blobReference:
             guard dropsTombstones, let clock, let expiry, expiry <= clock else { return nil }
             return .expired
         }

@@ -69,6 +69,15 @@ public struct CompactionOptions: Hashable, Sendable {
     /// keeps its shape.
     public var fruitlessReadsMax: UInt64 = 0
 
+    /// Percent of a blob file's bytes: with so many that no table refers to any more, what lives of
+    /// it moves to another file with the next jobs that read tables which refer to it, or with jobs
+    /// of its own; 0 never. A file with nothing alive goes by itself, which is all that happens
+    /// with `fifo`.
+    public var blobDeadPercent = 25
+    /// Of the blob files that have come so far, percent that are collected at a time, the oldest
+    /// first and one at least: what is young has yet to die.
+    public var blobAgePercent = 25
+
     /// Bytes that compactions of this node write each second at most, 1 MiB at least; 0 is no
     /// bound. Not kept while level 0 has `level0SlowdownTrigger` tables, or memtables wait.
     public var bytesPerSecondMax: UInt64 = 0

@@ -12,12 +12,13 @@ package struct FlushJob {
     /// `memtable` is full: nobody writes to it any more. `lastIndex` is the segment's last entry,
     /// `horizon` that of its last write (nil: nothing may be dropped).
     package init(
-        _ memtable: Memtable, lastIndex: LogIndex, shape: TableShape, horizon: SequenceNumber?
+        _ memtable: Memtable, lastIndex: LogIndex, shape: TableShape, blobs: BlobPlan = .off,
+        horizon: SequenceNumber?
     ) {
         self.memtable = memtable
         parameters = MergeParameters(
             job: JobID(index: lastIndex, kind: .flush), level: 0, rules: .flush(horizon: horizon),
-            targetBytes: FlushJob.targetBytes, shape: shape)
+            targetBytes: FlushJob.targetBytes, shape: shape, blobs: blobs)
     }
 
     /// Nil if cancelled; see `TableMerge.run`.
@@ -30,7 +31,7 @@ package struct FlushJob {
             cursor: memtable.makeCursor(), rangeTombstones: memtable.rangeTombstones.tombstones,
             entrySum: memtable.entrySum, entryCount: UInt64(memtable.entryCount))
         return try TableMerge.run(
-            [input], parameters, codec: codec, keys: keys, cancellation: cancellation,
-            makeFile: makeFile)
+            [input], parameters, TableMerge.Storage(codec: codec, keys: keys),
+            cancellation: cancellation, makeFile: makeFile)
     }
 }

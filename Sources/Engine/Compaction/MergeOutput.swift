@@ -1,16 +1,17 @@
 // Writes the surviving entries of a merge into tables and decides where one ends and the next
 // begins: at a user key or at the start of a range tombstone, once the canonical bytes have reached
-// the target. Versions of one key never part.
+// the target or the output names as many blob files as it may. Versions of one key never part.
 //
 // Range tombstones are clipped at the cut, which is the next output's first key, and go on behind
 // it: what lies in the gap between two outputs stays covered, spans never overlap, and no key is
-// invented. A table may hold nothing but range tombstones. Used by `TableMerge` alone.
+// invented. A table may hold nothing but range tombstones. Values that do not stay with their keys
+// go through a `BlobWriter`. Used by `TableMerge` alone.
 
 final class MergeOutput {
     private let parameters: MergeParameters
-    private let codec: Compression
-    private let keys: KeyRing
+    private let storage: TableMerge.Storage
     private let makeFile: TableMerge.FileFactory
+    let blobs: BlobWriter
     /// By start, then newest first.
     private let tombstones: [RangeTombstone]
 
@@ -22,6 +23,8 @@ final class MergeOutput {
     /// Those that begin before where we are and reach into the current output.
     private var open: [RangeTombstone] = []
     private var lastStart: [UInt8]?
+    /// Blob counters of the outputs that have ended.
+    private var blobUses = 0
     /// Size of the tombstones that begin in the current output.
     private var tombstoneBytes: UInt64 = 0
 
@@ -31,15 +34,21 @@ final class MergeOutput {
     private(set) var tombstonePieceSum: UInt64 = 0
 
     init(
-        _ parameters: MergeParameters, codec: Compression, keys: KeyRing,
-        tombstones: [RangeTombstone],
+        _ parameters: MergeParameters, _ storage: TableMerge.Storage,
+        tombstones: [RangeTombstone], blobSources: BlobFiles,
         makeFile: @escaping TableMerge.FileFactory
     ) {
         self.parameters = parameters
-        self.codec = codec
-        self.keys = keys
+        self.storage = storage
         self.tombstones = tombstones
         self.makeFile = makeFile
+        blobs = BlobWriter(parameters.blobs, job: parameters.job, sources: blobSources) {
+            (id) throws(EngineError) in
+            TableBuilder(
+                file: try makeFile(id), id: id, level: 0,
+                shape: TableShape(blockBytes: parameters.shape.blockBytes, filter: .none),
+                codec: storage.blobCodec, keys: storage.keys, generation: 0)
+        }
     }
 
     /// The merge has come to `key`, none of whose versions were added yet.
@@ -65,18 +74,42 @@ final class MergeOutput {
         _ key: UnsafeRawBufferPointer, _ trailer: Trailer, _ value: UnsafeRawBufferPointer
     ) throws(EngineError) {
         let builder = if let open = self.builder { open } else { try makeBuilder() }
-        try builder.add(key, trailer, value)
+        if blobs.isIdle, !isCrowded(builder) { return try builder.add(key, trailer, value) }
+        try place(key, trailer, value, in: builder)
     }
 
-    /// Writes what is left.
+    /// The output may name no further blob file but those that are made here.
+    private func isCrowded(_ builder: TableBuilder) -> Bool {
+        let bounds = parameters.blobs.bounds
+        return builder.blobFileCount >= bounds.tableFiles
+            || blobUses + builder.blobFileCount >= bounds.uses
+    }
+
+    @inline(never)
+    private func place(
+        _ key: UnsafeRawBufferPointer, _ trailer: Trailer, _ value: UnsafeRawBufferPointer,
+        in builder: TableBuilder
+    ) throws(EngineError) {
+        let isPlaced = try blobs.place(key, trailer, value, movesAll: isCrowded(builder)) {
+            (trailer, reference) throws(EngineError) in
+            try builder.add(key, trailer, reference)
+        }
+        if !isPlaced { try builder.add(key, trailer, value) }
+    }
+
+    /// Writes what is left. Tables, and blob files behind them.
     func finish() throws(EngineError) -> [MergeResult.Output] {
         while nextTombstone < tombstones.count { try enterTombstone() }
         try cut(at: nil)
-        return outputs
+        let files = try blobs.finish()
+        try checkCount(outputs.count + files.count)
+        return outputs + files
     }
 
     private var isFull: Bool {
-        (builder?.canonicalBytes ?? 0) + tombstoneBytes >= parameters.targetBytes
+        guard let builder else { return tombstoneBytes >= parameters.targetBytes }
+        return builder.canonicalBytes + tombstoneBytes >= parameters.targetBytes
+            || builder.blobFileCount >= parameters.blobs.bounds.tableFiles
     }
 
     /// The next range tombstone begins. All keys so far are before its start, so this is a place to
@@ -104,6 +137,7 @@ final class MergeOutput {
         }
         if let builder {
             let (record, fileBytes) = try builder.finish()
+            blobUses += record.blobs.count
             outputs.append(
                 MergeResult.Output(
                     record: record, fileBytes: fileBytes,
@@ -125,19 +159,23 @@ final class MergeOutput {
     }
 
     private func makeBuilder() throws(EngineError) -> TableBuilder {
-        guard outputs.count < Limits.jobTables else {
-            throw .limit(
-                what: "the number of a job's outputs", value: UInt64(outputs.count) + 1,
-                limit: UInt64(Limits.jobTables))
-        }
+        try checkCount(outputs.count + blobs.fileCount + 1)
         let ordinal = UInt32(outputs.count)
+        let id = TableID(
+            index: parameters.job.index, kind: parameters.job.kind, ordinal: ordinal)
         let made = TableBuilder(
-            file: try makeFile(ordinal),
-            id: TableID(
-                index: parameters.job.index, kind: parameters.job.kind, ordinal: ordinal),
-            level: parameters.level, shape: parameters.shape, codec: codec, keys: keys,
-            generation: 0)
+            file: try makeFile(id), id: id, level: parameters.level, shape: parameters.shape,
+            codec: storage.codec, keys: storage.keys, generation: 0)
         builder = made
         return made
+    }
+
+    /// Tables and blob files of a record together.
+    private func checkCount(_ count: Int) throws(EngineError) {
+        guard count <= Limits.jobTables else {
+            throw .limit(
+                what: "the number of a job's outputs", value: UInt64(count),
+                limit: UInt64(Limits.jobTables))
+        }
     }
 }

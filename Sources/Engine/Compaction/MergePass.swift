@@ -25,6 +25,8 @@ final class MergePass {
         case unknown
         case nothing
         case value(Trailer, UnsafeRawBufferPointer)
+        /// As stored; its value is in a blob file.
+        case reference(Trailer, UnsafeRawBufferPointer)
     }
 
     private let cursor: any EntryCursor
@@ -32,6 +34,8 @@ final class MergePass {
     private let rules: CompactionRules
     private let functions: JobFunctions
     private let covered: CoveringWalk
+    /// Where references lead to. Followed only for values that are folded or filtered.
+    private let blobs: BlobFiles
 
     private(set) var dropped = MergeResult.noneDropped
     private(set) var created = MergeResult.Dropped()
@@ -62,13 +66,14 @@ final class MergePass {
 
     init(
         _ cursor: any EntryCursor, to output: MergeOutput, _ rules: CompactionRules,
-        _ functions: JobFunctions, _ covered: CoveringWalk
+        _ functions: JobFunctions, _ covered: CoveringWalk, _ blobs: BlobFiles
     ) {
         self.cursor = cursor
         self.output = output
         self.rules = rules
         self.functions = functions
         self.covered = covered
+        self.blobs = blobs
     }
 
     /// False if cancelled.
@@ -103,7 +108,7 @@ final class MergePass {
             last = trailer
             let value = cursor.value
             guard let kind = trailer.kind else { throw VersionContent.malformed }
-            let expiry = kind == .expiringPut ? try VersionContent.expiry(value) : nil
+            let expiry = try VersionContent.expiry(kind, value)
             let verdict = rules.judge(trailer.sequence, kind, expiry: expiry, &state)
             if isWaiting || isFiltering || kind.rawValue >= ValueKind.merge.rawValue {
                 if !isOnLongWay { beginKey(state) }
@@ -166,7 +171,7 @@ final class MergePass {
         case .merge: try wait(trailer, value)
         case .singleDelete: wait(trailer)
         case .delete: try keep(trailer, value)
-        case .put, .expiringPut: try filter(trailer, kind, value)
+        case .put, .expiringPut, .blobReference: try filter(trailer, kind, value)
         }
     }
 
@@ -205,7 +210,7 @@ final class MergePass {
     ) throws(EngineError) {
         guard let waiting = singleDelete else { return }
         switch kind {
-        case .put, .expiringPut:
+        case .put, .expiringPut, .blobReference:
             drop(.singleDeleted, waiting, MergePass.noBytes)
             drop(.singleDeleted, trailer, value)
             singleDelete = nil
@@ -235,7 +240,9 @@ final class MergePass {
         switch kind {
         case .put:
             if try !fold(onto: .value(trailer, value)) { try keep(trailer, value) }
-        case .expiringPut, .merge:
+        case .blobReference where try BlobReference(stored: value).expiry == nil:
+            if try !fold(onto: .reference(trailer, value)) { try keep(trailer, value) }
+        case .expiringPut, .merge, .blobReference:
             _ = try fold(onto: .unknown)
             try keep(trailer, value)
         case .delete:
@@ -267,13 +274,23 @@ final class MergePass {
         case .value(_, let bytes):
             value = [UInt8](bytes)
             left = foldOldest(waiting, into: &value)
+        case .reference(_, let stored):
+            let reference = try BlobReference(stored: stored)
+            value = try blobs.withStored(reference, io: .blocking, fillsCache: false) {
+                [UInt8]($0)
+            }
+            left = foldOldest(waiting, into: &value)
         }
         try combine(waiting[..<left])
         guard left < waiting.count, let value else { return false }
         for operand in waiting[left...] {
             operand.stored.withUnsafeBytes { drop(.merged, operand.trailer, $0) }
         }
-        if case .value(let trailer, let bytes) = base { drop(.merged, trailer, bytes) }
+        switch base {
+        case .unknown, .nothing: break
+        case .value(let trailer, let stored), .reference(let trailer, let stored):
+            drop(.merged, trailer, stored)
+        }
         let trailer = Trailer(waiting[left].trailer.sequence, .put)
         try withKey(value) { (value) throws(EngineError) in
             note(created: trailer, value)
@@ -357,10 +374,25 @@ final class MergePass {
         guard let filter = functions.filter, !hasOperandsAbove else {
             return try keep(trailer, stored)
         }
+        guard kind == .blobReference else {
+            return try decide(by: filter, trailer, kind, stored, content: stored)
+        }
+        let reference = try BlobReference(stored: stored)
+        try blobs.withStored(reference, io: .blocking, fillsCache: false) {
+            (content) throws(EngineError) in
+            try decide(by: filter, trailer, reference.kind, stored, content: content)
+        }
+    }
+
+    /// `content` is what `stored` says or leads to, the bytes of a version of `kind`.
+    private func decide(
+        by filter: any CompactionFilter, _ trailer: Trailer, _ kind: ValueKind,
+        _ stored: UnsafeRawBufferPointer, content: UnsafeRawBufferPointer
+    ) throws(EngineError) {
         let head = kind == .expiringPut ? 8 : 0
-        let expiry = kind == .expiringPut ? try VersionContent.expiry(stored) : nil
+        let expiry = kind == .expiringPut ? try VersionContent.expiry(content) : nil
         let decision = filter.decide(
-            key: current.bytes, value: UnsafeRawBufferPointer(rebasing: stored[head...]),
+            key: current.bytes, value: UnsafeRawBufferPointer(rebasing: content[head...]),
             expiry: expiry)
         switch decision {
         case .keep: try keep(trailer, stored)
@@ -372,7 +404,9 @@ final class MergePass {
             try keep(tombstone, MergePass.noBytes)
         case .change(let value):
             drop(.filtered, trailer, stored)
-            try withKey([UInt8](stored[..<head]) + value) { (changed) throws(EngineError) in
+            // It stays with its key, wherever the old one was.
+            let trailer = Trailer(trailer.sequence, kind)
+            try withKey([UInt8](content[..<head]) + value) { (changed) throws(EngineError) in
                 note(created: trailer, changed)
                 try keep(trailer, changed)
             }

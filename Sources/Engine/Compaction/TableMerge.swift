@@ -20,15 +20,19 @@ package struct MergeParameters: Hashable, Sendable {
     /// Canonical bytes at which an output ends, at the next user key.
     package var targetBytes: UInt64
     package var shape: TableShape
+    /// Which values go to blob files. Their blocks are cut as those of the tables.
+    package var blobs: BlobPlan
 
     package init(
-        job: JobID, level: UInt8, rules: CompactionRules, targetBytes: UInt64, shape: TableShape
+        job: JobID, level: UInt8, rules: CompactionRules, targetBytes: UInt64, shape: TableShape,
+        blobs: BlobPlan = .off
     ) {
         self.job = job
         self.level = level
         self.rules = rules
         self.targetBytes = targetBytes
         self.shape = shape
+        self.blobs = blobs
     }
 }
 
@@ -75,13 +79,18 @@ package struct MergeResult: Sendable {
     package struct Dropped: Hashable, Sendable {
         package var count: UInt64 = 0
         package var entrySum: UInt64 = 0
+
+        mutating func add(_ other: Dropped) {
+            count += other.count
+            entrySum &+= other.entrySum
+        }
     }
 
-    /// In ordinal order, synced. The directory is not.
+    /// Tables in ordinal order, then blob files in theirs; synced. The directory is not.
     package var outputs: [Output]
     /// By `CompactionRules.DropReason.rawValue`.
     package var dropped: [Dropped]
-    /// Written in the place of what was merged or filtered.
+    /// Written in the place of what was merged or filtered, or whose value is in a blob file now.
     package var created = Dropped()
     /// The books balance.
     package var isBalanced: Bool
@@ -101,14 +110,29 @@ package struct MergeResult: Sendable {
 }
 
 package enum TableMerge {
-    /// Gives the new, empty file of output n. Called in order, from the merging thread.
-    package typealias FileFactory = (_ ordinal: UInt32) throws(EngineError) -> any File
+    /// Gives the new, empty file of an output. Called in the order of each kind's ordinals, from
+    /// the merging thread.
+    package typealias FileFactory = (_ output: TableID) throws(EngineError) -> any File
+
+    /// How this node stores outputs: no part of what they are.
+    package struct Storage {
+        package var codec: Compression
+        /// Of blob files, whatever the level of the job.
+        package var blobCodec: Compression
+        package var keys: KeyRing
+
+        package init(codec: Compression, blobCodec: Compression? = nil, keys: KeyRing = .plain) {
+            self.codec = codec
+            self.blobCodec = blobCodec ?? codec
+            self.keys = keys
+        }
+    }
 
     /// Merges; nil if cancelled. Outputs are synced when it returns. After a throw or a cancelled
-    /// run the caller removes the files that were made.
+    /// run the caller removes the files that were made. `blobs` are those that the inputs refer to.
     package static func run(
-        _ inputs: [MergeInput], _ parameters: MergeParameters, codec: Compression,
-        keys: KeyRing = .plain, functions: JobFunctions = .engine,
+        _ inputs: [MergeInput], _ parameters: MergeParameters, _ storage: Storage,
+        functions: JobFunctions = .engine, blobs: BlobFiles = .none,
         cancellation: CancellationFlag = CancellationFlag(), makeFile: FileFactory
     ) throws(EngineError) -> MergeResult? {
         let tombstones = RangeTombstoneMerge(
@@ -116,37 +140,41 @@ package enum TableMerge {
         return try withoutActuallyEscaping(makeFile) {
             (makeFile) throws(EngineError) -> MergeResult? in
             let output = MergeOutput(
-                parameters, codec: codec, keys: keys, tombstones: tombstones.kept,
+                parameters, storage, tombstones: tombstones.kept, blobSources: blobs,
                 makeFile: makeFile)
             let pass = MergePass(
                 MergingCursor.over(inputs.map(\.cursor)), to: output, parameters.rules, functions,
-                CoveringWalk(tombstones.covering))
+                CoveringWalk(tombstones.covering), blobs)
             guard try pass.run(cancellation) else { return nil }
             let outputs = try output.finish()
-            return MergeResult(
-                outputs: outputs, dropped: pass.dropped, created: pass.created,
-                isBalanced: isBalanced(inputs, tombstones, pass, output, outputs))
+            var result = MergeResult(
+                outputs: outputs, dropped: pass.dropped, created: pass.created, isBalanced: false)
+            result.created.add(output.blobs.created)
+            let collected = CompactionRules.DropReason.collected.rawValue
+            result.dropped[collected].add(output.blobs.collectedReferences)
+            result.isBalanced = isBalanced(inputs, tombstones, result, output)
+            return result
         }
     }
 
     /// Point entries by their sums and count, range tombstones by theirs (which do not mind being
     /// cut): what came in equals what went out and what was dropped.
     private static func isBalanced(
-        _ inputs: [MergeInput], _ tombstones: RangeTombstoneMerge,
-        _ pass: MergePass, _ output: MergeOutput, _ outputs: [MergeResult.Output]
+        _ inputs: [MergeInput], _ tombstones: RangeTombstoneMerge, _ result: MergeResult,
+        _ output: MergeOutput
     ) -> Bool {
-        var sum = pass.created.entrySum
-        var count = pass.created.count
+        var sum = result.created.entrySum
+        var count = result.created.count
         for input in inputs {
             sum &+= input.entrySum
             count &+= input.entryCount
             for tombstone in input.rangeTombstones { sum &-= EntrySum.of(tombstone) }
         }
-        for reason in pass.dropped {
+        for reason in result.dropped {
             sum &-= reason.entrySum
             count &-= reason.count
         }
-        for output in outputs {
+        for output in result.outputs {
             sum &-= output.record.entrySum
             count &-= output.record.entryCount
         }

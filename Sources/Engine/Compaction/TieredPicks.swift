@@ -96,10 +96,12 @@ extension Picker {
         for level in 0..<TableRecord.levelCount {
             bytes &+= manifest.tables.levelBytes[Int(level)]
         }
+        for blob in manifest.tables.blobs { bytes &+= blob.canonicalBytes }
         // What is being dropped is as good as gone.
         for job in manifest.jobs where job.spec.action == .drop {
             for input in job.spec.inputs {
-                bytes &-= manifest.tables.record(input.id)?.canonicalBytes ?? 0
+                guard let table = manifest.tables.record(input.id) else { continue }
+                bytes &-= bytesWithBlobs(table)
             }
         }
         var oldest: [TableRecord] = []
@@ -115,7 +117,7 @@ extension Picker {
                 break
             }
             run.append(table)
-            bytes &-= table.canonicalBytes
+            bytes &-= bytesWithBlobs(table)
         }
         guard !run.isEmpty else { return nil }
         let spec = CompactionSpec.drop(run.map { CompactionSpec.Input($0) })

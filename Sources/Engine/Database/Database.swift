@@ -256,7 +256,7 @@ public final class Database: @unchecked Sendable {
     /// What memtables and cache take now.
     public var memoryUse: MemoryUse { store.memoryUse }
 
-    /// Tables as the manifest has them now.
+    /// Tables as the manifest has them now, blob files among them.
     public func tables() -> [TableRecord] { order.tables() }
 
     /// Finishes running work and closes. Later calls throw `.closed`, those of snapshots, too. The

@@ -19,6 +19,8 @@ package struct JobFacts: Sendable {
     package var rangeTombstones: [LiveTombstone] = []
     /// The most first, if the options count them.
     package var fruitlessReads: [FruitlessReads] = []
+    /// Blob files with damage that waits for a heal.
+    package var damagedBlobs: Set<TableID> = []
 }
 
 package struct JobSituation: Sendable {
@@ -175,6 +177,7 @@ package struct JobDirector: Sendable {
             rangeTombstones: situation.store.rangeTombstones,
             compression: situation.store.compression)
         facts.fruitlessReads = situation.store.fruitlessReads
+        facts.damagedBlobs = situation.store.damagedBlobs
         if let full {
             switch planner.planFull(full, situation.store.manifest, facts) {
             case .job(let spec): return spec

@@ -15,11 +15,11 @@ struct OutputBuilder: Sendable {
 
     func flush(_ segment: FrozenSegment) throws(EngineError) -> JobResult {
         let job = FlushJob(
-            segment.memtable, lastIndex: index, shape: segment.shape,
+            segment.memtable, lastIndex: index, shape: segment.shape, blobs: segment.blobs,
             horizon: segment.horizon == .zero ? nil : segment.horizon)
         let merged = try job.run(codec: options.compression[0], keys: files.keys) {
-            (ordinal) throws(EngineError) in
-            try makeFile(ordinal)
+            (id) throws(EngineError) in
+            try makeFile(id)
         }
         guard let merged else { brokenInvariant("a flush was cancelled") }
         return try publish(merged)
@@ -27,43 +27,40 @@ struct OutputBuilder: Sendable {
 
     func compact(
         _ spec: CompactionSpec, _ inputs: [TableHandle], witnesses: [TableHandle],
-        cancellation: CancellationFlag
+        blobs: BlobFiles, cancellation: CancellationFlag
     ) throws(JobFailure) -> JobResult {
         do throws(EngineError) {
             let job = try CompactionJob(
-                spec, at: index, inputs: inputs, witnesses: witnesses, registry: functions)
+                spec, at: index, inputs: inputs, witnesses: witnesses, blobs: blobs,
+                registry: functions)
             let merged = try job.run(
-                codec: options.compression[spec.outputLevel], keys: files.keys,
-                cancellation: cancellation
-            ) { (ordinal) throws(EngineError) in
-                try makeFile(ordinal)
+                codec: options.compression[spec.outputLevel],
+                blobCodec: options.compression[0], keys: files.keys, cancellation: cancellation
+            ) { (id) throws(EngineError) in
+                try makeFile(id)
             }
             if let merged { return try publish(merged) }
         } catch {
             removeStaged()
-            throw OutputBuilder.judge(error)
+            throw OutputBuilder.judge(error, blobs)
         }
         removeStaged()
         throw .cancelled
     }
 
     /// What may pass is tried again; what repeats on the same inputs is reported.
-    private static func judge(_ error: EngineError) -> JobFailure {
+    private static func judge(_ error: EngineError, _ blobs: BlobFiles) -> JobFailure {
         switch error {
         case .corrupt, .invalid, .limit: return .failed("\(error)")
+        case .tableLost(let file, _) where file.kind.isBlob && !blobs.contains(file):
+            return .failed("\(error)")
         default: return .transient(error)
         }
     }
 
-    private func path(_ ordinal: UInt32) -> String {
-        files.staged + "/"
-            + TableHandle.fileName(
-                TableID(index: index, kind: kind, ordinal: ordinal),
-                generation: UInt64(generation))
-    }
-
-    private func makeFile(_ ordinal: UInt32) throws(EngineError) -> any File {
-        let path = path(ordinal)
+    private func makeFile(_ id: TableID) throws(EngineError) -> any File {
+        let path =
+            files.staged + "/" + TableHandle.fileName(id, generation: UInt64(generation))
         return try engineError { () throws(FileError) in
             if files.fileSystem.exists(path) { try files.fileSystem.unlink(path) }
             let file = try files.fileSystem.open(path, .create)

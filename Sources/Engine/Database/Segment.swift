@@ -8,6 +8,8 @@ package struct ActiveSegment {
     package var settings: LoggedSettings
     package var rule: SegmentRule
     package var shape: TableShape
+    /// Which of its values go to blob files.
+    package var blobs: BlobPlan
     package var memtable: Memtable
     /// Horizon of the last `write`; zero drops nothing.
     package var horizon = SequenceNumber.zero
@@ -17,6 +19,7 @@ package struct ActiveSegment {
         self.settings = settings
         rule = SegmentRule(segmentBytes: settings.segmentBytes)
         shape = TableShape(settings)
+        blobs = BlobPlan(settings)
         memtable = Memtable()
     }
 }
@@ -36,6 +39,7 @@ package struct FrozenSegment {
     /// Position, next sequence and clock behind its last entry: S, once it is flushed.
     package var tail: LogPoint
     package var shape: TableShape
+    package var blobs: BlobPlan
     package var horizon: SequenceNumber
     package var memtable: Memtable
     /// As of its last entry.

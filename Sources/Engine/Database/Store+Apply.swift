@@ -109,8 +109,8 @@ extension Store {
     private func freeze(_ tail: LogPoint) {
         let segment = FrozenSegment(
             bounds: SegmentBounds(first: active.first, last: tail.position.index), tail: tail,
-            shape: active.shape, horizon: active.horizon, memtable: active.memtable,
-            settings: settings, membership: membership)
+            shape: active.shape, blobs: active.blobs, horizon: active.horizon,
+            memtable: active.memtable, settings: settings, membership: membership)
         if !segment.isEmpty {
             logical.segmentEnded(segment.bounds)
             noteJobInput(.segmentEnded(segment.bounds))

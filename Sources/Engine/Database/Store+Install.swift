@@ -14,6 +14,15 @@ struct PendingEdit {
     var kind: Kind
     /// Inputs that leave the tree with it.
     var removed: [TableRecord] = []
+
+    /// Those that it names.
+    var tables: [TableRecord] {
+        switch kind {
+        case .started, .cancelled: return []
+        case .sealed(let record): return record.tables
+        case .compacted(let record): return record.tables
+        }
+    }
 }
 
 /// An input of a finished job, kept until every member is past it.
@@ -122,6 +131,8 @@ extension Store {
         for record in records {
             if let handle = tables.handle(record.id), handle.record == record {
                 local.append(handle.local)
+            } else if let table = fetchedTables[record.id], table.record == record {
+                local.append(table.local)
             } else {
                 fetch(record)
             }
@@ -153,8 +164,9 @@ extension Store {
         fetching.remove(id)
         switch result {
         case .success(let table):
-            // The differing file stays until the edit that replaces it: a crash must find it.
-            adopt(table)
+            // The differing file stays until the edit that replaces it: a crash must find it. And
+            // references lead into blob files of the same making: all change together.
+            fetchedTables[id] = table
         case .failure(let error):
             healer.noteTrouble("fetching table \(id): \(error)")
             failures.install = error
@@ -239,6 +251,7 @@ extension Store {
         for table in pending.removed {
             obsolete.append(ObsoleteTable(id: table.id, after: index))
         }
+        adoptFetched(pending.tables)
         switch pending.kind {
         case .started, .cancelled: break
         case .sealed(let record): compare(record.leader)
@@ -249,6 +262,19 @@ extension Store {
             compare(record.leader)
         }
         releaseObsolete()
+    }
+
+    /// The manifest names them now.
+    private func adoptFetched(_ records: [TableRecord]) {
+        for record in records {
+            guard let table = fetchedTables.removeValue(forKey: record.id) else { continue }
+            if installed.local[record.id] == table.local {
+                adopt(table)
+            } else {
+                // It was computed here in the meantime.
+                makeHandle(table.record, table.local).markObsolete()
+            }
+        }
     }
 
     /// The tables of a move are at their new level from now on; who has pinned them sees them at

@@ -136,9 +136,9 @@ extension Store {
             guard runningJobs < options.concurrentJobs else { return }
             guard let state = jobStates[index], isDue(state),
                 let inputs = usable(state.spec.inputs),
-                let witnesses = usable(state.spec.witnesses)
+                let witnesses = usable(state.spec.witnesses), let blobs = usableBlobs(of: inputs)
             else { continue }
-            start(index, state, inputs, witnesses)
+            start(index, state, inputs, witnesses, blobs)
         }
     }
 
@@ -173,8 +173,36 @@ extension Store {
         return handles
     }
 
+    /// The blob files that the inputs refer to; nil while one is still being made here. They are
+    /// kept as long as the inputs are. Without those that nobody can have, since no manifest names
+    /// them or tells their digest: a job that reads one fails, and one that does not goes on.
+    private func usableBlobs(of inputs: [TableHandle]) -> BlobFiles? {
+        var handles: [TableHandle] = []
+        for file in Set(inputs.lazy.flatMap(\.record.blobs).map(\.file)) {
+            guard let record = namedBlob(file), record.digest != .zero else { continue }
+            guard let handle = tables.handle(file), handle.record.digest == record.digest else {
+                return nil
+            }
+            handles.append(handle)
+        }
+        return BlobFiles(handles)
+    }
+
+    /// As the log names it. A job that is concluded and not computed here may be the last to read
+    /// it; the edit that names it may wait, too.
+    private func namedBlob(_ file: TableID) -> TableRecord? {
+        if let record = logical.tables.record(file) ?? installed.manifest.tables.record(file) {
+            return record
+        }
+        for pending in pendingEdits {
+            if let record = pending.tables.first(where: { $0.id == file }) { return record }
+        }
+        return nil
+    }
+
     private func start(
-        _ index: LogIndex, _ state: JobState, _ inputs: [TableHandle], _ witnesses: [TableHandle]
+        _ index: LogIndex, _ state: JobState, _ inputs: [TableHandle], _ witnesses: [TableHandle],
+        _ blobs: BlobFiles
     ) {
         runningJobs += 1
         jobStates[index]?.phase = .running
@@ -190,7 +218,7 @@ extension Store {
                 attempt = try Store.beginAttempt(job, attempts)
                 result = .success(
                     try builder.compact(
-                        state.spec, inputs, witnesses: witnesses,
+                        state.spec, inputs, witnesses: witnesses, blobs: blobs,
                         cancellation: state.cancellation))
             } catch {
                 result = .failure(error)
@@ -294,6 +322,7 @@ extension Store {
             frozen[at].output = []
             frozen[at].generation += 1
             frozen[at].state = .waiting
+        case .flushBlob, .compactionBlob: brokenInvariant("work is named after its tables")
         }
         startFlushes()
         startJobs()
@@ -305,7 +334,13 @@ extension Store {
             manifest: logical, settings: settings, horizon: horizon(at: clock),
             frontier: FrontierRoot(frontier: frontier, root: stateRoot),
             level0Count: level0Count, compression: options.compression,
-            rangeTombstones: liveTombstones, fruitlessReads: fruitlessReads)
+            rangeTombstones: liveTombstones, fruitlessReads: fruitlessReads,
+            damagedBlobs: damagedBlobs)
+    }
+
+    private var damagedBlobs: Set<TableID> {
+        guard !logical.tables.blobs.isEmpty else { return [] }
+        return Set(healer.hints.damaged.filter(\.kind.isBlob))
     }
 
     /// Of tables that readers ask now, those with enough to count.

@@ -62,8 +62,11 @@ extension Store {
             bytes += UInt64(segment.memtable.byteCount)
         }
         for state in jobStates.values where state.isUndecided {
+            let collected = Set(state.spec.collected)
             for input in state.spec.inputs {
-                bytes &+= tables.handle(input.id)?.record.canonicalBytes ?? 0
+                guard let record = tables.handle(input.id)?.record else { continue }
+                bytes &+= record.canonicalBytes
+                for use in record.blobs where collected.contains(use.file) { bytes &+= use.bytes }
             }
         }
         return bytes

@@ -79,6 +79,8 @@ package final class Store: @unchecked Sendable {
     var ownOutcomes: [JobID: JobOutcome] = [:]
     var obsolete: [ObsoleteTable] = []
     var fetching: Set<TableID> = []
+    /// Fetched, and waiting for the edit that names them.
+    var fetchedTables: [TableID: BuiltTable] = [:]
     /// News for the leader's side of jobs, until the owner takes it.
     private var jobInputs: [JobInput] = []
     var minimumFrontier = LogIndex.zero
@@ -196,20 +198,21 @@ package final class Store: @unchecked Sendable {
 
     /// Publishes memtables, stand-ins and tables as they are now.
     func publishView() {
+        let standIns = installed.standIns.flatMap(\.tables)
+        let blobs = installed.manifest.tables.blobs + standIns.filter(\.isBlob)
         var next = ReadView(
             memtables: [active.memtable] + frozen.reversed().map(\.memtable),
-            standIns: installed.standIns.reversed().flatMap { standIn in
-                standIn.tables.reversed().map { handle($0.id) }
-            },
-            version: makeVersion(), mergeOperators: functions.mergeOperators,
-            clock: installed.clock, horizon: installed.horizon)
+            standIns: standIns.reversed().filter { !$0.isBlob }.map { handle($0.id) },
+            version: makeVersion(), blobs: BlobFiles(blobs.map { handle($0.id) }),
+            mergeOperators: functions.mergeOperators, clock: installed.clock,
+            horizon: installed.horizon)
         // Before the view: who reads at this clock sees what the view shows.
         appliedClock.store(max(clock, installed.clock), ordering: .releasing)
         // The old ones are let go outside of the locks: files may go with them.
         viewLock.withLock { swap(&view, &next) }
         level0Count =
             options.compaction.pressingCount(installed.manifest.tables.tables(at: 0))
-            + installed.standIns.reduce(0) { $0 + $1.tables.count }
+            + standIns.count { !$0.isBlob }
         pacer?.setPressed(
             level0Count >= options.compaction.level0SlowdownTrigger || frozen.count > 1
                 || areMemtablesFull)
@@ -218,7 +221,8 @@ package final class Store: @unchecked Sendable {
     }
 
     private func makeVersion() -> Version {
-        let handles = installed.manifest.tables.sortedByID.map { handle($0.id) }
+        let records = installed.manifest.tables.sortedByID.filter { !$0.isBlob }
+        let handles = records.map { handle($0.id) }
         do throws(EngineError) { return try Version(handles) } catch {
             brokenInvariant("the manifest's levels overlap: \(error)")
         }

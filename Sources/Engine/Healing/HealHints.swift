@@ -234,6 +234,13 @@ package final class HealHints: Sendable {
 
     package var all: [HealHint] { state.withLock { $0.plan.all } }
 
+    /// Tables with damage that waits for a heal.
+    var damaged: [TableID] {
+        state.withLock { state in
+            state.plan.all.filter { $0.reason != .oldKey && $0.reason != .corrected }.map(\.table)
+        }
+    }
+
     // MARK: the file
 
     /// A lost write here loses a hint, never data: the error is not worth failing a read for.

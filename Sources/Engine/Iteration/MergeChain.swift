@@ -58,7 +58,7 @@ struct MergeChain: KeySearch {
     }
 
     /// The stored operands, newest first, and the value below them; nil where nothing is.
-    consuming func resolve(now: ClockMilliseconds) throws(EngineError)
+    consuming func resolve(now: ClockMilliseconds, _ blobs: BlobFiles) throws(EngineError)
         -> (operands: [[UInt8]], base: [UInt8]?)
     {
         // Sources of level 0 interleave.
@@ -72,8 +72,16 @@ struct MergeChain: KeySearch {
                 operands.append(version.value)
                 continue
             }
-            let content = try withKey(version.value) { (bytes) throws(EngineError) in
-                try VersionContent(version.trailer, bytes, now: now).map { [UInt8]($0.value) }
+            let io = probe.io
+            let content = try withKey(version.value) { (bytes) throws(EngineError) -> [UInt8]? in
+                guard version.trailer.kind == .blobReference else {
+                    return try VersionContent(version.trailer, bytes, now: now).map {
+                        [UInt8]($0.value)
+                    }
+                }
+                let reference = try BlobReference(stored: bytes)
+                if let expiry = reference.expiry, expiry <= now { return nil }
+                return try blobs.value(reference, io: io)
             }
             return (operands, content)
         }

@@ -15,6 +15,8 @@ package final class ReadView: Sendable {
     /// Flushed tables that are not in the version yet, newest first.
     package let standIns: [TableHandle]
     package let version: Version
+    /// Those that its tables refer to.
+    package let blobs: BlobFiles
     package let mergeOperators: MergeOperators
     /// The latest clock of the jobs that made its tables.
     package let clock: ClockMilliseconds
@@ -23,12 +25,13 @@ package final class ReadView: Sendable {
 
     package init(
         memtables: [Memtable], standIns: [TableHandle], version: Version,
-        mergeOperators: MergeOperators = .builtIn, clock: ClockMilliseconds = 0,
-        horizon: SequenceNumber = .zero
+        blobs: BlobFiles = .none, mergeOperators: MergeOperators = .builtIn,
+        clock: ClockMilliseconds = 0, horizon: SequenceNumber = .zero
     ) {
         self.memtables = memtables
         self.standIns = standIns
         self.version = version
+        self.blobs = blobs
         self.mergeOperators = mergeOperators
         self.clock = clock
         self.horizon = horizon
@@ -62,6 +65,8 @@ package final class ReadView: Sendable {
         case .merge:
             let now = max(now(), clock)
             return LiveValue(value: try mergedValue(key, at: sequence, now: now, io: io))
+        case .blobReference:
+            return try separatedValue(found.value, now: max(now(), clock), io: io)
         case .expiringPut, nil:
             let now = max(now(), clock)
             var live: LiveValue?
@@ -79,6 +84,19 @@ package final class ReadView: Sendable {
             if let failure { throw failure }
             return live
         }
+    }
+
+    /// The value that a stored reference leads to; nil if it has expired.
+    @inline(never)
+    private func separatedValue(
+        _ stored: [UInt8], now: @autoclosure () -> ClockMilliseconds, io: ReadIO
+    ) throws(EngineError) -> LiveValue? {
+        let reference = try withKey(stored) { (bytes) throws(EngineError) in
+            try BlobReference(stored: bytes)
+        }
+        if let expiry = reference.expiry, expiry <= now() { return nil }
+        return LiveValue(
+            value: try blobs.value(reference, io: io), expiry: reference.expiry)
     }
 
     /// How many keys are fetched ahead: enough to keep the memory busy, few enough for what was
@@ -145,7 +163,7 @@ package final class ReadView: Sendable {
     ) throws(EngineError) -> [UInt8] {
         var chain = MergeChain(key: key, sequence: sequence, io: io)
         try walk(key, &chain)
-        let (operands, base) = try chain.resolve(now: now)
+        let (operands, base) = try chain.resolve(now: now, blobs)
         return try mergeOperators.fold(operands, onto: base)
     }
 

@@ -22,8 +22,9 @@ package struct VersionContent {
             guard now < expiry else { return nil }
             self.value = UnsafeRawBufferPointer(rebasing: value[8...])
             self.expiry = expiry
-        // An operand says nothing alone: who reads folds it (`MergeChain`).
-        case .merge, nil: throw VersionContent.malformed
+        // An operand says nothing alone: who reads folds it (`MergeChain`). Nor does a reference:
+        // who reads follows it (`BlobFiles`).
+        case .merge, .blobReference, nil: throw VersionContent.malformed
         }
     }
 
@@ -34,6 +35,18 @@ package struct VersionContent {
     {
         guard value.count >= 8 else { throw malformed }
         return UInt64(littleEndian: value.loadUnaligned(as: UInt64.self))
+    }
+
+    /// When a version of this kind expires; nil if it never does.
+    @inline(__always)
+    package static func expiry(_ kind: ValueKind, _ value: UnsafeRawBufferPointer)
+        throws(EngineError) -> ClockMilliseconds?
+    {
+        switch kind {
+        case .expiringPut: try expiry(value)
+        case .blobReference: try BlobReference(stored: value).expiry
+        case .put, .delete, .merge, .singleDelete: nil
+        }
     }
 
     package static var malformed: EngineError {

@@ -25,8 +25,8 @@ package final class VisibleIterator {
     /// Its value with the expiry, in reverse.
     private let currentValue = ScratchBytes()
     private var shownValue = UnsafeRawBufferPointer(start: nil, count: 0)
-    /// A folded value; made when the first one is met.
-    private var foldedValue: ScratchBytes?
+    /// A folded value, or one from a blob file; made when the first one is met.
+    private var madeValue: ScratchBytes?
     private let io: ReadIO
     private var shownExpiry: ClockMilliseconds?
     private var shownSequence = SequenceNumber.zero
@@ -203,6 +203,7 @@ package final class VisibleIterator {
         -> Bool
     {
         if trailer.kind == .merge { return try showMerged(trailer) }
+        if trailer.kind == .blobReference { return try showSeparated(trailer, bytes) }
         guard let content = try VersionContent(trailer, bytes, now: now) else { return false }
         if !cover.isEmpty, try cover.hides(currentKey.bytes, trailer.sequence) { return false }
         shownValue = content.value
@@ -217,13 +218,37 @@ package final class VisibleIterator {
     private func showMerged(_ trailer: Trailer) throws(EngineError) -> Bool {
         if !cover.isEmpty, try cover.hides(currentKey.bytes, trailer.sequence) { return false }
         let value = try view.mergedValue(currentKey.bytes, at: sequence, now: now, io: io)
-        let buffer = foldedValue ?? ScratchBytes()
-        foldedValue = buffer
-        value.withUnsafeBytes { buffer.assign($0) }
-        shownValue = buffer.bytes
+        value.withUnsafeBytes { keep($0) }
         shownExpiry = nil
         shownSequence = trailer.sequence
         valid = true
         return true
+    }
+
+    /// Shows the value that a reference leads to, unless it has expired or a range tombstone hides
+    /// it.
+    @inline(never)
+    private func showSeparated(_ trailer: Trailer, _ bytes: UnsafeRawBufferPointer)
+        throws(EngineError) -> Bool
+    {
+        let reference = try BlobReference(stored: bytes)
+        if let expiry = reference.expiry, expiry <= now { return false }
+        if !cover.isEmpty, try cover.hides(currentKey.bytes, trailer.sequence) { return false }
+        let head = Int(reference.length) - reference.valueBytes
+        try view.blobs.withStored(reference, io: io) { stored in
+            keep(UnsafeRawBufferPointer(rebasing: stored[head...]))
+        }
+        shownExpiry = reference.expiry
+        shownSequence = trailer.sequence
+        valid = true
+        return true
+    }
+
+    /// Shows a copy of `value`.
+    private func keep(_ value: UnsafeRawBufferPointer) {
+        let buffer = madeValue ?? ScratchBytes()
+        madeValue = buffer
+        buffer.assign(value)
+        shownValue = buffer.bytes
     }
 }

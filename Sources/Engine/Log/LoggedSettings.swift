@@ -13,10 +13,22 @@ public struct LoggedSettings: Hashable, Sendable {
     public var filter = FilterPolicy()
     /// Functions of the embedding program that compactions use.
     public var functions = JobFunctionNames()
+    /// Values of so many bytes leave their keys at a flush and go to blob files, which compactions
+    /// do not write anew with every level; 0 leaves all where they are. What is in tables already
+    /// stays as it is.
+    public var blobThreshold: UInt32 = 0
+    /// Canonical bytes at which a blob file is cut.
+    public var blobFileBytes = BlobPlan.defaultFileBytes
 
     public init() {}
 
-    static let format: UInt16 = 4
+    /// Without blob files: as long as both of their settings are the defaults.
+    static let plainFormat: UInt16 = 4
+    static let format: UInt16 = 5
+
+    private var isPlain: Bool {
+        blobThreshold == 0 && blobFileBytes == BlobPlan.defaultFileBytes
+    }
 
     /// Canonical bytes at which a data block of a table at `level` is cut.
     package func blockBytes(level: UInt8) -> UInt32 {
@@ -36,7 +48,7 @@ public struct LoggedSettings: Hashable, Sendable {
 
     package func encoded() -> [UInt8] {
         var writer = ByteWriter(capacity: 128)
-        writer.write(LoggedSettings.format)
+        writer.write(isPlain ? LoggedSettings.plainFormat : LoggedSettings.format)
         writer.write(segmentBytes)
         writer.write(blockBytes)
         writer.write(UInt8(clamping: blockLevels.count))
@@ -46,12 +58,16 @@ public struct LoggedSettings: Hashable, Sendable {
         }
         filter.encode(into: &writer)
         functions.encode(into: &writer)
+        if !isPlain {
+            writer.write(blobThreshold)
+            writer.write(blobFileBytes)
+        }
         return writer.bytes
     }
 
     package init(_ reader: inout ByteReader) throws(DecodingError) {
         let format = try reader.read(UInt16.self)
-        guard format == LoggedSettings.format else {
+        guard format == LoggedSettings.plainFormat || format == LoggedSettings.format else {
             throw DecodingError("settings format \(format) is not supported")
         }
         segmentBytes = try reader.read(UInt64.self)
@@ -70,9 +86,15 @@ public struct LoggedSettings: Hashable, Sendable {
         }
         filter = try FilterPolicy(&reader)
         functions = try JobFunctionNames(&reader)
+        if format == LoggedSettings.format {
+            blobThreshold = try reader.read(UInt32.self)
+            blobFileBytes = try reader.read(UInt64.self)
+            guard !isPlain else { throw DecodingError("settings of another format than they say") }
+        }
         let range = LevelBlockBytes.range
         guard (4 << 10...4 << 30).contains(segmentBytes), range.contains(blockBytes),
-            blockLevels.allSatisfy({ range.contains($0.bytes) })
+            blockLevels.allSatisfy({ range.contains($0.bytes) }),
+            blobThreshold <= Limits.valueBytesMax, BlobPlan.fileBytesRange.contains(blobFileBytes)
         else { throw DecodingError("a setting is out of its range") }
     }
 

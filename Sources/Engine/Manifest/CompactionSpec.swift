@@ -72,13 +72,19 @@ package struct CompactionSpec: Hashable, Sendable {
     /// If there are any, the job reads no input: range tombstones of these tables, at or below the
     /// horizon, hide all that the inputs hold, and the inputs go. Sorted; reserved, and kept.
     package var witnesses: [Input]
+    /// Blob files that go: values in them that the inputs refer to move to blob files of the job.
+    /// Sorted.
+    package var collected: [TableID]
+    /// Canonical bytes at which such a file is cut.
+    package var blobFileBytes: UInt64
 
     package init(
         inputs: [Input], outputLevel: UInt8, cutRule: CutRule = .targetBytes, targetBytes: UInt64,
         horizon: SequenceNumber, clock: ClockMilliseconds, blockBytes: UInt32,
         filter: FilterShape, tableFormat: UInt16 = CompactionSpec.currentTableFormat,
         isBottommost: Bool, functions: JobFunctionNames = JobFunctionNames(),
-        witnesses: [Input] = []
+        witnesses: [Input] = [], collected: [TableID] = [],
+        blobFileBytes: UInt64 = BlobPlan.defaultFileBytes
     ) {
         self.inputs = inputs.sorted()
         self.outputLevel = outputLevel
@@ -92,6 +98,8 @@ package struct CompactionSpec: Hashable, Sendable {
         self.isBottommost = isBottommost
         self.functions = functions
         self.witnesses = witnesses.sorted()
+        self.collected = collected.sorted()
+        self.blobFileBytes = blobFileBytes
     }
 
     /// A job that shapes no bytes. What only a merge needs is constant, and not logged.
@@ -145,11 +153,19 @@ extension CompactionSpec {
     static let extendedFormat: UInt16 = 3
     /// Anything but a merge: action, output level and inputs alone.
     static let metadataFormat: UInt16 = 4
+    /// As `extendedFormat`, with the blob files to be collected before the inputs; never without.
+    static let collectingFormat: UInt16 = 5
 
     private var isExtended: Bool { !functions.isEmpty || !witnesses.isEmpty }
 
+    /// Of a merge.
+    private var mergeFormat: UInt16 {
+        if !collected.isEmpty { return CompactionSpec.collectingFormat }
+        return isExtended ? CompactionSpec.extendedFormat : CompactionSpec.format
+    }
+
     package func encoded() -> [UInt8] {
-        var writer = ByteWriter(capacity: 64 + inputs.count * 30)
+        var writer = ByteWriter(capacity: 64 + inputs.count * 30 + collected.count * 13)
         encode(into: &writer)
         return writer.bytes
     }
@@ -161,7 +177,7 @@ extension CompactionSpec {
             writer.write(outputLevel)
             return CompactionSpec.encode(inputs, into: &writer)
         }
-        writer.write(isExtended ? CompactionSpec.extendedFormat : CompactionSpec.format)
+        writer.write(mergeFormat)
         writer.write(outputLevel)
         writer.write(cutRule.rawValue)
         writer.write(targetBytes)
@@ -171,9 +187,14 @@ extension CompactionSpec {
         filter.encode(into: &writer)
         writer.write(tableFormat)
         writer.write(UInt8(isBottommost ? 1 : 0))
-        if isExtended {
+        if isExtended || !collected.isEmpty {
             functions.encode(into: &writer)
             CompactionSpec.encode(witnesses, into: &writer)
+        }
+        if !collected.isEmpty {
+            writer.write(blobFileBytes)
+            writer.writeVarint(UInt64(collected.count))
+            for file in collected { file.encode(into: &writer) }
         }
         CompactionSpec.encode(inputs, into: &writer)
     }
@@ -192,6 +213,7 @@ extension CompactionSpec {
         var tables: [Input] = []
         for _ in 0..<count {
             let id = try TableID(&reader)
+            guard !id.kind.isBlob else { throw DecodingError("blob file \(id) is no table") }
             let level = try reader.read(UInt8.self)
             tables.append(Input(id: id, level: level, digest: try reader.readDigest()))
         }
@@ -201,7 +223,8 @@ extension CompactionSpec {
     package init(_ reader: inout ByteReader) throws(DecodingError) {
         let format = try reader.read(UInt16.self)
         switch format {
-        case CompactionSpec.format, CompactionSpec.extendedFormat:
+        case CompactionSpec.format, CompactionSpec.extendedFormat,
+            CompactionSpec.collectingFormat:
             self = try CompactionSpec(merging: &reader, format)
         case CompactionSpec.metadataFormat:
             let rawAction = try reader.read(UInt8.self)
@@ -234,14 +257,33 @@ extension CompactionSpec {
         isBottommost = try reader.readFlag()
         functions = JobFunctionNames()
         witnesses = []
-        if format == CompactionSpec.extendedFormat {
+        collected = []
+        blobFileBytes = BlobPlan.defaultFileBytes
+        if format != CompactionSpec.format {
             functions = try JobFunctionNames(&reader)
             witnesses = try CompactionSpec.decodeTables(&reader)
         }
+        if format == CompactionSpec.collectingFormat {
+            blobFileBytes = try reader.read(UInt64.self)
+            collected = try CompactionSpec.decodeBlobs(&reader)
+        }
         inputs = try CompactionSpec.decodeTables(&reader)
-        guard isExtended == (format == CompactionSpec.extendedFormat) else {
+        guard format == mergeFormat else {
             throw DecodingError("a compaction of another format than it says")
         }
+    }
+
+    private static func decodeBlobs(_ reader: inout ByteReader) throws(DecodingError) -> [TableID] {
+        let count = try reader.readVarint(atMost: UInt64(Limits.jobTables), "a blob file count")
+        var files: [TableID] = []
+        for _ in 0..<count {
+            let file = try TableID(&reader)
+            guard file.kind.isBlob, files.last.map({ $0 < file }) ?? true else {
+                throw DecodingError("blob files to collect are not in order")
+            }
+            files.append(file)
+        }
+        return files
     }
 
     package init(decoding payload: UnsafeRawBufferPointer) throws(DecodingError) {
@@ -259,6 +301,9 @@ extension CompactionSpec {
             LevelBlockBytes.range.contains(blockBytes), horizon <= SequenceNumber.max
         else { throw DecodingError("a compaction's parameter is out of its range") }
         guard !inputs.isEmpty else { throw DecodingError("a compaction without inputs") }
+        guard collected.isEmpty || witnesses.isEmpty,
+            BlobPlan.fileBytesRange.contains(blobFileBytes)
+        else { throw DecodingError("blob files to collect") }
         let source = sourceLevel
         guard outputLevel < TableRecord.levelCount, source <= outputLevel,
             outputLevel - source <= 1 || source == 0

@@ -125,7 +125,7 @@ package final class JobAttempts {
         do throws(DecodingError) {
             var reader = ByteReader(bytes)
             guard try reader.read(UInt32.self) == magic, try reader.read(UInt16.self) == version,
-                let kind = TableKind(rawValue: try reader.read(UInt8.self)),
+                let kind = TableKind(rawValue: try reader.read(UInt8.self)), !kind.isBlob,
                 try reader.read(UInt8.self) == 0
             else { return nil }
             let job = JobID(index: LogIndex(try reader.read(UInt64.self)), kind: kind)

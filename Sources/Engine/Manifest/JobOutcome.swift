@@ -55,7 +55,7 @@ public struct JobOutcome: Hashable, Sendable {
 
     package init(_ reader: inout ByteReader) throws(DecodingError) {
         let index = LogIndex(try reader.read(UInt64.self))
-        guard let kind = TableKind(rawValue: try reader.read(UInt8.self)) else {
+        guard let kind = TableKind(rawValue: try reader.read(UInt8.self)), !kind.isBlob else {
             throw DecodingError("a job kind")
         }
         job = JobID(index: index, kind: kind)

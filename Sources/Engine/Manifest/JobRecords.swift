@@ -2,7 +2,10 @@
 // `cancelled` (a job). With `CompactionSpec` they are all that the logical manifest is folded from.
 //
 // Invariants (checked when decoding): a record's tables bear the work's index and kind, ordinals
-// from 0 up, one level, and spans in key order without overlap. So no fold has to judge them again.
+// from 0 up, one level, and spans in key order without overlap; behind them come its blob files,
+// with ordinals of their own, each of which a table of the record refers to, and not more than it
+// holds; those of a flush refer to no other. So no fold has to
+// judge them again.
 
 /// A frontier and the root of the state there: what replicas compare.
 package struct FrontierRoot: Hashable, Sendable {
@@ -206,10 +209,12 @@ extension TableRecord {
 
     /// What holds for the outputs of one piece of work, whoever reports them. A nil level is any,
     /// the same for all.
-    static func check(outputs tables: [TableRecord], of job: JobID, level: UInt8?)
+    static func check(outputs: [TableRecord], of job: JobID, level: UInt8?)
         throws(DecodingError)
     {
-        guard tables.count <= Limits.jobTables else { throw DecodingError("too many tables") }
+        guard outputs.count <= Limits.jobTables else { throw DecodingError("too many tables") }
+        let tables = outputs.prefix { !$0.isBlob }
+        try check(blobs: outputs[tables.endIndex...], besides: tables, of: job)
         var last: TableRecord?
         for (ordinal, table) in tables.enumerated() {
             try table.checkStructure()
@@ -227,6 +232,49 @@ extension TableRecord {
         }
     }
 
+    /// Blob files are cut between entries, not keys, so the versions of a key may be in several.
+    private static func check(
+        blobs: ArraySlice<TableRecord>, besides tables: ArraySlice<TableRecord>, of job: JobID
+    ) throws(DecodingError) {
+        var named: [TableID: BlobUse] = [:]
+        var useCount = 0
+        for table in tables {
+            useCount += table.blobs.count
+            guard useCount <= BlobUse.workMax else { throw DecodingError("too many blob counters") }
+            for use in table.blobs where use.file.index == job.index {
+                let before = named[use.file] ?? BlobUse(file: use.file, count: 0, bytes: 0)
+                let (count, isCountOver) = before.count.addingReportingOverflow(use.count)
+                let (bytes, isBytesOver) = before.bytes.addingReportingOverflow(use.bytes)
+                guard !isCountOver, !isBytesOver else { throw DecodingError("blob counters") }
+                named[use.file] = BlobUse(file: use.file, count: count, bytes: bytes)
+            }
+        }
+        if job.kind == .flush { try checkFlush(tables, of: job, blobs: blobs.count) }
+        for (ordinal, blob) in blobs.enumerated() {
+            try blob.checkStructure()
+            let id = TableID(index: job.index, kind: job.kind.blob, ordinal: UInt32(ordinal))
+            guard blob.id == id else { throw DecodingError("blob file \(blob.id) is not \(id)") }
+            guard let use = named[id] else {
+                throw DecodingError("blob file \(id) belongs to no table")
+            }
+            // Its own counter was checked above.
+            guard use.count <= blob.blobs[0].count, use.bytes <= blob.blobs[0].bytes else {
+                throw DecodingError("tables count more of blob file \(id) than it holds")
+            }
+        }
+    }
+
+    /// A flush reads no blob file, so its tables count only those that it wrote.
+    private static func checkFlush(
+        _ tables: ArraySlice<TableRecord>, of job: JobID, blobs: Int
+    ) throws(DecodingError) {
+        for use in tables.lazy.flatMap(\.blobs) {
+            guard use.file.index == job.index, use.file.kind == job.kind.blob,
+                use.file.ordinal < blobs
+            else { throw DecodingError("blob file \(use.file) is not of the flush \(job.index)") }
+        }
+    }
+
     /// What holds for every honest record: hulls and orders rely on it.
     package func checkStructure() throws(DecodingError) {
         guard !span.isEmpty else { throw DecodingError("table \(id) has an empty span") }
@@ -236,6 +284,24 @@ extension TableRecord {
         if let points {
             guard span.contains(points.smallest), span.contains(points.largest) else {
                 throw DecodingError("table \(id) has points outside its span")
+            }
+        }
+        try checkBlobs()
+    }
+
+    private func checkBlobs() throws(DecodingError) {
+        if isBlob {
+            guard blobs.count == 1, blobs[0].file == id, blobs[0].count == entryCount,
+                level == 0, deleteCount == 0, rangeTombstoneCount == 0
+            else { throw DecodingError("blob file \(id) has impossible counts") }
+        } else {
+            var count: UInt64 = 0
+            for use in blobs {
+                let sum = count.addingReportingOverflow(use.count)
+                guard !sum.overflow, sum.partialValue <= entryCount else {
+                    throw DecodingError("table \(id) has more references than entries")
+                }
+                count = sum.partialValue
             }
         }
     }

@@ -7,6 +7,9 @@
 // `seal` always lands. Segments are sealed in their order; one without writes has no tables and is
 // not told.
 //
+// A blob file comes with the tables that refer to it, and goes with the job that takes away the
+// last of them.
+//
 // The store folds two of these: one at the applied index (`apply`, which judges) and one at the
 // frontier (`install`, for what was judged good).
 
@@ -43,9 +46,22 @@ package struct PendingJob: Hashable, Sendable {
     /// Why these outputs cannot be the job's; nil if they can.
     package func refusal(of tables: [TableRecord]) -> VoidReason? {
         for table in tables {
-            guard spec.action == .merge, table.level == spec.outputLevel,
+            guard spec.action == .merge, table.isBlob || table.level == spec.outputLevel,
                 hull.union(table.span) == hull
             else { return .outputOutsideJob(table.id) }
+        }
+        return nil
+    }
+
+    /// Why tables cannot count the blob files that they do; nil if they can. References come from
+    /// the inputs, and lead to what these count and the job does not collect, or to its own files.
+    package func refusal(ofBlobsOf tables: [TableRecord], inputs: [TableRecord]) -> VoidReason? {
+        guard tables.contains(where: { !$0.blobs.isEmpty }) else { return nil }
+        let own = Set(tables.lazy.filter(\.isBlob).map(\.id))
+        let kept = Set(inputs.lazy.flatMap(\.blobs).map(\.file)).subtracting(spec.collected)
+        for use in tables.lazy.flatMap(\.blobs)
+        where !own.contains(use.file) && !kept.contains(use.file) {
+            return .foreignBlob(use.file)
         }
         return nil
     }
@@ -71,6 +87,10 @@ package enum VoidReason: Error, Hashable, CustomStringConvertible {
     case notContiguous(TableID)
     /// To be moved to a sorted level, and it overlaps another that is.
     case inputOverlaps(TableID)
+    /// To be collected, and not there.
+    case blobNotLive(TableID)
+    /// An output counts it, and it is collected, or neither of the job nor of its inputs.
+    case foreignBlob(TableID)
     case sealOutOfOrder(SegmentBounds)
     case unknownJob(LogIndex)
     case outputOutsideJob(TableID)
@@ -86,6 +106,8 @@ package enum VoidReason: Error, Hashable, CustomStringConvertible {
         case .entangled(let id): return "table \(id) is younger only in part"
         case .notContiguous(let id): return "table \(id) lies between its inputs in age"
         case .inputOverlaps(let id): return "moved table \(id) overlaps another one"
+        case .blobNotLive(let id): return "blob file \(id) is not live"
+        case .foreignBlob(let id): return "outputs cannot refer to blob file \(id)"
         case .sealOutOfOrder(let segment):
             return "segment \(segment.first)-\(segment.last) is not the next to be sealed"
         case .unknownJob(let job): return "no job \(job) is under way"
@@ -201,10 +223,15 @@ package struct LogicalManifest: Hashable, Sendable {
             }
             return table
         }
+        if let reason = job.refusal(ofBlobsOf: record.tables, inputs: removed) {
+            return .void(reason)
+        }
         let added = job.spec.action == .move ? moved(removed, by: job.spec) : record.tables
         jobs.remove(at: at)
         tables.replace(removed, with: levelOrder(added))
-        return .jobDone(job, removed: removed, added: added)
+        let unused = tables.unusedBlobs(after: removed)
+        tables.replace(unused, with: [])
+        return .jobDone(job, removed: removed + unused, added: added)
     }
 
     /// The same tables at the output level, in its order.
@@ -247,6 +274,9 @@ package struct LogicalManifest: Hashable, Sendable {
         case .failure(let reason): return reason
         }
         if case .failure(let reason) = live(spec.witnesses) { return reason }
+        if let gone = spec.collected.first(where: { !tables.contains($0) }) {
+            return .blobNotLive(gone)
+        }
         guard let hull = CompactionSpec.hull(of: inputs) else { return nil }
         return conflict(of: spec, inputs, hull) ?? revealed(by: spec, hull)
             ?? (spec.sourceLevel == 0 ? ageConflict(of: spec, inputs, hull) : nil)

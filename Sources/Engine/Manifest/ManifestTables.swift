@@ -6,12 +6,19 @@
 // and makes the state root a hash over 16 bytes for each table. A copy shares everything until one
 // side changes; a change costs one pass over the levels that it touches.
 //
+// Blob files are in no level and stand apart, by id; they have rows like tables, and so are part of
+// the state root.
+//
 // Age is the largest sequence: segments have disjoint ranges of sequences, and a merge of
 // neighbours in age stays between the neighbours.
 
 package struct ManifestTables: Hashable, Sendable {
     private var levels: [[TableRecord]]
     private var rows: [Row]
+    /// Blob files, oldest first.
+    package private(set) var blobs: [TableRecord] = []
+    /// What of them lives.
+    package private(set) var ledger = BlobLedger()
     /// Canonical bytes of each level.
     package private(set) var levelBytes: [UInt64]
 
@@ -42,9 +49,15 @@ package struct ManifestTables: Hashable, Sendable {
         for record in records.sorted(by: { $0.id < $1.id }) {
             if let last = rows.last, last.id == record.id { return nil }
             rows.append(Row(record))
+            if record.isBlob {
+                blobs.append(record)
+                ledger.add(record)
+                continue
+            }
             levels[Int(record.level)].append(record)
             levelBytes[Int(record.level)] &+= record.canonicalBytes
         }
+        for table in levels.joined() { ledger.note(table.blobs) }
         levels[0].sort { ManifestTables.isOlder($0, $1) }
         for level in 1..<levels.count {
             levels[level].sort { $0.span.start.isKeyBefore($1.span.start) }
@@ -56,6 +69,7 @@ package struct ManifestTables: Hashable, Sendable {
         }
     }
 
+    /// Tables and blob files.
     package var count: Int { rows.count }
     package var isEmpty: Bool { rows.isEmpty }
 
@@ -67,13 +81,14 @@ package struct ManifestTables: Hashable, Sendable {
         levels.lastIndex { !$0.isEmpty }.map { UInt8($0) }
     }
 
-    /// All records, sorted by id.
+    /// All records, those of blob files among them, sorted by id.
     package var sortedByID: [TableRecord] {
-        levels.joined().sorted { $0.id < $1.id }
+        (levels.joined() + blobs).sorted { $0.id < $1.id }
     }
 
     package func record(_ id: TableID) -> TableRecord? {
         guard let row = rowIndex(of: id).map({ rows[$0] }) else { return nil }
+        if id.kind.isBlob { return blobs[blobs.partitionPoint { $0.id < id }] }
         if row.level == 0 { return levels[0].last { $0.id == id } }
         let level = levels[Int(row.level)]
         let at = level.firstIndex(notBefore: row.start)
@@ -100,17 +115,34 @@ package struct ManifestTables: Hashable, Sendable {
         return Digest128(of: writer.bytes)
     }
 
-    /// Takes out `removed` and puts in `added`, which are in the order of their level and have no
-    /// table between them there.
+    /// Takes out `removed` and puts in `added`, whose tables are in the order of their level and
+    /// have no other between them there.
     package mutating func replace(_ removed: [TableRecord], with added: [TableRecord]) {
         remove(removed)
-        guard let first = added.first else { return }
+        guard !added.isEmpty else { return }
+        for blob in added where blob.isBlob {
+            blobs.insert(blob, at: blobs.partitionPoint { $0.id < blob.id })
+            ledger.add(blob)
+        }
+        insert(added.filter { !$0.isBlob })
+        insertRows(of: added)
+    }
+
+    private mutating func insert(_ tables: [TableRecord]) {
+        guard let first = tables.first else { return }
         let level = Int(first.level)
         let at =
             level == 0
             ? levels[0].partitioningIndex { ManifestTables.isOlder(first, $0) }
             : levels[level].firstIndex(notBefore: first.span.start)
-        levels[level].insert(contentsOf: added, at: at)
+        levels[level].insert(contentsOf: tables, at: at)
+        for record in tables {
+            levelBytes[level] &+= record.canonicalBytes
+            ledger.note(record.blobs)
+        }
+    }
+
+    private mutating func insertRows(of added: [TableRecord]) {
         let new = added.map { Row($0) }.sorted { $0.id < $1.id }
         let row = rows.partitioningIndex { new[0].id < $0.id }
         if row == rows.count || new[new.count - 1].id < rows[row].id {
@@ -119,7 +151,14 @@ package struct ManifestTables: Hashable, Sendable {
             // Outputs of one piece of work have consecutive ids; tables that move may not.
             for one in new { rows.insert(one, at: rows.partitioningIndex { one.id < $0.id }) }
         }
-        for record in added { levelBytes[level] &+= record.canonicalBytes }
+    }
+
+    /// Blob files that `tables`, which are gone, used and that no table uses any more.
+    package func unusedBlobs(after tables: [TableRecord]) -> [TableRecord] {
+        let unused = Set(tables.lazy.flatMap(\.blobs).map(\.file)).filter {
+            ledger[$0].map { $0.users == 0 } ?? false
+        }
+        return unused.isEmpty ? [] : blobs.filter { unused.contains($0.id) }
     }
 
     private mutating func remove(_ records: [TableRecord]) {
@@ -128,8 +167,13 @@ package struct ManifestTables: Hashable, Sendable {
         for level in Set(records.lazy.map(\.level)) {
             levels[Int(level)].removeAll { gone.contains($0.id) }
         }
+        if records.contains(where: \.isBlob) { blobs.removeAll { gone.contains($0.id) } }
         rows.removeAll { gone.contains($0.id) }
-        for record in records { levelBytes[Int(record.level)] &-= record.canonicalBytes }
+        for record in records where !record.isBlob {
+            levelBytes[Int(record.level)] &-= record.canonicalBytes
+            ledger.forget(record.blobs)
+        }
+        for record in records where record.isBlob { ledger.remove(record.id) }
     }
 
     static func isOlder(_ left: TableRecord, _ right: TableRecord) -> Bool {

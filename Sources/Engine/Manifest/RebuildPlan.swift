@@ -71,7 +71,7 @@ struct RebuildPlan {
         clock = max(flushed.clock, end.clock)
         frontier = max(
             log.jobs.last?.index ?? .zero,
-            records.lazy.filter { $0.id.kind == .compaction }.map(\.id.index).max() ?? .zero)
+            records.lazy.filter { !$0.id.kind.isFlush }.map(\.id.index).max() ?? .zero)
         bounds = LogBounds(
             index: max(end.position.index, frontier, flushed.position.index),
             sequence: max(
@@ -130,7 +130,7 @@ struct RebuildPlan {
 
     /// The flush of a segment whose entries are all in the log.
     private func isReplayable(_ id: TableID, _ log: LogEvidence) -> Bool {
-        id.kind == .flush && log.first.map { id.index >= $0 } ?? false
+        id.kind.isFlush && log.first.map { id.index >= $0 } ?? false
     }
 
     // MARK: jobs
@@ -183,7 +183,7 @@ struct RebuildPlan {
         guard spec.action != .move else { return move(spec, files) }
         let hasOutputs = record.tables.allSatisfy { files[$0.id]?.record.digest == $0.digest }
         let hasInputs = spec.inputs.allSatisfy { input in
-            files[input.id]?.record.digest == input.digest
+            isWhole(input, files)
                 || input.id.kind == .flush && input.id.index > flushed.position.index
         }
         // With its inputs a job that lost an output counts as never concluded.
@@ -193,6 +193,14 @@ struct RebuildPlan {
             dead.insert(input.id)
         }
         for table in record.tables { live[table.id] = table }
+    }
+
+    /// A table's file is there, and those of its values.
+    private func isWhole(_ input: CompactionSpec.Input, _ files: [TableID: File]) -> Bool {
+        guard let record = files[input.id]?.record, record.digest == input.digest else {
+            return false
+        }
+        return record.blobs.allSatisfy { files[$0.file] != nil }
     }
 
     /// The files stay; the level is the new one. A flush behind S is made again, in level 0: all
@@ -211,7 +219,7 @@ struct RebuildPlan {
     // MARK: tables
 
     private mutating func sort(_ files: [TableID: File], _ log: LogEvidence) {
-        for (id, file) in files.sorted(by: { $0.key < $1.key }) {
+        for (id, file) in files.sorted(by: { $0.key < $1.key }) where !id.kind.isBlob {
             guard let level = level(of: file.record, log) else {
                 setAside.append(file.name)
                 continue
@@ -221,12 +229,65 @@ struct RebuildPlan {
             records.append(record)
             local[id] = file.local
         }
-        for record in live.values.sorted(by: { $0.id < $1.id }) where local[record.id] == nil {
-            absent.append(record)
-            records.append(record)
-            local[record.id] = LocalTable(
-                generation: 0, codec: BlockCodec.none.rawValue, fileBytes: 0)
+        for record in live.values.sorted(by: { $0.id < $1.id })
+        where local[record.id] == nil && !record.isBlob {
+            noteAbsent(record)
         }
+        sortBlobs(files)
+    }
+
+    private mutating func noteAbsent(_ record: TableRecord) {
+        absent.append(record)
+        records.append(record)
+        local[record.id] = LocalTable(
+            generation: 0, codec: BlockCodec.none.rawValue, fileBytes: 0)
+    }
+
+    /// Blob files are part of the database as long as a table of it refers to them.
+    private mutating func sortBlobs(_ files: [TableID: File]) {
+        let used = Set(records.lazy.flatMap(\.blobs).map(\.file))
+        for (id, file) in files.sorted(by: { $0.key < $1.key }) where id.kind.isBlob {
+            guard used.contains(id), live[id].map({ $0.digest == file.record.digest }) ?? true
+            else {
+                setAside.append(file.name)
+                continue
+            }
+            records.append(file.record)
+            local[id] = file.local
+        }
+        for id in used.sorted() where local[id] == nil {
+            if let record = live[id] {
+                noteAbsent(record)
+            } else {
+                doubts.append("there is no blob file \(id), and tables refer to it")
+                noteAbsent(lostBlob(id))
+            }
+        }
+    }
+
+    /// What the tables that refer to a blob file tell of it. Its digest is unknown, so nobody can
+    /// ever prove a block of it: its values are errors. It takes no room, so nothing of it counts
+    /// as dead, and no job tries to collect it; it goes with the last reference.
+    private func lostBlob(_ id: TableID) -> TableRecord {
+        var own = BlobUse(file: id, count: 0, bytes: 0)
+        var users: [TableRecord] = []
+        for record in records {
+            guard let use = record.blobs.first(where: { $0.file == id }) else { continue }
+            users.append(record)
+            own.count = own.count.addingOrMax(use.count)
+        }
+        let points = users.compactMap(\.points)
+        guard let hull = CompactionSpec.hull(of: users),
+            let smallest = points.map(\.smallest).min(by: { $0.isKeyBefore($1) }),
+            let largest = points.map(\.largest).max(by: { $0.isKeyBefore($1) })
+        else { brokenInvariant("nothing refers to blob file \(id)") }
+        return TableRecord(
+            id: id, level: 0, canonicalBytes: 0,
+            points: TableRecord.PointRange(smallest: smallest, largest: largest), span: hull,
+            smallestSequence: users.lazy.map(\.smallestSequence).min() ?? .zero,
+            largestSequence: users.lazy.map(\.largestSequence).max() ?? .zero,
+            entryCount: own.count, deleteCount: 0, rangeTombstoneCount: 0, entrySum: 0,
+            digest: .zero, blobs: [own])
     }
 
     /// Of a table that is part of the database; nil for one that is not.
@@ -250,7 +311,8 @@ struct RebuildPlan {
             }
             let isExplained =
                 dead.contains(id) || local[id] != nil
-                || id.kind == .flush && id.index > flushed.position.index
+                || id.kind.isFlush && id.index > flushed.position.index
+                || id.kind.isBlob && !records.contains { $0.blobs.contains { $0.file == id } }
             if !isExplained { doubts.append("\(file.name) is unreadable: \(file.reason)") }
         }
         // Their names are all that is known of them.
@@ -267,5 +329,13 @@ struct RebuildPlan {
         if isExact, log.flaws.isEmpty, ManifestTables(records) != nil { return }
         isExact = records.isEmpty
         for place in records.indices { records[place].level = 0 }
+    }
+}
+
+extension UInt64 {
+    /// Counters are read from files.
+    fileprivate func addingOrMax(_ other: UInt64) -> UInt64 {
+        let sum = addingReportingOverflow(other)
+        return sum.overflow ? .max : sum.partialValue
     }
 }

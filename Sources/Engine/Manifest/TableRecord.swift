@@ -21,6 +21,8 @@ public struct TableRecord: Hashable, Sendable {
     public var entrySum: UInt64
     /// Root of the digest tree over its canonical blocks.
     public var digest: Digest128
+    /// What its references use of blob files, sorted by file; of a blob file, all of itself.
+    public var blobs: [BlobUse]
 
     public struct PointRange: Hashable, Sendable {
         public var smallest: [UInt8]
@@ -34,7 +36,8 @@ public struct TableRecord: Hashable, Sendable {
     public init(
         id: TableID, level: UInt8, canonicalBytes: UInt64, points: PointRange?, span: KeySpan,
         smallestSequence: SequenceNumber, largestSequence: SequenceNumber, entryCount: UInt64,
-        deleteCount: UInt64, rangeTombstoneCount: UInt64, entrySum: UInt64, digest: Digest128
+        deleteCount: UInt64, rangeTombstoneCount: UInt64, entrySum: UInt64, digest: Digest128,
+        blobs: [BlobUse] = []
     ) {
         self.id = id
         self.level = level
@@ -48,7 +51,12 @@ public struct TableRecord: Hashable, Sendable {
         self.rangeTombstoneCount = rangeTombstoneCount
         self.entrySum = entrySum
         self.digest = digest
+        self.blobs = blobs
     }
+
+    /// A blob file: in no level (its own is 0), and read through references alone.
+    @inline(__always)
+    public var isBlob: Bool { id.kind.isBlob }
 
     package func encode(into writer: inout ByteWriter) {
         writer.write(id.index.rawValue)
@@ -71,8 +79,7 @@ public struct TableRecord: Hashable, Sendable {
         writer.write(rangeTombstoneCount)
         writer.write(entrySum)
         writer.write(digest)
-        // Blob counters come here; a count of zero keeps the place.
-        writer.writeVarint(0)
+        BlobUse.encode(blobs, into: &writer)
     }
 
     package init(_ reader: inout ByteReader) throws(DecodingError) {
@@ -101,7 +108,7 @@ public struct TableRecord: Hashable, Sendable {
         rangeTombstoneCount = try reader.read(UInt64.self)
         entrySum = try reader.read(UInt64.self)
         digest = try reader.readDigest()
-        guard try reader.readVarint() == 0 else { throw DecodingError("blob counters") }
+        blobs = try BlobUse.decode(&reader)
     }
 
     /// Levels 0 to 6.

@@ -23,6 +23,8 @@ package final class TableBuilder {
     private var smallestSequence = SequenceNumber.max
     private var largestSequence = SequenceNumber.zero
     private var deleteCount: UInt64 = 0
+    private var valueBytes: UInt64 = 0
+    private var references = BlobTally()
     private var entrySum: UInt64 = 0
 
     /// Point entries so far.
@@ -33,6 +35,11 @@ package final class TableBuilder {
     package var canonicalBytes: UInt64 {
         finishedBytes + UInt64(block.count == 0 ? 0 : block.length)
     }
+    /// Blob files that the entries so far refer to.
+    var blobFileCount: Int { references.uses.count }
+    /// The data block that the last version went to, and which of its entries it is.
+    var lastBlock: BlockOrdinal { writer.nextOrdinal }
+    var lastPlace: UInt32 { UInt32(block.count - 1) }
 
     /// `file` is new and empty. `generation` counts heals of this table on this node; `keys` says
     /// whether the file is encrypted.
@@ -76,7 +83,11 @@ package final class TableBuilder {
         lastHash = hash
         note(trailer.sequence)
         entryCount += 1
-        if trailer.kind?.isDelete ?? false { deleteCount += 1 }
+        switch trailer.kind {
+        case .delete, .singleDelete: deleteCount += 1
+        case .blobReference: references.add(try BlobReference(stored: value))
+        case .put, .expiringPut, .merge, nil: valueBytes += UInt64(value.count)
+        }
         entrySum &+= EntrySum.of(keyHash: hash, trailer, value)
     }
 
@@ -175,6 +186,8 @@ package final class TableBuilder {
             id: id, level: level, canonicalBytes: 0, points: points, span: span ?? .everything,
             smallestSequence: smallestSequence, largestSequence: largestSequence,
             entryCount: entryCount, deleteCount: deleteCount,
-            rangeTombstoneCount: UInt64(tombstones.count), entrySum: entrySum, digest: .zero)
+            rangeTombstoneCount: UInt64(tombstones.count), entrySum: entrySum, digest: .zero,
+            blobs: id.kind.isBlob
+                ? [BlobUse(file: id, count: entryCount, bytes: valueBytes)] : references.uses)
     }
 }

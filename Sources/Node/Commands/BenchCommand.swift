@@ -55,6 +55,9 @@ package struct EngineBenchCommand: ParsableCommand {
     @Option(help: "none, lz4, zstd:LEVEL or zstd-dict:LEVEL.")
     var compression = "none"
 
+    @Option(help: "Values of so many bytes go to blob files; 0 keeps all with their keys.")
+    var blobThreshold = 0
+
     @Option(help: "on or off: encrypt the files, with a key that is no secret.")
     var encryption = "off"
 
@@ -108,6 +111,8 @@ package struct EngineBenchCommand: ParsableCommand {
                 "--compression: \"\(compression)\" is none of \(Compression.allowed)")
         }
         options.compression = CompressionPolicy(codec)
+        options.blobThreshold = UInt32(
+            try checked("--blob-threshold", blobThreshold, 0...Limits.valueBytesMax))
         options.isEncrypted = try checked("--encryption", encryption)
         options.usesLog = try checked("--wal", wal)
         options.syncsLog = try checked("--sync", sync)

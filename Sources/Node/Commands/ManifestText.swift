@@ -43,6 +43,10 @@ package enum ManifestText {
         list.add("sealed through", state.manifest.sealedThrough.rawValue)
         list.add("segment bytes", state.settings.segmentBytes)
         list.add("block bytes", state.settings.blockBytes)
+        if state.settings.blobThreshold > 0 {
+            list.add("blob threshold", state.settings.blobThreshold)
+            list.add("blob file bytes", state.settings.blobFileBytes)
+        }
         list.add("filter kind", .text("\(state.settings.filter.kind)"))
         let operators = state.settings.functions.mergeOperators
         if !operators.isEmpty {
@@ -82,7 +86,7 @@ package enum ManifestText {
         return text.text
     }
 
-    /// Every table with its level, stand-ins first.
+    /// Every table with its level, stand-ins first, blob files last.
     private static func rows(_ state: ManifestState) -> [(level: String, table: TableRecord)] {
         let standIns = state.standIns.flatMap { standIn in
             standIn.tables.map { (level: "stand-in", table: $0) }
@@ -90,7 +94,7 @@ package enum ManifestText {
         return standIns
             + (0..<TableRecord.levelCount).flatMap { level in
                 state.manifest.tables.tables(at: level).map { (level: "\(level)", table: $0) }
-            }
+            } + state.manifest.tables.blobs.map { (level: "blob", table: $0) }
     }
 
     private static func jobs(_ state: ManifestState) -> [String] {

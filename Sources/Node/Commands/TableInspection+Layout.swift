@@ -27,6 +27,9 @@ extension TableInspection {
         list.add("entries", record.entryCount)
         list.add("deletes", record.deleteCount)
         list.add("range tombstones", record.rangeTombstoneCount)
+        for use in record.blobs {
+            list.add("in \(use.file)", .text("\(use.count) values, \(use.bytes) bytes"))
+        }
         list.add("entry sum", .text(hex16(record.entrySum)))
         list.add("smallest sequence", record.smallestSequence.rawValue)
         list.add("largest sequence", record.largestSequence.rawValue)

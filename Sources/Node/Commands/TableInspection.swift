@@ -105,6 +105,15 @@ package final class TableInspection {
             }
             let value = InspectionText.quote(cursor.value.dropFirst(8))
             return "\(sequence) put \(key) until \(expiry) = \(value)"
+        case .blobReference:
+            let reference: BlobReference
+            do { reference = try BlobReference(decoding: cursor.value) } catch {
+                return "\(sequence) put \(key) with \(error)"
+            }
+            let until = reference.expiry.map { " until \($0)" } ?? ""
+            return "\(sequence) put \(key)\(until) = \(reference.valueBytes) bytes in blob file"
+                + " \(reference.file), block \(reference.block.rawValue),"
+                + " entry \(reference.place)"
         case nil: return "\(sequence) unknown kind \(key)"
         }
     }

@@ -85,6 +85,9 @@ extension NodeConfiguration {
         package var blockBytes: UInt64 = 4096
         /// Of single levels.
         package var blockLevels: [LevelBlockBytes] = []
+        /// Values of so many bytes go to blob files; 0 keeps all with their keys.
+        package var blobThreshold: UInt64 = 0
+        package var blobFileBytes: UInt64 = 64 << 20
         package var filter = FilterSettings()
         package var compression = CompressionPolicy.lz4
     }
@@ -133,6 +136,10 @@ extension NodeConfiguration {
         package var spacePercent = 0
         /// Age at which a table is written anew; 0 is none.
         package var rewriteAfterMilliseconds: UInt64 = 0
+        /// Percent of a blob file that must be dead for it to be collected; 0 never does.
+        package var blobDeadPercent = 25
+        /// Percent of those files, the oldest, that are collected at a time.
+        package var blobAgePercent = 25
     }
 
     package enum CompactionChoice: String, Sendable, CaseIterable {
@@ -217,6 +224,8 @@ extension NodeConfiguration {
         settings.segmentBytes = log.segmentBytes
         settings.blockBytes = UInt32(table.blockBytes)
         settings.blockLevels = table.blockLevels
+        settings.blobThreshold = UInt32(table.blobThreshold)
+        settings.blobFileBytes = table.blobFileBytes
         settings.filter = table.filter.policy(sizeRatio: compaction.multiplier)
         return settings
     }

@@ -68,6 +68,8 @@ package enum SettingCatalog {
         .integer("compaction.tombstone-percent", \.compaction.tombstonePercent, 0...100),
         .integer("compaction.space-percent", \.compaction.spacePercent, 0...10_000),
         .duration("compaction.rewrite-after", \.compaction.rewriteAfterMilliseconds, 0...decade),
+        .integer("compaction.blob-dead-percent", \.compaction.blobDeadPercent, 0...100),
+        .integer("compaction.blob-age-percent", \.compaction.blobAgePercent, 0...100),
         .flag("heal.auto-heal", \.heal.isAutomatic),
         .choice("heal.source", \.heal.source),
         .flag("heal.keep-evidence", \.heal.keepsEvidence),

@@ -1,5 +1,5 @@
-// The settings of blocks: their sizes, which seed the log's first `settings` entry, and how this
-// node stores them, which is its own affair.
+// The settings of blocks and blob files: their sizes, which seed the log's first `settings` entry,
+// and how this node stores blocks, which is its own affair.
 import Engine
 
 extension SettingCatalog {
@@ -12,6 +12,11 @@ extension SettingCatalog {
             apply: { (text, _, configuration) throws(SettingProblem) in
                 configuration.table.blockLevels = try SettingParsing.blockLevels(text)
             }, show: { SettingParsing.format(blockLevels: $0.table.blockLevels) }),
+        .size("table.blob-threshold", \.table.blobThreshold, 0...UInt64(Limits.valueBytesMax)),
+        // The engine takes smaller ones, which would be many files.
+        .size(
+            "table.blob-file-bytes", \.table.blobFileBytes,
+            (1 << 20)...BlobPlan.fileBytesRange.upperBound),
         SettingDefinition(
             key: "table.compression", allowed: Compression.allowed,
             apply: { (text, _, configuration) throws(SettingProblem) in

@@ -33,6 +33,7 @@ package final class NodeSurface: AdminSource, AdminInformation {
         guard let manifest = store?.manifest else { return [] }
         let records =
             (0..<TableRecord.levelCount).flatMap { manifest.manifest.tables.tables(at: $0) }
+            + manifest.manifest.tables.blobs
         return records.map { record in
             let local = manifest.local[record.id]
             let generation = local?.generation ?? 0
@@ -70,6 +71,20 @@ package final class NodeSurface: AdminSource, AdminInformation {
         return .ready
     }
 
+    private func blobMetrics(_ ledger: BlobLedger) -> [MetricFamily] {
+        [
+            .gauge(
+                "martlet_blob_files", UInt64(ledger.rows.count),
+                help: "Blob files of the installed manifest."),
+            .gauge(
+                "martlet_blob_bytes", ledger.rows.reduce(0) { $0 &+ $1.bytes },
+                help: "Bytes of the values in them."),
+            .gauge(
+                "martlet_blob_live_bytes", ledger.rows.reduce(0) { $0 &+ $1.liveBytes },
+                help: "Of these, bytes that tables refer to."),
+        ]
+    }
+
     package func metrics() -> [MetricFamily] {
         var families = PrometheusText.families(of: status())
         if let clients = clients.withLock({ $0 }) {
@@ -98,6 +113,7 @@ package final class NodeSurface: AdminSource, AdminInformation {
                         Double(manifest.manifest.tables.tables(at: level).count),
                         [MetricFamily.Label("level", String(level))])
                 }))
+        families += blobMetrics(manifest.manifest.tables.ledger)
         let rows: [(String, String, UInt64)] = [
             ("martlet_heals_total", "Tables healed.", counters.healed),
             (

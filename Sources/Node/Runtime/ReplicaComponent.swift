@@ -189,6 +189,8 @@ package final class ReplicaComponent: NodeComponent {
         options.tombstonePercent = wanted.tombstonePercent
         options.spaceAmplificationPercentMax = wanted.spacePercent
         options.rewriteAfterMilliseconds = wanted.rewriteAfterMilliseconds
+        options.blobDeadPercent = wanted.blobDeadPercent
+        options.blobAgePercent = wanted.blobAgePercent
         options.clockMaxOffsetMilliseconds = configuration.clock.offsetMaxMilliseconds
         return options
     }

@@ -93,7 +93,7 @@ package enum MessageCodec {
         case .recompute:
             let group = try reader.read(UInt32.self)
             let index = LogIndex(try reader.readNumber())
-            guard let kind = TableKind(rawValue: try reader.read(UInt8.self)) else {
+            guard let kind = TableKind(rawValue: try reader.read(UInt8.self)), !kind.isBlob else {
                 throw DecodingError("a job kind")
             }
             return .recompute(
@@ -136,7 +136,7 @@ package enum MessageCodec {
         case .report(_, let report):
             return report.outcomes.reduce(fixed) { sum, outcome in
                 guard case .tables(let records, _) = outcome.result else { return sum + 512 }
-                return sum + records.reduce(32) { $0 + 160 + 4 * $1.span.start.count }
+                return sum + records.reduce(32) { $0 + estimatedBytes(of: $1) }
             }
         case .forward(_, let bytes), .forwardReply(_, .answered(let bytes)),
             .fetchReply(_, .bytes(let bytes)), .fetch(_, .read(let bytes, _, _)):
@@ -148,6 +148,10 @@ package enum MessageCodec {
             .fetch, .fetchReply:
             return fixed
         }
+    }
+
+    private static func estimatedBytes(of record: TableRecord) -> Int {
+        160 + 4 * record.span.start.count + 20 * record.blobs.count
     }
 
     // MARK: Report

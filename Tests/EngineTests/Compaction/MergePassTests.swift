@@ -23,7 +23,7 @@ import Testing
         case .merge: return "\(sequence)+\(number(entry.value.dropFirst(2)))"
         case .delete: return "\(sequence)-"
         case .singleDelete: return "\(sequence)x"
-        case .expiringPut, nil: return "\(sequence)?"
+        case .expiringPut, .blobReference, nil: return "\(sequence)?"
         }
     }
 

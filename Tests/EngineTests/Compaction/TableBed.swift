@@ -45,6 +45,8 @@ final class TableBed {
     let codec: Compression
     var shape = TableShape(blockBytes: 256, filterBitsPerKey: 10)
     var filters: [any CompactionFilter] = []
+    /// Of flushes.
+    var blobs = BlobPlan.off
 
     init(codec: Compression = .lz4, openLimit: Int = 512) throws {
         fileSystem = MemoryFileSystem(seed: 1)
@@ -61,11 +63,10 @@ final class TableBed {
         return memtable
     }
 
-    /// Files of the outputs of `job`.
-    func factory(_ job: JobID) -> TableMerge.FileFactory {
+    /// Files of outputs.
+    var factory: TableMerge.FileFactory {
         let fileSystem = fileSystem
-        return { (ordinal) throws(EngineError) in
-            let id = TableID(index: job.index, kind: job.kind, ordinal: ordinal)
+        return { (id) throws(EngineError) in
             do throws(FileError) {
                 return try fileSystem.open(
                     "sst/" + TableHandle.fileName(id, generation: 0), .create)
@@ -99,10 +100,10 @@ final class TableBed {
         -> [TableHandle]
     {
         let job = FlushJob(
-            memtable, lastIndex: LogIndex(index), shape: shape,
+            memtable, lastIndex: LogIndex(index), shape: shape, blobs: blobs,
             horizon: horizon.map { SequenceNumber($0) })
         let result = try job.run(
-            codec: codec, makeFile: factory(JobID(index: LogIndex(index), kind: .flush)))
+            codec: codec, makeFile: factory)
         guard let result, result.isBalanced else { throw EngineError.invalid(reason: "flush") }
         return result.outputs.map { handle($0) }
     }
@@ -121,13 +122,13 @@ final class TableBed {
 
     func compact(
         _ inputs: [TableHandle], _ spec: CompactionSpec, at index: UInt64,
-        witnesses: [TableHandle] = []
+        witnesses: [TableHandle] = [], blobs: [TableHandle] = []
     ) throws -> MergeResult {
         let job = try CompactionJob(
             spec, at: LogIndex(index), inputs: inputs, witnesses: witnesses,
-            registry: TestMerge.registry(filters: filters))
+            blobs: BlobFiles(blobs), registry: TestMerge.registry(filters: filters))
         let result = try job.run(
-            codec: codec, makeFile: factory(JobID(index: LogIndex(index), kind: .compaction)))
+            codec: codec, makeFile: factory)
         guard let result else { throw EngineError.invalid(reason: "cancelled") }
         return result
     }

@@ -243,8 +243,8 @@ import Testing
             cursor: cursor, rangeTombstones: tombstones, entrySum: memtable.entrySum,
             entryCount: UInt64(memtable.entryCount))
         return try TableMerge.run(
-            [input], parameters, codec: .none, cancellation: cancellation,
-            makeFile: bed.factory(job))
+            [input], parameters, TableMerge.Storage(codec: .none), cancellation: cancellation,
+            makeFile: bed.factory)
     }
 
     @Test func `The books show an entry that was dropped or altered on the way`() throws {

@@ -4,7 +4,7 @@ import Engine
 import Testing
 
 @Suite struct DatabaseOracleTests {
-    /// Each of 17 runs does a tenth: in full more than a million in all.
+    /// Each of 20 runs does a tenth: in full more than a million in all.
     private static let operations = scaled("MARTLET_OPERATIONS", full: 600_000, usual: 20_000)
 
     private func run(
@@ -119,6 +119,23 @@ import Testing
         try run(
             15, DatabaseRig.smallOptions(segmentBytes: 16 << 10), crashEvery: 700,
             loadsSingles: true)
+    }
+
+    /// Nearly every value is long enough, and dead ones are collected all the time.
+    @Test(arguments: 16...18 as ClosedRange<UInt64>)
+    func `Every answer is the model's, with values in blob files`(seed: UInt64) throws {
+        var options = DatabaseRig.smallOptions(sync: seed == 18 ? .never : .always)
+        options.settings.blobThreshold = 12
+        options.settings.blobFileBytes = 2048
+        options.store.concurrentJobs = Int(seed - 15)
+        options.store.historyWindowMilliseconds = seed == 16 ? 0 : 60
+        if seed == 17 { options.store.compaction.strategy = .sizeTiered }
+        var collected = Set<TableID>()
+        try run(seed, options, crashEvery: seed == 16 ? 150 : 700) { rig in
+            let blobs = rig.store.manifest.manifest.tables.blobs.map(\.id)
+            collected.formUnion(blobs.filter { $0.kind == .compactionBlob })
+        }
+        #expect(collected.count > 5, "\(collected.count)")
     }
 
     /// And no nonce comes twice under one key, crashes and full disks or not.

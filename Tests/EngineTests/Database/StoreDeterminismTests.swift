@@ -48,9 +48,21 @@ import Testing
         #expect(leader.inPlace > 3, "\(leader.inPlace)")
     }
 
+    @Test(arguments: [7, 10] as [UInt64])
+    func `Blob files are the same everywhere, and go when they are dead`(seed: UInt64) throws {
+        var compaction = SharedLog.compaction
+        if seed == 7 { compaction.strategy = .sizeTiered }
+        let leader = try run(seed, compaction: compaction, blobThreshold: 40)
+        #expect(leader.collected > 3, "\(leader.collected)")
+        let blobs = leader.replica.store.manifest.manifest.tables.blobs
+        #expect(blobs.contains { $0.id.kind == .compactionBlob }, "\(blobs.map(\.id))")
+        #expect(!blobs.contains { $0.id.index < LogIndex(50) }, "\(blobs.map(\.id))")
+    }
+
     private func run(
         _ seed: UInt64, isAscending: Bool = false,
-        compaction: CompactionOptions = SharedLog.compaction, laziness: Int = 1
+        compaction: CompactionOptions = SharedLog.compaction, laziness: Int = 1,
+        blobThreshold: UInt32 = 0
     ) throws -> Leader {
         let log = SharedLog()
         var frontiers: [LogIndex: ManifestState] = [:]
@@ -66,7 +78,8 @@ import Testing
         }
 
         let leader = try Leader(
-            log, seed: seed, isAscending: isAscending, compaction, laziness: laziness)
+            log, seed: seed, isAscending: isAscending, compaction, laziness: laziness,
+            blobThreshold: blobThreshold)
         leader.replica.onFrontier = compare
         try leader.run(entries: StoreDeterminismTests.entries)
         #expect(leader.jobs > StoreDeterminismTests.entries / 60)
@@ -172,12 +185,16 @@ private final class Leader {
     /// One write in so many is followed by work.
     private let laziness: Int
     private let isAscending: Bool
+    private let blobThreshold: UInt32
+    /// Blob files that jobs were told to collect.
+    private(set) var collected = 0
 
     init(
         _ log: SharedLog, seed: UInt64, isAscending: Bool, _ compaction: CompactionOptions,
-        laziness: Int
+        laziness: Int, blobThreshold: UInt32
     ) throws {
         self.laziness = laziness
+        self.blobThreshold = blobThreshold
         self.isAscending = isAscending
         self.log = log
         replica = try StoreReplica(
@@ -242,6 +259,10 @@ private final class Leader {
         var settings = LoggedSettings()
         settings.segmentBytes = UInt64(4096 << random.below(2))
         settings.blockBytes = UInt32(256 << random.below(3))
+        if blobThreshold > 0 {
+            settings.blobThreshold = blobThreshold
+            settings.blobFileBytes = 4096
+        }
         if isAscending {
             // What is the same at all levels may move.
             try append(.settings, settings.encoded())
@@ -300,6 +321,7 @@ private final class Leader {
             jobs += 1
             let spec = try payload.withUnsafeBytes { try CompactionSpec(decoding: $0) }
             if spec.action == .move { moves += 1 }
+            collected += spec.collected.count
             if spec.outputLevel == 0 { inPlace += 1 }
             if spec.outputLevel > spec.sourceLevel + 1 { passing += 1 }
             // The same job again is void; and some are called off while they run.

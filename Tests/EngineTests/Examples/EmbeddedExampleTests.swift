@@ -36,6 +36,18 @@ import Testing
         try database.close()
     }
 
+    @Test func `Long values`() throws {
+        var options = DatabaseOptions()
+        options.settings.blobThreshold = 1024
+        let database = try Database.open(path, options: options)
+        let long = [UInt8](repeating: 7, count: 5_000)
+        try database.put(bytes("apple"), long)
+        try database.flush()
+        #expect(try database.get(bytes("apple")) == long)
+        #expect(database.tables().contains { $0.isBlob })
+        try database.close()
+    }
+
     @Test func `Reading one state`() throws {
         var options = DatabaseOptions()
         options.store.historyWindowMilliseconds = 60_000

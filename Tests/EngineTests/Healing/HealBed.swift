@@ -215,7 +215,7 @@ final class HealBed {
 
     init(
         members count: Int = 2, seed: UInt64 = 1, keys: [KeyRing] = [],
-        configure: (inout StoreOptions) -> Void = { _ in },
+        blobThreshold: UInt32 = 0, configure: (inout StoreOptions) -> Void = { _ in },
         configureMember: (Int, inout StoreOptions) -> Void = { _, _ in }
     ) throws {
         var options = StoreOptions()
@@ -236,6 +236,7 @@ final class HealBed {
         connect()
         var settings = LoggedSettings()
         settings.blockBytes = 512
+        settings.blobThreshold = blobThreshold
         try append(.settings, settings.encoded())
         try append(.rotate, [])
     }
@@ -286,7 +287,20 @@ final class HealBed {
             try append(.rotate, [])
             try settle()
         }
-        #expect(first.tables.count == 2)
+        #expect(first.tables.count { !$0.isBlob } == 2)
+    }
+
+    /// New values for some keys that `load` has put.
+    func overwrite(_ keys: Range<Int>) throws {
+        try write { batch in
+            for number in keys {
+                let value = Array("newest \(number)".utf8) + [UInt8](repeating: 7, count: 40)
+                batch.put(HealBed.key(number), value)
+                self.model[HealBed.key(number)] = value
+            }
+        }
+        try append(.rotate, [])
+        try settle()
     }
 
     /// Runs everything that can run now.

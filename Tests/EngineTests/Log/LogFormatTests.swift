@@ -92,6 +92,7 @@ import Testing
         full.settings.blockLevels = (0..<UInt8(TableRecord.levelCount)).map {
             LevelBlockBytes(level: $0, bytes: 1 << 20)
         }
+        full.settings.blobThreshold = 1 << 10
         let bytes = full.encoded()
         #expect(bytes.count == 512)
         #expect(try bytes.withUnsafeBytes { try SegmentHeader(decoding: $0) } == full)
@@ -104,6 +105,36 @@ import Testing
             few.encoded(),
             "0400000000040000000000100000000200000a00000000000000400000000000012c0102"
                 + "0001010500000006 3 zeros")
+    }
+
+    @Test func settingsWithBlobFiles() throws {
+        var settings = LoggedSettings()
+        settings.blobThreshold = 0x400
+        settings.blobFileBytes = 0x123_4567
+        let bytes = settings.encoded()
+        expect(
+            bytes,
+            "0500000000040000000000100000000200000a0000000000000040000000000000000004000067452301"
+                + " 4 zeros")
+        #expect(try bytes.withUnsafeBytes { try LoggedSettings(decoding: $0) } == settings)
+        func isRefused(_ change: (inout [UInt8]) -> Void) -> Bool {
+            var changed = bytes
+            change(&changed)
+            return (try? changed.withUnsafeBytes { try LoggedSettings(decoding: $0) }) == nil
+        }
+        let end = bytes.count
+        #expect(isRefused { $0[0] = 4 }, "another format")
+        #expect(isRefused { $0.removeLast() })
+        let tiny: [UInt8] = [1, 0, 0, 0, 0, 0, 0, 0]
+        #expect(isRefused { $0.replaceSubrange((end - 8)..<end, with: tiny) })
+        #expect(isRefused { $0[end - 9] = 0x7f }, "a threshold above all values")
+        #expect(
+            isRefused {
+                $0.replaceSubrange((end - 12)..<end, with: [0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0])
+            }, "what an earlier format says")
+        var wide = LoggedSettings()
+        wide.blobFileBytes = 1 << 20
+        #expect(try wide.encoded().withUnsafeBytes { try LoggedSettings(decoding: $0) } == wide)
     }
 
     @Test func segmentFooter() throws {

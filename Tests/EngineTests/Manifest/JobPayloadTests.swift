@@ -19,12 +19,20 @@ import Testing
         extended.witnesses = [
             CompactionSpec.Input(Sample.flush(5...9, "a", "z")), CompactionSpec.Input(inputs[1]),
         ]
+        var collecting = extended
+        collecting.witnesses = []
+        collecting.blobFileBytes = 1 << 20
+        collecting.collected = [
+            TableID(index: LogIndex(4), kind: .flushBlob, ordinal: 0),
+            TableID(index: LogIndex(7), kind: .compactionBlob, ordinal: 2),
+        ]
         let moved = CompactionSpec.move(inputs.prefix(1).map { CompactionSpec.Input($0) }, to: 1)
         let root = FrontierRoot(frontier: LogIndex(9), root: Digest128(low: 1, high: 2))
         let output = Sample.table(.compaction, 12, level: 1, "a", "m", sequences: 1...4)
         return [
             ("compact", job.encoded(), "b6e763498c5b551cae51de064d5fe365"),
             ("extended", extended.encoded(), "78fc8498e61acbe118b4bde6fb7bd6a2"),
+            ("collecting", collecting.encoded(), "b3ef3e4a2c37028e16eb19b187e475af"),
             (
                 "drop", CompactionSpec.drop(moved.inputs).encoded(),
                 "ab4b566a6e80ec62899cb9a979b9641e"
@@ -77,7 +85,7 @@ import Testing
     /// Every prefix is refused, and no flipped byte traps.
     @Test func cutAndFlippedPayloadsAreRefusedOrDecoded() {
         let kinds: [EntryKind] = [
-            .compact, .compact, .compact, .compact, .seal, .compacted, .cancelled,
+            .compact, .compact, .compact, .compact, .compact, .seal, .compacted, .cancelled,
         ]
         for (kind, payload) in zip(kinds, golden) {
             let whole = Sample.entry(kind, payload.bytes, index: 20)
@@ -109,6 +117,18 @@ import Testing
         }
         #expect(!isRefused { _ in })
         #expect(isRefused { $0.inputs = [] })
+        let blob = TableID(index: LogIndex(1), kind: .flushBlob, ordinal: 0)
+        let ordinary = TableID(index: LogIndex(1), kind: .flush, ordinal: 7)
+        for (id, refused) in [(blob, true), (ordinary, false)] {
+            #expect(isRefused { $0.inputs[0].id = id } == refused, "\(id)")
+            let covered = isRefused { job in
+                job = Sample.spec([inputs[0]], to: inputs[0].level)
+                job.witnesses = [
+                    CompactionSpec.Input(id: id, level: inputs[0].level, digest: .zero)
+                ]
+            }
+            #expect(covered == refused, "a witness \(id)")
+        }
         #expect(isRefused { $0.inputs.reverse() })
         #expect(isRefused { $0.inputs.append($0.inputs[1]) })
         #expect(isRefused { $0.outputLevel = 2 })

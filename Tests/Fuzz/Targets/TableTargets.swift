@@ -19,6 +19,13 @@ extension FuzzTarget {
             let block = UnsafeRawBufferPointer(rebasing: bytes.dropFirst())
             _ = try? DecodedIndex(decoding: block, count: Int(count))
         },
+        .roundTrip(
+            "blob-reference", { try BlobReference(decoding: $0) },
+            { reference in
+                var writer = ByteWriter()
+                reference.encode(into: &writer)
+                return writer.bytes
+            }),
         FuzzTarget("leaf-list") { bytes in _ = try? LeafList(decoding: [UInt8](bytes)) },
         FuzzTarget("range-tombstones") { bytes in _ = try? RangeTombstoneBlock.decode(bytes) },
         FuzzTarget("properties") { bytes in _ = try? TableProperties(decoding: bytes) },

@@ -12,7 +12,7 @@ import Testing
             "--num", "10", "--key-size", "24", "--value-size", "0", "--batch-size", "32",
             "--merge-operator", "append",
             "--threads", "4", "--cache-mb", "64", "--compression", "zstd-dict:9", "--wal", "on",
-            "--sync", "on", "--seed", "42", "--json",
+            "--sync", "on", "--seed", "42", "--blob-threshold", "1024", "--json",
         ])
         let options = try command.options()
         #expect(options.directory == "/d")
@@ -22,6 +22,7 @@ import Testing
         #expect(options.compression.base == .zstdDictionary(level: 9))
         #expect(options.usesLog && options.syncsLog)
         #expect(options.seed == 42 && options.batchKeys == 32)
+        #expect(options.blobThreshold == 1024)
         #expect(options.mergeOperator == .append)
     }
 
@@ -30,6 +31,7 @@ import Testing
         #expect(options.workloads == [.fillrandom, .readrandom])
         #expect(options.count == 1_000_000 && options.keyBytes == 16 && options.valueBytes == 100)
         #expect(options.threads == 1 && options.compression == .none)
+        #expect(options.blobThreshold == 0)
         #expect(options.usesLog && !options.syncsLog)
         #expect(options.batchKeys == 10 && options.mergeOperator == .int64Add)
     }
@@ -41,7 +43,8 @@ import Testing
         ["--compression", "zip"], ["--compression", "zstd:23"],
         ["--wal", "maybe"], ["--sync", "1"],
         ["--wal", "off", "--sync", "on"], ["--seed", "-1"], ["--batch-size", "0"],
-        ["--merge-operator", "max"], ["--workloads", "fillsync", "--wal", "off"],
+        ["--merge-operator", "max"], ["--blob-threshold", "-1"],
+        ["--workloads", "fillsync", "--wal", "off"],
     ])
     func wrongFlagsAreRefused(arguments: [String]) {
         #expect(throws: (any Error).self) {

@@ -50,6 +50,24 @@ import Testing
         #expect(try load("table.block-levels=none").table.blockLevels.isEmpty)
     }
 
+    @Test func `Blob files are set for the log, and their collection for the leader`() throws {
+        let plain = try load().loggedSettings
+        #expect(plain.blobThreshold == 0 && plain.blobFileBytes == 64 << 20)
+        let configuration = try load(
+            "table.blob-threshold=1KiB", "table.blob-file-bytes=8MiB",
+            "compaction.blob-dead-percent=40", "compaction.blob-age-percent=10")
+        #expect(configuration.loggedSettings.blobThreshold == 1024)
+        #expect(configuration.loggedSettings.blobFileBytes == 8 << 20)
+        #expect(configuration.compaction.blobDeadPercent == 40)
+        #expect(configuration.compaction.blobAgePercent == 10)
+        for text in [
+            "table.blob-threshold=513MiB", "table.blob-file-bytes=1023KiB",
+            "compaction.blob-dead-percent=101",
+        ] {
+            #expect(throws: ConfigurationError.self) { _ = try load(text) }
+        }
+    }
+
     @Test func `Malformed levels are refused`() {
         for text in ["", "0", "7=lz4", "0=zip", "1=lz4,1=none", "0=lz4,", "=lz4"] {
             #expect(throws: SettingProblem.self) { try SettingParsing.compressionLevels(text) }

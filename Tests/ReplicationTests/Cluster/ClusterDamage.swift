@@ -25,20 +25,23 @@ extension SimulatedCluster {
         segments(place).reduce(0) { $0 + size(place, $1) }
     }
 
-    func largestTable(_ place: Int) -> (id: TableID, path: String)? {
+    func largestTable(_ place: Int, isBlob: Bool = false) -> (id: TableID, path: String)? {
         let names = (try? disks[place].list(SimulatedCluster.tables)) ?? []
         let found = names.compactMap { name in
             TableHandle.parse(fileName: name).map {
                 (id: $0.id, path: SimulatedCluster.tables + "/" + name)
             }
         }
-        return found.max { size(place, $0.path) < size(place, $1.path) }
+        return found.filter { $0.id.kind.isBlob == isBlob }
+            .max { size(place, $0.path) < size(place, $1.path) }
     }
 
-    /// Flips a byte in a data block of the largest table: at `part` of `whole` of the front half of
-    /// its blocks. Never in a dictionary, which would lose all of them.
-    func rotTable(_ place: Int, part: UInt64, of whole: UInt64) throws -> TableID? {
-        guard let table = largestTable(place) else { return nil }
+    /// Flips a byte in a data block of the largest table, or blob file: at `part` of `whole` of the
+    /// front half of its blocks. Never in a dictionary, which would lose all of them.
+    func rotTable(_ place: Int, part: UInt64, of whole: UInt64, isBlob: Bool = false) throws
+        -> TableID?
+    {
+        guard let table = largestTable(place, isBlob: isBlob) else { return nil }
         let file = try disks[place].open(table.path, .read)
         let header = try file.readBytes(at: 128, count: 80)
         let isDictionary = header[4] == 64

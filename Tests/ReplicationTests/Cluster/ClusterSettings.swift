@@ -38,6 +38,11 @@ struct ClusterSettings {
         store.compaction.baseLevelBytes = 24 << 10
         store.compaction.multiplier = 3
         store.compaction.targetBytes = 8 << 10
+        // Has its own numbers, so that all else of a seed stays as it was.
+        var blobs = SeededRandom(seed: seed &+ 4_711)
+        guard blobs.oneIn(2) else { return }
+        logged.blobThreshold = 12
+        logged.blobFileBytes = UInt64(2 << 10) << UInt64(blobs.below(3))
     }
 
     /// Each member stores in its own way.

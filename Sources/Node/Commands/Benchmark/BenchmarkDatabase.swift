@@ -58,6 +58,8 @@ package struct BenchmarkOptions: Sendable, Equatable {
     package var mergeOperator = BenchmarkMergeOperator.int64Add
     package var cacheBytes: UInt64 = 8 << 20
     package var compression = CompressionPolicy.none
+    /// Values of so many bytes go to blob files; 0 keeps all with their keys.
+    package var blobThreshold: UInt32 = 0
     package var isEncrypted = false
     package var usesLog = true
     package var syncsLog = false

@@ -9,6 +9,7 @@ package enum EngineBenchmarkBinding {
         engine.usesLog = options.usesLog
         engine.store.cacheBytes = Int(clamping: options.cacheBytes)
         engine.store.compression = options.compression
+        engine.settings.blobThreshold = options.blobThreshold
         if options.isEncrypted {
             let key = try EncryptionKey([UInt8](repeating: 0x6d, count: EncryptionKey.byteCount))
             engine.encryption = try EncryptionKeys(current: 1, keys: [1: key])
