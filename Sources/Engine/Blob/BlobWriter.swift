@@ -1,8 +1,8 @@
 // Takes long values out of the entries of a flush or a job and writes them to blob files of its
 // own; what stays is a reference. A flush separates what is long enough; a job moves the values
 // that still live out of the blob files that it collects, and any value once its tables name as
-// many blob files as they may (`BlobBounds`). Blob files are tables in all but what
-// they mean: `TableBuilder` writes them, with the entries' own keys and kinds, in their order.
+// many blob files as they may (`BlobBounds`). Blob files are tables in all but what they mean:
+// `TableBuilder` writes them, with the entries' own keys and kinds, in their order.
 //
 // The books (`TableMerge`): a separated value leaves the key table and is an entry of the blob file
 // instead, so what is made is the reference. A collected one is made anew with its reference, and

@@ -268,10 +268,11 @@ extension Store {
     private func adoptFetched(_ records: [TableRecord]) {
         for record in records {
             guard let table = fetchedTables.removeValue(forKey: record.id) else { continue }
-            if installed.local[record.id] == table.local {
+            let local = installed.local[record.id]
+            if local == table.local {
                 adopt(table)
-            } else {
-                // It was computed here in the meantime.
+            } else if local?.generation != table.local.generation {
+                // It was computed here in the meantime, in a file of another name.
                 makeHandle(table.record, table.local).markObsolete()
             }
         }

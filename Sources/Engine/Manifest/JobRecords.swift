@@ -4,8 +4,7 @@
 // Invariants (checked when decoding): a record's tables bear the work's index and kind, ordinals
 // from 0 up, one level, and spans in key order without overlap; behind them come its blob files,
 // with ordinals of their own, each of which a table of the record refers to, and not more than it
-// holds; those of a flush refer to no other. So no fold has to
-// judge them again.
+// holds; those of a flush refer to no other. So no fold has to judge them again.
 
 /// A frontier and the root of the state there: what replicas compare.
 package struct FrontierRoot: Hashable, Sendable {
