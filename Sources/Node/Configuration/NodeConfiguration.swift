@@ -19,6 +19,7 @@ package struct NodeConfiguration: Sendable, Equatable {
     package var memtable = MemtableSettings()
     package var cache = CacheSettings()
     package var memory = MemorySettings()
+    package var space = SpaceSettings()
     package var compaction = CompactionSettings()
     package var heal = HealSettings()
     package var encryption = EncryptionSettings()
@@ -105,6 +106,12 @@ extension NodeConfiguration {
     package struct MemorySettings: Sendable, Equatable {
         /// For memtables and cache together; 0 bounds each alone.
         package var bytes: UInt64 = 0
+    }
+
+    package struct SpaceSettings: Sendable, Equatable {
+        /// Free bytes of the disk below which writes are refused, deletes excepted; 0 never
+        /// refuses, nil chooses by the disk's size.
+        package var lowBytes: UInt64?
     }
 
     package struct CompactionSettings: Sendable, Equatable {

@@ -53,6 +53,12 @@ package enum SettingCatalog {
         .integer("memtable.segments-max", \.memtable.segmentsMax, 2...64),
         .size("cache.bytes", \.cache.bytes, miB...tiB),
         .size("memory.bytes", \.memory.bytes, 0...tiB),
+        SettingDefinition(
+            key: "space.low-bytes", allowed: "auto, or 0 to 1TiB",
+            apply: { (text, _, configuration) throws(SettingProblem) in
+                configuration.space.lowBytes =
+                    text == "auto" ? nil : try SettingParsing.size(text, 0...tiB)
+            }, show: { $0.space.lowBytes.map(SettingParsing.format(size:)) ?? "auto" }),
         .integer("compaction.level0-trigger", \.compaction.level0Trigger, 1...64),
         .integer("compaction.level0-slowdown", \.compaction.level0Slowdown, 2...256),
         .integer("compaction.level0-stop", \.compaction.level0Stop, 3...512),

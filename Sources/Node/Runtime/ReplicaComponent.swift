@@ -201,6 +201,7 @@ package final class ReplicaComponent: NodeComponent {
         if configuration.memory.bytes > 0 {
             options.memoryBytes = Int(clamping: configuration.memory.bytes)
         }
+        options.lowDiskBytes = configuration.space.lowBytes
         options.memtablesMax = max(1, configuration.memtable.segmentsMax - 1)
         options.level0StopTables = configuration.compaction.level0Stop
         options.compression = configuration.table.compression
