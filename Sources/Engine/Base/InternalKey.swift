@@ -75,6 +75,14 @@ public struct KeySpan: Hashable, Sendable {
         return KeySpan(start: prefix, end: end + [last + 1])
     }
 
+    /// What lies between two neighbours of `boundaries`, which are in order: part 0 is below the
+    /// first, and the last part above all.
+    package static func part(_ number: Int, of boundaries: [[UInt8]]) -> KeySpan {
+        KeySpan(
+            start: number == 0 ? [] : boundaries[number - 1],
+            end: number < boundaries.count ? boundaries[number] : nil)
+    }
+
     public var isEmpty: Bool {
         guard let end else { return false }
         return !start.isKeyBefore(end)

@@ -16,6 +16,8 @@ public enum Limits {
     public static let members = 64
     /// Tables that one job may read or write.
     public static let jobTables = 65_536
+    /// Parts that one job may be split into.
+    package static let jobParts = 16
     /// Blob files that one flush or job may write.
     package static let workBlobs = 4_096
     /// Blob files that a table names before it ends at the next key.

@@ -19,6 +19,15 @@ package struct BlobBounds: Hashable, Sendable {
     package var uses = Limits.workBlobUses
 
     package init() {}
+
+    /// What each part of a job may do, so that all of them keep the bounds: it cannot see what the
+    /// others do.
+    func share(of parts: Int) -> BlobBounds {
+        var share = self
+        share.files = max(1, files / parts)
+        share.uses = uses / parts
+        return share
+    }
 }
 
 /// Which values go to blob files, and how those are cut. A function of the log.
@@ -60,6 +69,7 @@ final class BlobWriter {
     private let sources: BlobFiles
     private let makeBuilder: (TableID) throws(EngineError) -> TableBuilder
     private let job: JobID
+    private let firstOrdinal: UInt32
 
     private var builder: TableBuilder?
     private var outputs: [MergeResult.Output] = []
@@ -71,7 +81,7 @@ final class BlobWriter {
 
     /// `makeBuilder` begins a blob file.
     init(
-        _ plan: BlobPlan, job: JobID, sources: BlobFiles,
+        _ plan: BlobPlan, job: JobID, firstOrdinal: UInt32, sources: BlobFiles,
         makeBuilder: @escaping (TableID) throws(EngineError) -> TableBuilder
     ) {
         isIdle = plan.threshold == 0 && plan.collected.isEmpty
@@ -80,6 +90,7 @@ final class BlobWriter {
         self.sources = sources
         self.makeBuilder = makeBuilder
         self.job = job
+        self.firstOrdinal = firstOrdinal
     }
 
     /// Files begun so far.
@@ -132,7 +143,8 @@ final class BlobWriter {
         if let builder, builder.canonicalBytes >= plan.fileBytes, fileCount < plan.bounds.files {
             try end(builder)
         }
-        let file = TableID(index: job.index, kind: job.kind.blob, ordinal: UInt32(outputs.count))
+        let file = TableID(
+            index: job.index, kind: job.kind.blob, ordinal: firstOrdinal + UInt32(outputs.count))
         let builder = if let open = self.builder { open } else { try makeBuilder(file) }
         self.builder = builder
         try builder.add(key, trailer, stored)

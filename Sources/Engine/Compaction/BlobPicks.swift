@@ -82,7 +82,7 @@ extension Picker {
             else { break }
             best = spec
         }
-        return best
+        return best.map(divided)
     }
 
     /// What goes with a table: its own bytes, and its part of the blob files, by what is alive of

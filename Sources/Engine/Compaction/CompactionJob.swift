@@ -35,31 +35,33 @@ package struct CompactionJob {
                 horizon: spec.horizon, clock: spec.clock, isBottommost: spec.isBottommost),
             targetBytes: spec.targetBytes,
             shape: TableShape(blockBytes: Int(spec.blockBytes), filter: spec.filter),
-            blobs: BlobPlan(collecting: spec.collected, fileBytes: spec.blobFileBytes))
+            blobs: BlobPlan(collecting: spec.collected, fileBytes: spec.blobFileBytes),
+            boundaries: spec.boundaries)
     }
 
-    /// Nil if cancelled; see `TableMerge.run`.
+    /// Nil if cancelled; see `TableMerge.run`. Without `threads` this one does all parts.
     package func run(
         codec: Compression, blobCodec: Compression? = nil, keys: KeyRing = .plain,
-        cancellation: CancellationFlag = CancellationFlag(),
-        makeFile: TableMerge.FileFactory
+        cancellation: CancellationFlag = CancellationFlag(), threads: JobThreads? = nil,
+        makeFile: @escaping TableMerge.FileFactory
     ) throws(EngineError) -> MergeResult? {
         guard witnesses.isEmpty else { return try dropCovered() }
         var sources: [MergeInput] = []
         for level in 0..<TableRecord.levelCount {
             let tables = inputs.filter { $0.record.level == level }
             if level == 0 {
-                for table in tables { sources.append(try CompactionJob.input([table])) }
+                for table in tables { sources.append(try input([table])) }
             } else if !tables.isEmpty {
-                // One after the other in key order: only one of them is open at a time.
+                // One after the other in key order: a part has only one of them open at a time.
                 let row = tables.sorted { $0.record.span.start.isKeyBefore($1.record.span.start) }
-                sources.append(try CompactionJob.input(row))
+                sources.append(try input(row))
             }
         }
         return try TableMerge.run(
             sources, parameters,
             TableMerge.Storage(codec: codec, blobCodec: blobCodec, keys: keys),
-            functions: functions, blobs: blobs, cancellation: cancellation, makeFile: makeFile)
+            functions: functions, blobs: blobs, cancellation: cancellation, threads: threads,
+            makeFile: makeFile)
     }
 
     /// Lets all inputs go, unread, once the witnesses prove that nobody can see any of them. Every
@@ -84,7 +86,7 @@ package struct CompactionJob {
         return MergeResult(outputs: [], dropped: dropped, isBalanced: true)
     }
 
-    private static func input(_ tables: [TableHandle]) throws(EngineError) -> MergeInput {
+    private func input(_ tables: [TableHandle]) throws(EngineError) -> MergeInput {
         var tombstones: [RangeTombstone] = []
         var entrySum: UInt64 = 0
         var entryCount: UInt64 = 0
@@ -95,7 +97,9 @@ package struct CompactionJob {
             tombstones += try table.reader(io: .blocking).rangeTombstones(io: .blocking).tombstones
         }
         return MergeInput(
-            cursor: LevelCursor(tables, io: .blocking, fillsCache: false),
+            cursors: (0..<parameters.partCount).map { _ in
+                LevelCursor(tables, io: .blocking, fillsCache: false)
+            },
             rangeTombstones: tombstones, entrySum: entrySum, entryCount: entryCount)
     }
 }

@@ -170,13 +170,13 @@ struct Picker {
                 isEntangled = false
                 best = spec
             case .entangled: isEntangled = best == nil
-            default: return best
+            default: return best.map(divided)
             }
         }
         guard moves, let best, best.inputs.allSatisfy({ $0.level < outputLevel }) else {
-            return best
+            return best.map(divided)
         }
-        return move(Array(run.prefix(best.inputs.count)), to: outputLevel) ?? best
+        return move(Array(run.prefix(best.inputs.count)), to: outputLevel) ?? divided(best)
     }
 
     /// The tables as they are, a level deeper, if reading them would gain nothing; nil if they are

@@ -38,6 +38,10 @@ public struct CompactionOptions: Hashable, Sendable {
     /// Inputs of one job (`compact.max-bytes`); a job that cannot be smaller may exceed it.
     public var jobBytesMax: UInt64 = 2 << 30
 
+    /// Parts at most into which a large job is split at user keys, so that several threads compute
+    /// it (`StoreOptions.concurrentJobs`); 1 never splits, and there are never more than 16.
+    public var partsMax = 8
+
     /// Tables that meet nothing at the next level move there without being read or written, where
     /// a merge would neither drop anything nor store them in another way.
     public var movesTables = true

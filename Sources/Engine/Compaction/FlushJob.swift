@@ -25,10 +25,10 @@ package struct FlushJob {
     package func run(
         codec: Compression, keys: KeyRing = .plain,
         cancellation: CancellationFlag = CancellationFlag(),
-        makeFile: TableMerge.FileFactory
+        makeFile: @escaping TableMerge.FileFactory
     ) throws(EngineError) -> MergeResult? {
         let input = MergeInput(
-            cursor: memtable.makeCursor(), rangeTombstones: memtable.rangeTombstones.tombstones,
+            cursors: [memtable.makeCursor()], rangeTombstones: memtable.rangeTombstones.tombstones,
             entrySum: memtable.entrySum, entryCount: UInt64(memtable.entryCount))
         return try TableMerge.run(
             [input], parameters, TableMerge.Storage(codec: codec, keys: keys),

@@ -11,6 +11,8 @@ final class MergeOutput {
     private let parameters: MergeParameters
     private let storage: TableMerge.Storage
     private let makeFile: TableMerge.FileFactory
+    /// Of the first table; of the first blob file, too.
+    private let firstOrdinal: UInt32
     let blobs: BlobWriter
     /// By start, then newest first.
     private let tombstones: [RangeTombstone]
@@ -33,16 +35,20 @@ final class MergeOutput {
     /// Their sum as `RangeTombstoneMerge` counts.
     private(set) var tombstonePieceSum: UInt64 = 0
 
+    /// Of one part of the merge. `tombstones` do not reach beyond it.
     init(
-        _ parameters: MergeParameters, _ storage: TableMerge.Storage,
+        _ parameters: MergeParameters, part: Int, _ storage: TableMerge.Storage,
         tombstones: [RangeTombstone], blobSources: BlobFiles,
         makeFile: @escaping TableMerge.FileFactory
     ) {
+        firstOrdinal = CompactionSpec.firstOrdinal(ofPart: part)
         self.parameters = parameters
         self.storage = storage
         self.tombstones = tombstones
         self.makeFile = makeFile
-        blobs = BlobWriter(parameters.blobs, job: parameters.job, sources: blobSources) {
+        blobs = BlobWriter(
+            parameters.blobs, job: parameters.job, firstOrdinal: firstOrdinal, sources: blobSources
+        ) {
             (id) throws(EngineError) in
             TableBuilder(
                 file: try makeFile(id), id: id, level: 0,
@@ -102,7 +108,7 @@ final class MergeOutput {
         while nextTombstone < tombstones.count { try enterTombstone() }
         try cut(at: nil)
         let files = try blobs.finish()
-        try checkCount(outputs.count + files.count)
+        try MergeOutput.checkCount(outputs.count + files.count)
         return outputs + files
     }
 
@@ -159,8 +165,8 @@ final class MergeOutput {
     }
 
     private func makeBuilder() throws(EngineError) -> TableBuilder {
-        try checkCount(outputs.count + blobs.fileCount + 1)
-        let ordinal = UInt32(outputs.count)
+        try MergeOutput.checkCount(outputs.count + blobs.fileCount + 1)
+        let ordinal = firstOrdinal + UInt32(outputs.count)
         let id = TableID(
             index: parameters.job.index, kind: parameters.job.kind, ordinal: ordinal)
         let made = TableBuilder(
@@ -171,7 +177,7 @@ final class MergeOutput {
     }
 
     /// Tables and blob files of a record together.
-    private func checkCount(_ count: Int) throws(EngineError) {
+    static func checkCount(_ count: Int) throws(EngineError) {
         guard count <= Limits.jobTables else {
             throw .limit(
                 what: "the number of a job's outputs", value: UInt64(count),

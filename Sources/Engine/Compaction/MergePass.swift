@@ -34,6 +34,8 @@ final class MergePass {
     private let rules: CompactionRules
     private let functions: JobFunctions
     private let covered: CoveringWalk
+    /// Keys that this pass is over.
+    private let span: KeySpan
     /// Where references lead to. Followed only for values that are folded or filtered.
     private let blobs: BlobFiles
 
@@ -65,10 +67,12 @@ final class MergePass {
     }
 
     init(
-        _ cursor: any EntryCursor, to output: MergeOutput, _ rules: CompactionRules,
+        _ cursor: any EntryCursor, over span: KeySpan, to output: MergeOutput,
+        _ rules: CompactionRules,
         _ functions: JobFunctions, _ covered: CoveringWalk, _ blobs: BlobFiles
     ) {
         self.cursor = cursor
+        self.span = span
         self.output = output
         self.rules = rules
         self.functions = functions
@@ -90,12 +94,20 @@ final class MergePass {
         var isOnLongWay = false
         var last = Trailer(rawValue: 0)
         var untilCheck = MergePass.entriesPerCheck
-        try cursor.seekToFirst()
+        let end = span.end
+        if span.start.isEmpty {
+            try cursor.seekToFirst()
+        } else {
+            try withKey(span.start) { (start) throws(EngineError) in
+                try cursor.seek(start, Trailer.seek(.max))
+            }
+        }
         while cursor.isValid {
             let key = cursor.key
             let trailer = cursor.trailer
             let order = isFirst ? 1 : compareKeys(key, current.bytes)
             if order > 0 {
+                if let end, end.compare(with: key) <= 0 { break }
                 if isWaiting { try endKey() }
                 isFirst = false
                 isOnLongWay = false

@@ -117,6 +117,6 @@ extension Picker {
         }
         guard table.canonicalBytes <= unfinishedBytesLeft else { return nil }
         let spec = spec([table], outputLevel: table.level)
-        return manifest.refusal(of: spec) == nil ? spec : nil
+        return manifest.refusal(of: spec) == nil ? divided(spec) : nil
     }
 }

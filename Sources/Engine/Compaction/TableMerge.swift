@@ -3,6 +3,9 @@
 // split into tables, on codecs, clocks, threads or hashing seeds. That is what lets replicas prove
 // each other's work by digest.
 //
+// A merge may be split into parts at user keys, which are parameters like the others: no two parts
+// see each other, so they are merged in any order and at the same time (`JobThreads`).
+//
 // It balances its books: the sums over all entries that the inputs carry (from the log, and from
 // the memtable before that), and over those that folding and filtering made, must equal the sums of
 // what was written and what was dropped by rule. So
@@ -13,7 +16,7 @@ import Synchronization
 
 /// Everything that shapes the outputs besides the inputs' entries.
 package struct MergeParameters: Hashable, Sendable {
-    /// Names the outputs: its index and kind, ordinals from 0.
+    /// Names the outputs: its index and kind, ordinals as `CompactionSpec` has them.
     package var job: JobID
     package var level: UInt8
     package var rules: CompactionRules
@@ -22,10 +25,12 @@ package struct MergeParameters: Hashable, Sendable {
     package var shape: TableShape
     /// Which values go to blob files. Their blocks are cut as those of the tables.
     package var blobs: BlobPlan
+    /// Where one part ends and the next begins, in order.
+    package var boundaries: [[UInt8]]
 
     package init(
         job: JobID, level: UInt8, rules: CompactionRules, targetBytes: UInt64, shape: TableShape,
-        blobs: BlobPlan = .off
+        blobs: BlobPlan = .off, boundaries: [[UInt8]] = []
     ) {
         self.job = job
         self.level = level
@@ -33,12 +38,16 @@ package struct MergeParameters: Hashable, Sendable {
         self.targetBytes = targetBytes
         self.shape = shape
         self.blobs = blobs
+        self.boundaries = boundaries
     }
+
+    var partCount: Int { boundaries.count + 1 }
 }
 
 /// One sorted source of a merge: a memtable, a table, or the tables of a level in a row.
 package struct MergeInput {
-    package var cursor: any EntryCursor
+    /// One for each part of the merge, all over the same entries.
+    package var cursors: [any EntryCursor]
     package var rangeTombstones: [RangeTombstone]
     /// Over all its entries and range tombstones, from a record or a memtable: never computed from
     /// what the cursor yields.
@@ -47,10 +56,10 @@ package struct MergeInput {
     package var entryCount: UInt64
 
     package init(
-        cursor: any EntryCursor, rangeTombstones: [RangeTombstone], entrySum: UInt64,
+        cursors: [any EntryCursor], rangeTombstones: [RangeTombstone], entrySum: UInt64,
         entryCount: UInt64
     ) {
-        self.cursor = cursor
+        self.cursors = cursors
         self.rangeTombstones = rangeTombstones
         self.entrySum = entrySum
         self.entryCount = entryCount
@@ -60,9 +69,14 @@ package struct MergeInput {
 /// Asks a running merge to stop. Any thread.
 package final class CancellationFlag: Sendable {
     private let flag = Atomic<Bool>(false)
-    package init() {}
+    private let other: CancellationFlag?
+
+    /// Cancelled with `other`, too.
+    package init(with other: CancellationFlag? = nil) { self.other = other }
     package func cancel() { flag.store(true, ordering: .relaxed) }
-    package var isCancelled: Bool { flag.load(ordering: .relaxed) }
+    package var isCancelled: Bool {
+        flag.load(ordering: .relaxed) || other?.isCancelled == true
+    }
 }
 
 /// What a merge made.
@@ -81,7 +95,7 @@ package struct MergeResult: Sendable {
         package var entrySum: UInt64 = 0
 
         mutating func add(_ other: Dropped) {
-            count += other.count
+            count &+= other.count
             entrySum &+= other.entrySum
         }
     }
@@ -110,9 +124,10 @@ package struct MergeResult: Sendable {
 }
 
 package enum TableMerge {
-    /// Gives the new, empty file of an output. Called in the order of each kind's ordinals, from
-    /// the merging thread.
-    package typealias FileFactory = (_ output: TableID) throws(EngineError) -> any File
+    /// Gives the new, empty file of an output. Called in the order of each kind's ordinals in a
+    /// part, from the thread that merges the part.
+    package typealias FileFactory =
+        @Sendable (_ output: TableID) throws(EngineError) -> any File
 
     /// How this node stores outputs: no part of what they are.
     package struct Storage {
@@ -130,38 +145,43 @@ package enum TableMerge {
 
     /// Merges; nil if cancelled. Outputs are synced when it returns. After a throw or a cancelled
     /// run the caller removes the files that were made. `blobs` are those that the inputs refer to.
+    /// One part that fails ends all.
     package static func run(
         _ inputs: [MergeInput], _ parameters: MergeParameters, _ storage: Storage,
         functions: JobFunctions = .engine, blobs: BlobFiles = .none,
-        cancellation: CancellationFlag = CancellationFlag(), makeFile: FileFactory
+        cancellation: CancellationFlag = CancellationFlag(), threads: JobThreads? = nil,
+        makeFile: @escaping FileFactory
     ) throws(EngineError) -> MergeResult? {
         let tombstones = RangeTombstoneMerge(
             inputs.flatMap(\.rangeTombstones), rules: parameters.rules)
-        return try withoutActuallyEscaping(makeFile) {
-            (makeFile) throws(EngineError) -> MergeResult? in
-            let output = MergeOutput(
-                parameters, storage, tombstones: tombstones.kept, blobSources: blobs,
-                makeFile: makeFile)
-            let pass = MergePass(
-                MergingCursor.over(inputs.map(\.cursor)), to: output, parameters.rules, functions,
-                CoveringWalk(tombstones.covering), blobs)
-            guard try pass.run(cancellation) else { return nil }
-            let outputs = try output.finish()
-            var result = MergeResult(
-                outputs: outputs, dropped: pass.dropped, created: pass.created, isBalanced: false)
-            result.created.add(output.blobs.created)
-            let collected = CompactionRules.DropReason.collected.rawValue
-            result.dropped[collected].add(output.blobs.collectedReferences)
-            result.isBalanced = isBalanced(inputs, tombstones, result, output)
-            return result
+        let flag = CancellationFlag(with: cancellation)
+        let parts = (0..<parameters.partCount).map { part in
+            MergePart(
+                part, inputs.map { $0.cursors[part] }, parameters, storage, tombstones, functions,
+                blobs, flag, makeFile)
         }
+        if let threads {
+            threads.run(parts.count) { parts[$0].run() }
+        } else {
+            for part in parts { part.run() }
+        }
+        for part in parts { if case .failure(let error) = part.outcome { throw error } }
+        var result = MergeResult(
+            outputs: [], dropped: MergeResult.noneDropped, isBalanced: false)
+        for part in parts { guard part.add(to: &result) else { return nil } }
+        // Tables before blob files, those of each kind in the order of the parts.
+        result.outputs =
+            result.outputs.filter { !$0.record.isBlob } + result.outputs.filter(\.record.isBlob)
+        try MergeOutput.checkCount(result.outputs.count)
+        result.isBalanced = isBalanced(inputs, tombstones, result, parts)
+        return result
     }
 
     /// Point entries by their sums and count, range tombstones by theirs (which do not mind being
     /// cut): what came in equals what went out and what was dropped.
     private static func isBalanced(
         _ inputs: [MergeInput], _ tombstones: RangeTombstoneMerge, _ result: MergeResult,
-        _ output: MergeOutput
+        _ parts: [MergePart]
     ) -> Bool {
         var sum = result.created.entrySum
         var count = result.created.count
@@ -178,8 +198,12 @@ package enum TableMerge {
             sum &-= output.record.entrySum
             count &-= output.record.entryCount
         }
-        sum &+= output.tombstoneEntrySum
+        var pieceSum: UInt64 = 0
+        for part in parts {
+            sum &+= part.tombstoneEntrySum
+            pieceSum &+= part.tombstonePieceSum
+        }
         return sum == 0 && count == 0
-            && tombstones.inputSum == tombstones.droppedSum &+ output.tombstonePieceSum
+            && tombstones.inputSum == tombstones.droppedSum &+ pieceSum
     }
 }

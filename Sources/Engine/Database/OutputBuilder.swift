@@ -9,6 +9,8 @@ struct OutputBuilder: Sendable {
     let options: StoreOptions
     let functions: FunctionRegistry
     var pacer: CompactionPacer?
+    /// Which do the parts of a job.
+    var threads: JobThreads?
     /// Differs from that of an earlier output: a reader may still hold that file, and unlinks it
     /// when done.
     var generation: UInt32 = 0
@@ -35,7 +37,8 @@ struct OutputBuilder: Sendable {
                 registry: functions)
             let merged = try job.run(
                 codec: options.compression[spec.outputLevel],
-                blobCodec: options.compression[0], keys: files.keys, cancellation: cancellation
+                blobCodec: options.compression[0], keys: files.keys, cancellation: cancellation,
+                threads: threads
             ) { (id) throws(EngineError) in
                 try makeFile(id)
             }

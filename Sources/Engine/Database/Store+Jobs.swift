@@ -208,7 +208,7 @@ extension Store {
         jobStates[index]?.phase = .running
         let builder = OutputBuilder(
             files: files, index: index, kind: .compaction, options: options,
-            functions: functions, pacer: pacer, generation: state.generation)
+            functions: functions, pacer: pacer, threads: jobThreads, generation: state.generation)
         let attempts = self.attempts
         jobs.submit(.compaction) { [weak self] in
             let job = JobID(index: index, kind: .compaction)

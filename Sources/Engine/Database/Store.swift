@@ -73,6 +73,8 @@ package final class Store: @unchecked Sendable {
     var openReads = OpenReads()
     let attempts: SharedAttempts
     let pacer: CompactionPacer?
+    /// Those that compute jobs.
+    let jobThreads: JobThreads
     var jobStates: [LogIndex: JobState] = [:]
     var runningJobs = 0
     /// Own results that the log has not concluded, by job.
@@ -113,6 +115,7 @@ package final class Store: @unchecked Sendable {
         attempts = SharedAttempts(parts.attempts)
         space = parts.space
         reserve = parts.reserve
+        jobThreads = JobThreads(parts.jobs, max: parts.options.concurrentJobs)
         let rate = parts.options.compaction.bytesPerSecondMax
         pacer =
             rate > 0

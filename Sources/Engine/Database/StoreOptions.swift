@@ -28,7 +28,8 @@ public struct StoreOptions: Sendable {
     /// chooses: 256 MiB or four segments, at most a twentieth of the file system, and nothing on
     /// one below 1 GiB. 0 writes until the disk is full.
     public var lowDiskBytes: UInt64?
-    /// Jobs that compute at a time.
+    /// Jobs that compute at a time. Threads that no job takes help with the parts of large ones, so
+    /// it bounds the threads on which compactions run.
     public var concurrentJobs = 1
     public var heal = HealOptions()
     /// Operators besides the engine's own, ids from 256 up.
@@ -46,6 +47,7 @@ public struct StoreOptions: Sendable {
             ("openTables", openTables, 1...Int.max),
             ("memtablesMax", memtablesMax, 1...Int.max), ("standInsMax", standInsMax, 1...Int.max),
             ("concurrentJobs", concurrentJobs, 1...Int.max),
+            ("compaction.partsMax", compaction.partsMax, 1...Int.max),
             ("compaction.level0Trigger", compaction.level0Trigger, 1...Int.max),
             // Below the trigger writes would stop before a compaction is due.
             ("level0StopTables", level0StopTables, max(compaction.level0Trigger, 1)...Int.max),

@@ -4,8 +4,9 @@
 //
 // Invariants (checked when decoding): at least one input; inputs sorted by (level, id), no two
 // alike; they come from one level or from that level and the output level, which is the same or the
-// next one, or from level 0 any; what is moved comes from one level and goes down. Made by
-// `CompactionPlanner`, read by `LogicalManifest` and the executor.
+// next one, or from level 0 any; what is moved comes from one level and goes down; boundaries are
+// keys, in order, of a merge that reads its inputs. Made by `CompactionPlanner`, read by
+// `LogicalManifest` and the executor.
 
 package struct CompactionSpec: Hashable, Sendable {
     /// A table that the job reads. The digest pins its content, whatever the id says.
@@ -77,6 +78,9 @@ package struct CompactionSpec: Hashable, Sendable {
     package var collected: [TableID]
     /// Canonical bytes at which such a file is cut.
     package var blobFileBytes: UInt64
+    /// User keys before which a part of the job ends and the next begins, in order. Each part is
+    /// merged by itself, and its outputs have ordinals from `firstOrdinal(ofPart:)` on.
+    package var boundaries: [[UInt8]] = []
 
     package init(
         inputs: [Input], outputLevel: UInt8, cutRule: CutRule = .targetBytes, targetBytes: UInt64,
@@ -121,6 +125,18 @@ package struct CompactionSpec: Hashable, Sendable {
         CompactionSpec(.drop, inputs, outputLevel: inputs.first?.level ?? 0)
     }
 
+    package var partCount: Int { boundaries.count + 1 }
+
+    /// Whatever a part writes, the ordinals of the next are behind its own.
+    package static func firstOrdinal(ofPart part: Int) -> UInt32 {
+        UInt32(part * Limits.jobTables)
+    }
+
+    /// The part that writes a table of this ordinal.
+    package static func part(ofOrdinal ordinal: UInt32) -> Int {
+        Int(ordinal) / Limits.jobTables
+    }
+
     /// The table format that this build writes.
     package static let currentTableFormat: UInt16 = 2
     /// Bounds of `targetBytes`.
@@ -156,10 +172,15 @@ extension CompactionSpec {
     /// As `extendedFormat`, with the blob files to be collected before the inputs; never without.
     static let collectingFormat: UInt16 = 5
 
+    /// As `collectingFormat`, if need be without blob files, with the boundaries of parts before
+    /// the inputs; never without.
+    static let dividedFormat: UInt16 = 6
+
     private var isExtended: Bool { !functions.isEmpty || !witnesses.isEmpty }
 
     /// Of a merge.
     private var mergeFormat: UInt16 {
+        if !boundaries.isEmpty { return CompactionSpec.dividedFormat }
         if !collected.isEmpty { return CompactionSpec.collectingFormat }
         return isExtended ? CompactionSpec.extendedFormat : CompactionSpec.format
     }
@@ -187,14 +208,18 @@ extension CompactionSpec {
         filter.encode(into: &writer)
         writer.write(tableFormat)
         writer.write(UInt8(isBottommost ? 1 : 0))
-        if isExtended || !collected.isEmpty {
+        if mergeFormat != CompactionSpec.format {
             functions.encode(into: &writer)
             CompactionSpec.encode(witnesses, into: &writer)
         }
-        if !collected.isEmpty {
+        if !collected.isEmpty || !boundaries.isEmpty {
             writer.write(blobFileBytes)
             writer.writeVarint(UInt64(collected.count))
             for file in collected { file.encode(into: &writer) }
+        }
+        if !boundaries.isEmpty {
+            writer.writeVarint(UInt64(boundaries.count))
+            for boundary in boundaries { writer.writePrefixed(boundary) }
         }
         CompactionSpec.encode(inputs, into: &writer)
     }
@@ -224,7 +249,7 @@ extension CompactionSpec {
         let format = try reader.read(UInt16.self)
         switch format {
         case CompactionSpec.format, CompactionSpec.extendedFormat,
-            CompactionSpec.collectingFormat:
+            CompactionSpec.collectingFormat, CompactionSpec.dividedFormat:
             self = try CompactionSpec(merging: &reader, format)
         case CompactionSpec.metadataFormat:
             let rawAction = try reader.read(UInt8.self)
@@ -263,9 +288,12 @@ extension CompactionSpec {
             functions = try JobFunctionNames(&reader)
             witnesses = try CompactionSpec.decodeTables(&reader)
         }
-        if format == CompactionSpec.collectingFormat {
+        if format == CompactionSpec.collectingFormat || format == CompactionSpec.dividedFormat {
             blobFileBytes = try reader.read(UInt64.self)
             collected = try CompactionSpec.decodeBlobs(&reader)
+        }
+        if format == CompactionSpec.dividedFormat {
+            boundaries = try CompactionSpec.decodeBoundaries(&reader)
         }
         inputs = try CompactionSpec.decodeTables(&reader)
         guard format == mergeFormat else {
@@ -284,6 +312,17 @@ extension CompactionSpec {
             files.append(file)
         }
         return files
+    }
+
+    private static func decodeBoundaries(_ reader: inout ByteReader) throws(DecodingError)
+        -> [[UInt8]]
+    {
+        let count = try reader.readVarint(atMost: UInt64(Limits.jobParts - 1), "a boundary count")
+        var boundaries: [[UInt8]] = []
+        for _ in 0..<count {
+            boundaries.append(try reader.readPrefixedArray(atMost: Limits.keyBytes))
+        }
+        return boundaries
     }
 
     package init(decoding payload: UnsafeRawBufferPointer) throws(DecodingError) {
@@ -330,6 +369,19 @@ extension CompactionSpec {
             last = input
         }
         try checkWitnesses(tables)
+        try checkBoundaries()
+    }
+
+    private func checkBoundaries() throws(DecodingError) {
+        guard !boundaries.isEmpty else { return }
+        guard witnesses.isEmpty else { throw DecodingError("a job that reads nothing has parts") }
+        var last: [UInt8] = []
+        for boundary in boundaries {
+            guard last.isKeyBefore(boundary) else {
+                throw DecodingError("boundaries are not in order")
+            }
+            last = boundary
+        }
     }
 
     private func checkWitnesses(_ inputs: Set<TableID>) throws(DecodingError) {

@@ -2,7 +2,8 @@
 // `cancelled` (a job). With `CompactionSpec` they are all that the logical manifest is folded from.
 //
 // Invariants (checked when decoding): a record's tables bear the work's index and kind, ordinals
-// from 0 up, one level, and spans in key order without overlap; behind them come its blob files,
+// from 0 up (of a job with parts, from each part's first), one level, and spans in key order
+// without overlap; behind them come its blob files,
 // with ordinals of their own, each of which a table of the record refers to, and not more than it
 // holds; those of a flush refer to no other. So no fold has to judge them again.
 
@@ -214,11 +215,11 @@ extension TableRecord {
         guard outputs.count <= Limits.jobTables else { throw DecodingError("too many tables") }
         let tables = outputs.prefix { !$0.isBlob }
         try check(blobs: outputs[tables.endIndex...], besides: tables, of: job)
+        try checkOrdinals(tables, of: job, job.kind)
         var last: TableRecord?
-        for (ordinal, table) in tables.enumerated() {
+        for table in tables {
             try table.checkStructure()
-            let id = TableID(index: job.index, kind: job.kind, ordinal: UInt32(ordinal))
-            guard table.id == id else { throw DecodingError("table \(table.id) is not \(id)") }
+            let id = table.id
             guard table.level == level ?? last?.level ?? table.level else {
                 throw DecodingError("table \(id) is at level \(table.level)")
             }
@@ -228,6 +229,26 @@ extension TableRecord {
                 }
             }
             last = table
+        }
+    }
+
+    /// Each follows the one before, or is the first of a part. Only the manifest knows how many
+    /// parts a job has (`PendingJob.refusal`).
+    private static func checkOrdinals(
+        _ outputs: ArraySlice<TableRecord>, of job: JobID, _ kind: TableKind
+    ) throws(DecodingError) {
+        var next: UInt32 = 0
+        for output in outputs {
+            let id = output.id
+            let part = CompactionSpec.part(ofOrdinal: id.ordinal)
+            let isFirst =
+                id.ordinal > next && id.ordinal == CompactionSpec.firstOrdinal(ofPart: part)
+                && job.kind == .compaction && part < Limits.jobParts
+            guard id.index == job.index, id.kind == kind, id.ordinal == next || isFirst else {
+                let due = TableID(index: job.index, kind: kind, ordinal: next)
+                throw DecodingError("table \(id) is not \(due)")
+            }
+            next = id.ordinal + 1
         }
     }
 
@@ -249,10 +270,10 @@ extension TableRecord {
             }
         }
         if job.kind == .flush { try checkFlush(tables, of: job, blobs: blobs.count) }
-        for (ordinal, blob) in blobs.enumerated() {
+        try checkOrdinals(blobs, of: job, job.kind.blob)
+        for blob in blobs {
             try blob.checkStructure()
-            let id = TableID(index: job.index, kind: job.kind.blob, ordinal: UInt32(ordinal))
-            guard blob.id == id else { throw DecodingError("blob file \(blob.id) is not \(id)") }
+            let id = blob.id
             guard let use = named[id] else {
                 throw DecodingError("blob file \(id) belongs to no table")
             }

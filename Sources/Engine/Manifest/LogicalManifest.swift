@@ -46,9 +46,12 @@ package struct PendingJob: Hashable, Sendable {
     /// Why these outputs cannot be the job's; nil if they can.
     package func refusal(of tables: [TableRecord]) -> VoidReason? {
         for table in tables {
+            let number = CompactionSpec.part(ofOrdinal: table.id.ordinal)
             guard spec.action == .merge, table.isBlob || table.level == spec.outputLevel,
-                hull.union(table.span) == hull
+                hull.union(table.span) == hull, number < spec.partCount
             else { return .outputOutsideJob(table.id) }
+            let part = KeySpan.part(number, of: spec.boundaries)
+            guard part.union(table.span) == part else { return .outputOutsideJob(table.id) }
         }
         return nil
     }
@@ -91,6 +94,8 @@ package enum VoidReason: Error, Hashable, CustomStringConvertible {
     case blobNotLive(TableID)
     /// An output counts it, and it is collected, or neither of the job nor of its inputs.
     case foreignBlob(TableID)
+    /// One of the boundaries of a job's parts is not inside its hull.
+    case boundaryOutsideJob
     case sealOutOfOrder(SegmentBounds)
     case unknownJob(LogIndex)
     case outputOutsideJob(TableID)
@@ -108,6 +113,7 @@ package enum VoidReason: Error, Hashable, CustomStringConvertible {
         case .inputOverlaps(let id): return "moved table \(id) overlaps another one"
         case .blobNotLive(let id): return "blob file \(id) is not live"
         case .foreignBlob(let id): return "outputs cannot refer to blob file \(id)"
+        case .boundaryOutsideJob: return "a boundary of its parts is outside its hull"
         case .sealOutOfOrder(let segment):
             return "segment \(segment.first)-\(segment.last) is not the next to be sealed"
         case .unknownJob(let job): return "no job \(job) is under way"
@@ -334,6 +340,9 @@ package struct LogicalManifest: Hashable, Sendable {
         -> VoidReason?
     {
         let named = Set(inputs.lazy.map(\.id))
+        if spec.boundaries.contains(where: { !hull.contains($0) || $0 == hull.start }) {
+            return .boundaryOutsideJob
+        }
         if spec.action == .move, let table = CompactionSpec.firstOverlap(inputs) {
             return .inputOverlaps(table)
         }

@@ -34,7 +34,7 @@ import Testing
         _ table: TableHandle, _ blobs: [TableHandle], _ plan: BlobPlan
     ) throws -> MergeResult {
         let input = MergeInput(
-            cursor: try table.makeCursor(io: .blocking), rangeTombstones: [],
+            cursors: [try table.makeCursor(io: .blocking)], rangeTombstones: [],
             entrySum: table.record.entrySum, entryCount: table.record.entryCount)
         let parameters = MergeParameters(
             job: JobID(index: LogIndex(90), kind: .compaction), level: 1,

@@ -122,13 +122,13 @@ final class TableBed {
 
     func compact(
         _ inputs: [TableHandle], _ spec: CompactionSpec, at index: UInt64,
-        witnesses: [TableHandle] = [], blobs: [TableHandle] = []
+        witnesses: [TableHandle] = [], blobs: [TableHandle] = [], threads: JobThreads? = nil
     ) throws -> MergeResult {
         let job = try CompactionJob(
             spec, at: LogIndex(index), inputs: inputs, witnesses: witnesses,
             blobs: BlobFiles(blobs), registry: TestMerge.registry(filters: filters))
         let result = try job.run(
-            codec: codec, makeFile: factory)
+            codec: codec, threads: threads, makeFile: factory)
         guard let result else { throw EngineError.invalid(reason: "cancelled") }
         return result
     }

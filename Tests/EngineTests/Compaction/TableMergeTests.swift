@@ -240,7 +240,7 @@ import Testing
             rules: .compaction(horizon: SequenceNumber(200), clock: 50, isBottommost: false),
             targetBytes: 2048, shape: bed.shape)
         let input = MergeInput(
-            cursor: cursor, rangeTombstones: tombstones, entrySum: memtable.entrySum,
+            cursors: [cursor], rangeTombstones: tombstones, entrySum: memtable.entrySum,
             entryCount: UInt64(memtable.entryCount))
         return try TableMerge.run(
             [input], parameters, TableMerge.Storage(codec: .none), cancellation: cancellation,

@@ -10,10 +10,13 @@ import Testing
 #endif
 
 /// How much a heavy test does: in full with TEST_SCALE=full, or as a variable of its own says.
-func scaled(_ variable: String, full: Int, usual: Int) -> Int {
+func scaled(_ variable: String, full: Int, usual: Int, deep: Int? = nil) -> Int {
     if let text = getenv(variable), let number = Int(String(cString: text)) { return number }
-    let isFull = getenv("TEST_SCALE").map { String(cString: $0) == "full" } ?? false
-    return isFull ? full : usual
+    switch getenv("TEST_SCALE").map({ String(cString: $0) }) {
+    case "full": return full
+    case "deep": return deep ?? full
+    default: return usual
+    }
 }
 
 final class DatabaseRig: OracleHost {

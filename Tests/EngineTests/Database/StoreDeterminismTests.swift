@@ -59,6 +59,16 @@ import Testing
         #expect(!blobs.contains { $0.id.index < LogIndex(50) }, "\(blobs.map(\.id))")
     }
 
+    @Test func `Jobs in parts are the same everywhere`() throws {
+        var compaction = SharedLog.compaction
+        compaction.targetBytes = 1 << 10
+        let leader = try run(11, compaction: compaction, blobThreshold: 40)
+        #expect(leader.divided > 3, "\(leader.divided)")
+        #expect(leader.collected > 3, "\(leader.collected)")
+        let tables = leader.replica.store.manifest.manifest.tables.sortedByID
+        #expect(tables.contains { $0.id.ordinal >= UInt32(Limits.jobTables) })
+    }
+
     private func run(
         _ seed: UInt64, isAscending: Bool = false,
         compaction: CompactionOptions = SharedLog.compaction, laziness: Int = 1,
@@ -188,6 +198,8 @@ private final class Leader {
     private let blobThreshold: UInt32
     /// Blob files that jobs were told to collect.
     private(set) var collected = 0
+    /// Jobs in parts.
+    private(set) var divided = 0
 
     init(
         _ log: SharedLog, seed: UInt64, isAscending: Bool, _ compaction: CompactionOptions,
@@ -322,6 +334,7 @@ private final class Leader {
             let spec = try payload.withUnsafeBytes { try CompactionSpec(decoding: $0) }
             if spec.action == .move { moves += 1 }
             collected += spec.collected.count
+            if spec.partCount > 1 { divided += 1 }
             if spec.outputLevel == 0 { inPlace += 1 }
             if spec.outputLevel > spec.sourceLevel + 1 { passing += 1 }
             // The same job again is void; and some are called off while they run.

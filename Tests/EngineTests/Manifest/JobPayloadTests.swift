@@ -26,6 +26,8 @@ import Testing
             TableID(index: LogIndex(4), kind: .flushBlob, ordinal: 0),
             TableID(index: LogIndex(7), kind: .compactionBlob, ordinal: 2),
         ]
+        var divided = collecting
+        divided.boundaries = [Sample.key("b"), Sample.key("bc"), Sample.key("e")]
         let moved = CompactionSpec.move(inputs.prefix(1).map { CompactionSpec.Input($0) }, to: 1)
         let root = FrontierRoot(frontier: LogIndex(9), root: Digest128(low: 1, high: 2))
         let output = Sample.table(.compaction, 12, level: 1, "a", "m", sequences: 1...4)
@@ -37,6 +39,7 @@ import Testing
                 "drop", CompactionSpec.drop(moved.inputs).encoded(),
                 "ab4b566a6e80ec62899cb9a979b9641e"
             ),
+            ("divided", divided.encoded(), "GOLDEN"),
             ("move", moved.encoded(), "8c9457b94f111399c4bbdb40ad7b9595"),
             (
                 "seal", Sample.seal(1...4, [inputs[0]], leader: root).encoded(),
@@ -85,7 +88,8 @@ import Testing
     /// Every prefix is refused, and no flipped byte traps.
     @Test func cutAndFlippedPayloadsAreRefusedOrDecoded() {
         let kinds: [EntryKind] = [
-            .compact, .compact, .compact, .compact, .compact, .seal, .compacted, .cancelled,
+            .compact, .compact, .compact, .compact, .compact, .compact, .seal, .compacted,
+            .cancelled,
         ]
         for (kind, payload) in zip(kinds, golden) {
             let whole = Sample.entry(kind, payload.bytes, index: 20)
