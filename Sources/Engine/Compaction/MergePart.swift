@@ -35,7 +35,7 @@ final class MergePart: @unchecked Sendable {
     /// Runs once.
     func run() {
         do throws(EngineError) {
-            guard try pass.run(cancellation) else { return }
+            guard !cancellation.isCancelled, try pass.run(cancellation) else { return }
             outcome = .success(try output.finish())
         } catch {
             // The others need not go on.

@@ -35,9 +35,11 @@ extension Picker {
         guard let total = bytes.last else { return [] }
         let share = max(1, total / UInt64(parts))
         var boundaries: [[UInt8]] = []
-        for (place, before) in zip(places, bytes)
-        where before / share > UInt64(boundaries.count) && total - before >= share / 2 {
+        var last: UInt64 = 0
+        for (place, before) in zip(places, bytes) {
+            guard before - last >= share, total - before >= share / 2 else { continue }
             boundaries.append(place)
+            last = before
         }
         return boundaries
     }
