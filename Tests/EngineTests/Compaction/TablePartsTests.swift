@@ -133,8 +133,8 @@ private final class InlineRunner: JobRunner {
         let view = ReadView(
             memtables: [], standIns: [],
             version: try Version(handles.filter { !$0.record.isBlob }),
-            mergeOperators: try TestMerge.registry().mergeOperators,
-            blobs: BlobFiles(handles.filter(\.record.isBlob)))
+            blobs: BlobFiles(handles.filter(\.record.isBlob)),
+            mergeOperators: try TestMerge.registry().mergeOperators)
         var lines: [String] = []
         for sequence in [TablePartsTests.horizon, 350, 420, 1000] {
             for now in [150, 320, 600] as [UInt64] {
