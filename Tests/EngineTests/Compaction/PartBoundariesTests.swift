@@ -14,6 +14,9 @@ import Testing
         return options
     }
 
+    private let facts = CompactionPlanner.Facts(
+        settings: LoggedSettings(), horizon: SequenceNumber(5), clock: 77, now: 0)
+
     /// From a wide table of level 1 to a row of level 2.
     private func plan(_ options: CompactionOptions, row bytes: [UInt64]) throws -> CompactionSpec {
         let wide = Sample.table(
@@ -26,11 +29,8 @@ import Testing
         }
         let manifest = LogicalManifest(placing: [wide] + row)
         var planner = CompactionPlanner(options: options)
-        let spec = try #require(
-            planner.plan(
-                manifest,
-                CompactionPlanner.Facts(
-                    settings: LoggedSettings(), horizon: SequenceNumber(5), clock: 77, now: 0)))
+        let planned = planner.plan(manifest, facts)
+        let spec = try #require(planned)
         #expect(spec.inputs.count == 1 + row.count)
         #expect(manifest.refusal(of: spec) == nil)
         #expect(try spec.encoded().withUnsafeBytes { try CompactionSpec(decoding: $0) } == spec)
@@ -64,16 +64,13 @@ import Testing
     }
 
     @Test func `Nothing is split where no sorted table tells the place`() throws {
-        let flushes = (0..<4).map { number in
-            Sample.flush(
-                UInt64(10 * number + 10)...UInt64(10 * number + 15), "a", "z", bytes: 8192)
+        var flushes: [TableRecord] = []
+        for first in [10, 20, 30, 40] as [UInt64] {
+            flushes.append(Sample.flush(first...(first + 5), "a", "z", bytes: 8192))
         }
         var planner = CompactionPlanner(options: options)
-        let spec = try #require(
-            planner.plan(
-                LogicalManifest(placing: flushes),
-                CompactionPlanner.Facts(
-                    settings: LoggedSettings(), horizon: SequenceNumber(5), clock: 77, now: 0)))
+        let planned = planner.plan(LogicalManifest(placing: flushes), facts)
+        let spec = try #require(planned)
         #expect(spec.outputLevel == 1 && spec.boundaries.isEmpty)
     }
 }
