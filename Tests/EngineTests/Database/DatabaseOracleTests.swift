@@ -5,18 +5,16 @@ import Engine
 import Testing
 
 @Suite struct DatabaseOracleTests {
-    /// Each of 22 runs does a tenth: in full more than a million in all.
+    /// Each of 20 runs does a tenth: in full more than a million in all.
     private static let operations = scaled(
         "MARTLET_OPERATIONS", full: 600_000, usual: 20_000, deep: 5_000_000)
 
     private func run(
         _ seed: UInt64, _ options: DatabaseOptions, crashEvery: Int? = nil,
         squeezeEvery: Int? = nil, isAscending: Bool = false, watch: SealWatch? = nil,
-        loadsSingles: Bool = false, filter: ExpiryFilter? = nil,
-        onCheck: (DatabaseRig) -> Void = { _ in }
+        loadsSingles: Bool = false, onCheck: (DatabaseRig) -> Void = { _ in }
     ) throws {
         let rig = try DatabaseRig(seed: seed, options, watch: watch)
-        filter?.clock = rig.clock
         let run = OracleRun(
             rig, seed: seed, isSynced: options.sync == .always, isAscending: isAscending,
             loadsSingles: loadsSingles)
@@ -140,34 +138,6 @@ import Testing
             collected.formUnion(blobs.filter { $0.kind == .compactionBlob })
         }
         #expect(collected.count > 5, "\(collected.count)")
-    }
-
-    /// Tables are so small that most jobs have parts; and a filter takes what has expired, and
-    /// writes other values anew.
-    @Test(arguments: 19...20 as ClosedRange<UInt64>)
-    func `Every answer is the model's, with jobs in parts and a filter`(seed: UInt64) throws {
-        var options = DatabaseRig.smallOptions(segmentBytes: 8 << 10)
-        options.store.compaction.targetBytes = 1024
-        options.store.concurrentJobs = 3
-        options.store.historyWindowMilliseconds = 60
-        if seed == 20 {
-            options.settings.blobThreshold = 24
-            options.settings.blobFileBytes = 2048
-        }
-        let filter = ExpiryFilter()
-        options.compactionFilters = [filter]
-        options.settings.functions.compactionFilter = filter.name
-        var parts = Set<LogIndex>()
-        var blobs = Set<LogIndex>()
-        try run(seed, options, crashEvery: 700, filter: filter) { rig in
-            let tables = rig.store.manifest.manifest.tables
-            let behind = { (table: TableRecord) in table.id.ordinal >= UInt32(Limits.jobTables) }
-            parts.formUnion(tables.sortedByID.filter(behind).map(\.id.index))
-            blobs.formUnion(tables.blobs.filter(behind).map(\.id.index))
-        }
-        #expect(parts.count > 5, "\(parts.count)")
-        #expect(blobs.count > 2 || seed == 19, "\(blobs.count)")
-        #expect(filter.decisions > 100, "\(filter.decisions)")
     }
 
     /// And no nonce comes twice under one key, crashes and full disks or not.

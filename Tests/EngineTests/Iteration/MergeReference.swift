@@ -95,21 +95,3 @@ struct TouchingFilter: CompactionFilter {
         value.count % 3 == 0 ? .change([UInt8](value)) : .keep
     }
 }
-
-/// Takes what has expired, which no reader sees any more, and writes some values anew: readers
-/// cannot tell that it is there.
-final class ExpiryFilter: CompactionFilter, @unchecked Sendable {
-    // Unchecked: one test's thread uses it.
-    var clock: ManualClock?
-    private(set) var decisions = 0
-
-    var name: CompactionFilterID { CompactionFilterID(id: 8, version: 1) }
-
-    func decide(
-        key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer, expiry: ClockMilliseconds?
-    ) -> CompactionDecision {
-        decisions += 1
-        if let expiry, let clock, expiry <= clock.milliseconds { return .drop }
-        return value.count % 3 == 0 ? .change([UInt8](value)) : .keep
-    }
-}
