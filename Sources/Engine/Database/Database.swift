@@ -241,6 +241,9 @@ public final class Database: @unchecked Sendable {
         try order.compact(span)
     }
 
+    /// Waits until no flush or compaction is under way or due.
+    public func awaitIdle() throws(EngineError) { try order.awaitIdle() }
+
     /// Bytes of the log that `sync: .never` stored without a call of the system.
     package var mappedLogBytes: UInt64 { order.mappedLogBytes }
 
@@ -255,6 +258,9 @@ public final class Database: @unchecked Sendable {
 
     /// What memtables and cache take now.
     public var memoryUse: MemoryUse { store.memoryUse }
+
+    /// What flushes and compactions wrote since the open, and what the tables take now.
+    public var storageUse: StorageUse { order.storageUse }
 
     /// Tables as the manifest has them now, blob files among them.
     public func tables() -> [TableRecord] { order.tables() }

@@ -131,6 +131,24 @@ extension EmbeddedOrder {
         }
     }
 
+    /// Returns when no flush or compaction is under way or due.
+    func awaitIdle() throws(EngineError) {
+        monitor.lock()
+        defer { monitor.unlock() }
+        mustAdvance = true
+        while !isIdle {
+            try gate.check()
+            advanceIfDue()
+            if let trouble = store.trouble { throw trouble }
+            if !isIdle { wait() }
+        }
+    }
+
+    private var isIdle: Bool {
+        !mustAdvance && !isWorking && proposals.isEmpty && store.logical.jobs.isEmpty
+            && store.isInstalled(through: store.applied)
+    }
+
     private func awaitJobs() throws(EngineError) {
         try gate.check()
         let wasDue = mustAdvance
@@ -150,6 +168,12 @@ extension EmbeddedOrder {
         monitor.lock()
         defer { monitor.unlock() }
         return options.sync == .never ? log.appendedBytes : 0
+    }
+
+    var storageUse: StorageUse {
+        monitor.lock()
+        defer { monitor.unlock() }
+        return store.storageUse
     }
 
     func tables() -> [TableRecord] {

@@ -39,6 +39,7 @@ extension Store {
     }
 
     func flushed(_ last: LogIndex, _ result: Result<FlushResult, EngineError>) {
+        if case .success(let flush) = result { written.flushedBytes += flush.fileBytes }
         switch result {
         case .success(let flush) where !flush.isBalanced:
             // Memory or logic failed in between: the memtable is still here, so once more.

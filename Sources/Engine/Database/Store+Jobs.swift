@@ -255,6 +255,7 @@ extension Store {
         _ index: LogIndex, _ attempt: UInt32, _ result: Result<JobResult, JobFailure>
     ) {
         runningJobs -= 1
+        if case .success(let outcome) = result { written.compactedBytes += outcome.fileBytes }
         let job = JobID(index: index, kind: .compaction)
         guard jobStates[index] != nil else {
             // Cancelled in the meantime: its files are in no directory yet.

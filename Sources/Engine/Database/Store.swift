@@ -83,6 +83,8 @@ package final class Store: @unchecked Sendable {
     var fetching: Set<TableID> = []
     /// Fetched, and waiting for the edit that names them.
     var fetchedTables: [TableID: BuiltTable] = [:]
+    /// What finished flushes and compactions wrote; see `storageUse`.
+    var written = StorageUse()
     /// News for the leader's side of jobs, until the owner takes it.
     private var jobInputs: [JobInput] = []
     var minimumFrontier = LogIndex.zero

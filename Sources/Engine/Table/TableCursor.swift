@@ -5,6 +5,7 @@ package final class TableCursor: EntryCursor {
     private let reader: TableReader
     private let io: ReadIO
     private let fillCache: Bool
+    private var ahead = ReadAhead()
     private var pinned: PinnedBlock?
     private var ordinal = 0
     private var position = 0
@@ -96,7 +97,7 @@ package final class TableCursor: EntryCursor {
         if pinned != nil, ordinal == target { return true }
         pinned?.release()
         pinned = nil
-        let next = try reader.pin(target, io, fillCache: fillCache)
+        let next = try reader.pin(target, io, fillCache: fillCache, &ahead)
         pinned = next
         ordinal = target
         block = DataBlock(next.block.bytes)

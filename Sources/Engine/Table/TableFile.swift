@@ -160,15 +160,7 @@ final class TableFile: @unchecked Sendable {
         _ ordinal: BlockOrdinal, _ type: BlockType, length: Int?, limit: Int, digest: Digest128?,
         fromMedium: Bool
     ) throws(BlockDamage) -> CachedBlock {
-        guard Int(ordinal.rawValue) < offsets.count, offsets[Int(ordinal.rawValue)] != 0 else {
-            throw BlockDamage(reason: "the file does not hold it")
-        }
-        let offset = offsets[Int(ordinal.rawValue)]
-        let total =
-            TableFormat.blockHeaderBytes + Int(storedLengths[Int(ordinal.rawValue)])
-        guard offset <= size, UInt64(total) <= size - offset else {
-            throw BlockDamage(reason: "it lies beyond the end of the file")
-        }
+        let (offset, total) = try extent(of: ordinal)
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: total, alignment: 16)
         defer { buffer.deallocate() }
         let got: Int
@@ -183,6 +175,35 @@ final class TableFile: @unchecked Sendable {
         guard got == total else { throw BlockDamage(reason: "the file ends within it") }
         return try check(
             buffer, ordinal, type, length: length, limit: limit, digest, fromMedium: fromMedium)
+    }
+
+    /// As `load`, of what `ahead` holds of the file; nil if it does not hold the block, or holds it
+    /// damaged.
+    func load(
+        _ ordinal: BlockOrdinal, _ type: BlockType, length: Int, digest: Digest128,
+        from ahead: inout ReadAhead
+    ) -> CachedBlock? {
+        guard let (offset, total) = try? extent(of: ordinal),
+            let bytes = ahead.take(file, size, at: offset, count: total)
+        else { return nil }
+        return try? check(
+            bytes, ordinal, type, length: length, limit: length, digest, fromMedium: false)
+    }
+
+    /// Where a block lies, its header included.
+    private func extent(of ordinal: BlockOrdinal) throws(BlockDamage)
+        -> (offset: UInt64, total: Int)
+    {
+        guard Int(ordinal.rawValue) < offsets.count, offsets[Int(ordinal.rawValue)] != 0 else {
+            throw BlockDamage(reason: "the file does not hold it")
+        }
+        let offset = offsets[Int(ordinal.rawValue)]
+        let total =
+            TableFormat.blockHeaderBytes + Int(storedLengths[Int(ordinal.rawValue)])
+        guard offset <= size, UInt64(total) <= size - offset else {
+            throw BlockDamage(reason: "it lies beyond the end of the file")
+        }
+        return (offset, total)
     }
 
     /// The dictionary, read once more if it was damaged at open: by another reader from the medium,

@@ -198,15 +198,34 @@ package final class TableReader: @unchecked Sendable {
     func pin(_ ordinal: Int, _ io: ReadIO, fillCache: Bool) throws(EngineError) -> PinnedBlock {
         let slot = BlockSlot(slots + ordinal * BlockSlot.bytes)
         if let block = slot.pin() { return PinnedBlock(block, in: slot) }
-        return try load(ordinal, slot, io, fillCache: fillCache)
+        if io == .cacheOnly { throw .wouldBlock }
+        return try take(try load(ordinal), ordinal, slot, fillCache: fillCache)
+    }
+
+    /// As `pin`, for a cursor that may read in order.
+    func pin(_ ordinal: Int, _ io: ReadIO, fillCache: Bool, _ ahead: inout ReadAhead)
+        throws(EngineError) -> PinnedBlock
+    {
+        let slot = BlockSlot(slots + ordinal * BlockSlot.bytes)
+        if let block = slot.pin() { return PinnedBlock(block, in: slot) }
+        if io == .cacheOnly { throw .wouldBlock }
+        let leaf = leafList[BlockOrdinal(UInt32(ordinal))]
+        let found = table.load(
+            BlockOrdinal(UInt32(ordinal)), leaf.type, length: leaf.length, digest: leaf.digest,
+            from: &ahead)
+        if let found { return try take(found, ordinal, slot, fillCache: fillCache) }
+        return try take(try load(ordinal), ordinal, slot, fillCache: fillCache)
     }
 
     @inline(never)
-    private func load(
-        _ ordinal: Int, _ slot: BlockSlot, _ io: ReadIO, fillCache: Bool
+    private func load(_ ordinal: Int) throws(EngineError) -> CachedBlock {
+        try loadBlock(BlockOrdinal(UInt32(ordinal)), mending: true)
+    }
+
+    /// A proved block that somebody wants pinned.
+    private func take(
+        _ block: CachedBlock, _ ordinal: Int, _ slot: BlockSlot, fillCache: Bool
     ) throws(EngineError) -> PinnedBlock {
-        if io == .cacheOnly { throw .wouldBlock }
-        let block = try loadBlock(BlockOrdinal(UInt32(ordinal)), mending: true)
         do throws(DecodingError) {
             try DataBlockFormat.validate(block.canonical)
         } catch {

@@ -67,6 +67,12 @@ package struct EngineBenchCommand: ParsableCommand {
     @Option(help: "on or off: sync the log at each write.")
     var sync = "off"
 
+    @Option(
+        help: ArgumentHelp(
+            "Bytes of keys and values a second of the writer beside readwhilewriting; 0: no limit."
+        ))
+    var writeRate = 0
+
     @Option(help: "Seed of keys and values.")
     var seed: UInt64 = 301
 
@@ -122,6 +128,7 @@ package struct EngineBenchCommand: ParsableCommand {
         guard options.usesLog || !options.workloads.contains(.fillsync) else {
             throw ValidationError("fillsync needs --wal on")
         }
+        options.writeRate = UInt64(try checked("--write-rate", writeRate, 0...1 << 40))
         options.seed = seed
         return options
     }

@@ -231,10 +231,40 @@ import Testing
         #expect(
             Set(object.keys) == [
                 "workload", "ops", "seconds", "ops_per_sec", "p50_us", "p99_us", "p999_us",
+                "max_us", "stalls_above_50ms", "flushed_bytes", "compacted_bytes", "live_bytes",
                 "bytes_written", "bytes_read",
             ])
         #expect(object["workload"] as? String == "fillseq")
         #expect(object["ops"] as? Int == 200)
+        #expect(object["flushed_bytes"] as? Int == 3200 && object["live_bytes"] as? Int == 200)
+    }
+
+    @Test func aStallIsLongerThanFiftyMilliseconds() {
+        var first = LatencyRecorder()
+        var second = LatencyRecorder()
+        first.record(50_000_000)
+        second.record(50_000_001)
+        #expect(first.stalls == 0 && second.stalls == 1)
+        first.merge(second)
+        #expect(first.stalls == 1 && abs(first.maxMicroseconds - 50_000) < 100)
+    }
+
+    @Test func theWriterBesideReadersKeepsItsRate() throws {
+        let database = FakeBenchmarkDatabase()
+        var wanted = options([.fillseq, .readwhilewriting], count: 5000)
+        // A write of 116 bytes a minute: at most the first.
+        wanted.writeRate = 2
+        _ = try run(database, wanted)
+        #expect((5000...5001).contains(database.contents.withLock { $0.putKeys.count }))
+    }
+
+    @Test func whatIsNoOperationOfAThreadRunsOnce() throws {
+        let database = FakeBenchmarkDatabase()
+        let reports = try run(
+            database, options([.compact, .waitforcompaction, .xxh3], count: 50, threads: 3))
+        #expect(reports.map(\.operations) == [1, 1, 150])
+        #expect(reports[2].found == 150)
+        #expect(database.contents.withLock { $0.waits } == 1)
     }
 
     @Test func percentilesComeFromAllThreads() {

@@ -1,3 +1,4 @@
+import Engine
 import Node
 import Synchronization
 
@@ -18,6 +19,7 @@ final class FakeBenchmarkDatabase: BenchmarkDatabase {
         var syncs: [(always: Bool, puts: Int)] = []
         var nexts = 0
         var compactions = 0
+        var waits = 0
         var failsPuts = false
     }
 
@@ -91,6 +93,13 @@ final class FakeBenchmarkDatabase: BenchmarkDatabase {
 
     func flush() throws {}
     func compact() throws { contents.withLock { $0.compactions += 1 } }
+    func waitForCompaction() throws { contents.withLock { $0.waits += 1 } }
+    var storage: StorageUse {
+        var use = StorageUse()
+        use.flushedBytes = bytesWritten
+        use.liveBytes = contents.withLock { UInt64($0.pairs.count) }
+        return use
+    }
     var bytesWritten: UInt64 {
         contents.withLock { UInt64($0.putKeys.reduce(0) { $0 + $1.count }) }
     }

@@ -25,6 +25,10 @@ package protocol BenchmarkDatabase: AnyObject, Sendable {
     func flush() throws
     /// Merges everything into the last level; returns when it is done.
     func compact() throws
+    /// Returns when no flush or compaction is under way or due.
+    func waitForCompaction() throws
+    /// Bytes of tables that flushes and compactions wrote since the open, and of those in use.
+    var storage: StorageUse { get }
     /// Bytes handed to files since the open: log, tables, manifest.
     var bytesWritten: UInt64 { get }
     /// Bytes taken from files since the open.
@@ -63,6 +67,9 @@ package struct BenchmarkOptions: Sendable, Equatable {
     package var isEncrypted = false
     package var usesLog = true
     package var syncsLog = false
+    /// Bytes of keys and values a second that the writer beside `readwhilewriting` writes; 0 for
+    /// what it can.
+    package var writeRate: UInt64 = 0
     package var seed: UInt64 = 301
 
     package init() {}
@@ -94,6 +101,8 @@ package enum BenchmarkWorkload: String, Sendable, CaseIterable {
     case deleterange
     /// Merges all tables into the last level.
     case compact
+    /// Waits until no flush or compaction is under way or due.
+    case waitforcompaction
     /// Gets random keys.
     case readrandom
     /// Gets random keys, a batch of them in one state. Operations are keys; latency is a batch's.
@@ -109,4 +118,7 @@ package enum BenchmarkWorkload: String, Sendable, CaseIterable {
     case readseq
     /// As `readrandom`, beside one more thread that writes.
     case readwhilewriting
+    /// Digests 4 KiB: what a block costs besides its checksum when it is made or loaded. Touches no
+    /// file.
+    case xxh3
 }

@@ -1,4 +1,5 @@
 // What one workload measured, as a line of JSON or as a line of a table.
+import Engine
 import Histogram
 
 package struct BenchmarkReport: Sendable, Equatable {
@@ -8,6 +9,11 @@ package struct BenchmarkReport: Sendable, Equatable {
     package var medianMicroseconds: Double
     package var p99Microseconds: Double
     package var p999Microseconds: Double
+    package var maxMicroseconds: Double
+    /// Operations that took more than 50 ms.
+    package var stalls: UInt64
+    /// Of the run so far: what flushes and compactions wrote, what tables take at the end.
+    package var storage: StorageUse
     package var bytesWritten: UInt64
     package var bytesRead: UInt64
     /// Reads that found their key.
@@ -27,6 +33,11 @@ package struct BenchmarkReport: Sendable, Equatable {
             json.field("p50_us", medianMicroseconds)
             json.field("p99_us", p99Microseconds)
             json.field("p999_us", p999Microseconds)
+            json.field("max_us", maxMicroseconds)
+            json.field("stalls_above_50ms", stalls)
+            json.field("flushed_bytes", storage.flushedBytes)
+            json.field("compacted_bytes", storage.compactedBytes)
+            json.field("live_bytes", storage.liveBytes)
             json.field("bytes_written", bytesWritten)
             json.field("bytes_read", bytesRead)
         }
@@ -43,7 +54,7 @@ package struct BenchmarkReport: Sendable, Equatable {
         return "\(name) \(number(operationsPerSecond.rounded()).padding(left: 10)) ops/s  "
             + "\(number(seconds)) s  p50 \(number(medianMicroseconds)) µs  "
             + "p99 \(number(p99Microseconds)) µs  p99.9 \(number(p999Microseconds)) µs  "
-            + "written \(bytesWritten)  read \(bytesRead)"
+            + "max \(number(maxMicroseconds)) µs  written \(bytesWritten)  read \(bytesRead)"
             + (found > 0 ? "  found \(found)" : "")
     }
 }
@@ -64,6 +75,10 @@ package struct LatencyRecorder: Sendable {
         highestTrackableValue: 3_600_000_000_000, numberOfSignificantValueDigits: .three)
     package var found: UInt64 = 0
     package private(set) var operations: UInt64 = 0
+    package private(set) var stalls: UInt64 = 0
+
+    /// Longer than this is a stall.
+    package static let stallNanoseconds: UInt64 = 50_000_000
 
     package init() {}
 
@@ -71,6 +86,7 @@ package struct LatencyRecorder: Sendable {
     @inline(__always)
     package mutating func record(_ nanoseconds: UInt64, operations count: Int = 1) {
         histogram.record(nanoseconds)
+        if nanoseconds > LatencyRecorder.stallNanoseconds { stalls += 1 }
         operations += UInt64(count)
     }
 
@@ -78,7 +94,10 @@ package struct LatencyRecorder: Sendable {
         histogram.add(other.histogram)
         operations += other.operations
         found += other.found
+        stalls += other.stalls
     }
+
+    package var maxMicroseconds: Double { Double(histogram.max) / 1000 }
 
     package func microseconds(_ percentile: Double) -> Double {
         Double(histogram.valueAtPercentile(percentile)) / 1000

@@ -1,11 +1,27 @@
 // Workloads whose operations touch more than one version each: merges, range deletes, batches of
-// gets, scans of a prefix.
+// gets, scans of a prefix. And digests, which touch a block.
+import Engine
 
 extension EngineBenchmark {
     /// Keys that one operation of `deleterange` deletes: db_bench's width of a range tombstone.
     package static let rangeKeys = 100
     /// Pairs that one operation of `prefixscan` reads at most.
     package static let scanPairs = 10
+
+    /// Bytes that one operation of `xxh3` digests.
+    package static let blockBytes = 4096
+
+    func digestBlocks(seed: UInt64) -> LatencyRecorder {
+        var recorder = LatencyRecorder()
+        var random = BenchmarkRandom(seed: seed)
+        let block = random.nextText(EngineBenchmark.blockBytes)
+        var last = monotonicNanoseconds()
+        for _ in 0..<options.count {
+            if Digest128(of: block) != .zero { recorder.found += 1 }
+            recorder.lap(&last)
+        }
+        return recorder
+    }
 
     func merge(seed: UInt64) throws -> LatencyRecorder {
         var recorder = LatencyRecorder()

@@ -36,7 +36,7 @@ package final class EngineBenchmark: Sendable {
 
     private func measure(_ workload: BenchmarkWorkload, place: Int) throws -> BenchmarkReport {
         let (writtenBefore, readBefore) = (database.bytesWritten, database.bytesRead)
-        let threads = workload == .compact ? 1 : options.threads
+        let threads = workload.isSingle ? 1 : options.threads
         let total = Mutex(Outcome())
         // Readers are numbered from 0; the one extra thread is the writer that they run against.
         let extra = workload == .readwhilewriting ? 1 : 0
@@ -65,6 +65,8 @@ package final class EngineBenchmark: Sendable {
             medianMicroseconds: recorder.microseconds(50),
             p99Microseconds: recorder.microseconds(99),
             p999Microseconds: recorder.microseconds(99.9),
+            maxMicroseconds: recorder.maxMicroseconds, stalls: recorder.stalls,
+            storage: database.storage,
             bytesWritten: database.bytesWritten - writtenBefore,
             bytesRead: database.bytesRead - readBefore, found: recorder.found)
     }
@@ -89,7 +91,8 @@ package final class EngineBenchmark: Sendable {
             return try write(max(options.count / 1000, 1), seed: seed, isSequential: false)
         case .mergerandom: return try merge(seed: seed)
         case .deleterange: return try deleteRanges(seed: seed)
-        case .compact: return try compact()
+        case .compact: return try once { try database.compact() }
+        case .waitforcompaction: return try once { try database.waitForCompaction() }
         case .readrandom, .readwhilewriting:
             return try read(seed: seed, keyBytes: options.keyBytes)
         case .multireadrandom: return try readBatches(seed: seed)
@@ -98,13 +101,14 @@ package final class EngineBenchmark: Sendable {
         case .seekrandom: return try seek(seed: seed)
         case .prefixscan: return try scanPrefixes(seed: seed)
         case .readseq: return try readInOrder()
+        case .xxh3: return digestBlocks(seed: seed)
         }
     }
 
-    private func compact() throws -> LatencyRecorder {
+    private func once(_ body: () throws -> Void) throws -> LatencyRecorder {
         var recorder = LatencyRecorder()
         let start = monotonicNanoseconds()
-        try database.compact()
+        try body()
         recorder.record(monotonicNanoseconds() - start)
         return recorder
     }
@@ -132,7 +136,12 @@ package final class EngineBenchmark: Sendable {
         var random = BenchmarkRandom(seed: seed)
         var values = BenchmarkValues(valueBytes: options.valueBytes, seed: seed)
         var key = BenchmarkKey(count: options.keyBytes)
+        var pace = WritePace(bytesPerSecond: options.writeRate)
         while readersLeft.load(ordering: .acquiring) > 0 {
+            guard pace.takes(options.keyBytes + options.valueBytes) else {
+                usleep(1000)
+                continue
+            }
             key.set(random.next(below: UInt64(options.count)))
             try values.withNext { value in
                 try key.bytes.withUnsafeBytes { try database.put($0, value) }
@@ -188,6 +197,29 @@ package final class EngineBenchmark: Sendable {
             recorder.lap(&last)
         }
         return recorder
+    }
+}
+
+extension BenchmarkWorkload {
+    /// One operation of one thread.
+    fileprivate var isSingle: Bool { self == .compact || self == .waitforcompaction }
+}
+
+/// Holds a writer to a rate.
+private struct WritePace {
+    let bytesPerSecond: UInt64
+    private let start = monotonicNanoseconds()
+    private var bytes: UInt64 = 0
+
+    init(bytesPerSecond: UInt64) { self.bytesPerSecond = bytesPerSecond }
+
+    /// Whether so many bytes may be written now; they count as written then.
+    mutating func takes(_ count: Int) -> Bool {
+        guard bytesPerSecond > 0 else { return true }
+        let due = Double(bytes) / Double(bytesPerSecond) * 1e9
+        guard due <= Double(monotonicNanoseconds() - start) else { return false }
+        bytes += UInt64(count)
+        return true
     }
 }
 

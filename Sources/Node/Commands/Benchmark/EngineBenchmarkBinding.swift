@@ -26,6 +26,7 @@ private final class EngineUnderTest: BenchmarkDatabase, @unchecked Sendable {
     private var database: Database
     /// Of databases that `setSync` closed.
     private var mappedLogBytes: UInt64 = 0
+    private var closedStorage = StorageUse()
     private let written: UInt64
     private let read: UInt64
 
@@ -73,6 +74,7 @@ private final class EngineUnderTest: BenchmarkDatabase, @unchecked Sendable {
 
     func setSync(_ always: Bool) throws {
         mappedLogBytes += database.mappedLogBytes
+        closedStorage = storage
         try database.close()
         var changed = engine
         if always { changed.sync = .always }
@@ -81,6 +83,13 @@ private final class EngineUnderTest: BenchmarkDatabase, @unchecked Sendable {
 
     func flush() throws { try database.flush() }
     func compact() throws { try database.compactAll() }
+    func waitForCompaction() throws { try database.awaitIdle() }
+    var storage: StorageUse {
+        var use = database.storageUse
+        use.flushedBytes += closedStorage.flushedBytes
+        use.compactedBytes += closedStorage.compactedBytes
+        return use
+    }
     var bytesWritten: UInt64 {
         ProcessIO.read().written - written + mappedLogBytes + database.mappedLogBytes
     }
