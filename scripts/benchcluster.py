@@ -166,6 +166,13 @@ class Peers:
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 start_new_session=True))
 
+    def expect_running(self):
+        """Somebody else's process may have the ports."""
+        for number, process in enumerate(self.processes):
+            if process.poll() is not None:
+                text = pathlib.Path(f"{self.directory}/{number}.log").read_text(errors="replace")
+                raise lib.Deviation(f"a peer ended with {process.returncode}: {text[-500:]}")
+
     def stop(self):
         for process in self.processes:
             process.kill()
@@ -186,6 +193,7 @@ class Redis(Peers):
                 "yes", "--appendfsync", "always", "--save", "", "--bind", "127.0.0.1", *more])
 
         def replicates():
+            self.expect_running()
             with Resp(REDIS) as client:
                 client.command("SET", "x", "y")
                 return client.command("WAIT", "2", "500") == 2
@@ -213,6 +221,7 @@ class Etcd(Peers):
         return f"http://127.0.0.1:{self.port(number)}"
 
     def port_of_leader(self):
+        self.expect_running()
         for number in range(3):
             request = urllib.request.Request(
                 f"{self.url(number)}/v3/maintenance/status", data=b"{}", method="POST")
