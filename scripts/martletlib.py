@@ -185,15 +185,18 @@ class Node:
         self.config = f"{cluster.directory}/node-{number}.yaml"
         self.data = f"{cluster.directory}/node-{number}"
         self.process = None  # of ours; None while `martlet dev` runs it
+        self.host = "127.0.0.1"
+        self.prefix = []  # of the command that runs it, such as `ip netns exec`
+        self.environment = None
 
     def __repr__(self):
         return f"node {self.number}"
 
     def connect(self, timeout=20):
-        return Resp(self.resp_port, timeout=timeout)
+        return Resp(self.resp_port, self.host, timeout)
 
     def get(self, path, timeout=10):
-        url = f"http://127.0.0.1:{self.http_port}{path}"
+        url = f"http://{self.host}:{self.http_port}{path}"
         with urllib.request.urlopen(url, timeout=timeout) as answer:
             return answer.read()
 
@@ -216,9 +219,9 @@ class Node:
         """Runs the node as a process of ours."""
         with open(f"{self.cluster.directory}/node-{self.number}.log", "ab") as output:
             self.process = subprocess.Popen(
-                [self.cluster.binary, "serve", "--config", self.config],
+                [*self.prefix, self.cluster.binary, "serve", "--config", self.config],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                start_new_session=True)
+                start_new_session=True, env=self.environment)
 
     def expect_running(self):
         """Of a process of ours that nobody killed."""

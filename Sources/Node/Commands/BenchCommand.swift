@@ -1,11 +1,11 @@
-// `martlet bench engine`: the workloads of RocksDB's db_bench on the embedded engine.
+// `martlet bench`, and `engine` of it: the workloads of RocksDB's db_bench on the embedded engine.
 import ArgumentParser
 import Engine
 
 struct BenchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench", abstract: "Measure the parts of a node.",
-        subcommands: [EngineBenchCommand.self])
+        subcommands: [EngineBenchCommand.self, ClusterBenchCommand.self])
 }
 
 package struct EngineBenchCommand: ParsableCommand {
@@ -101,24 +101,24 @@ package struct EngineBenchCommand: ParsableCommand {
         guard !options.workloads.isEmpty else {
             throw ValidationError("--workloads: none given")
         }
-        options.count = try checked("--num", num, 1...1_000_000_000)
-        options.keyBytes = try checked("--key-size", keySize, 8...(64 << 10) - 1)
-        options.valueBytes = try checked("--value-size", valueSize, 0...(8 << 20))
-        options.threads = try checked("--threads", threads, 1...256)
-        options.batchKeys = try checked("--batch-size", batchSize, 1...100_000)
+        options.count = try FlagRange.checked("--num", num, 1...1_000_000_000)
+        options.keyBytes = try FlagRange.checked("--key-size", keySize, 8...(64 << 10) - 1)
+        options.valueBytes = try FlagRange.checked("--value-size", valueSize, 0...(8 << 20))
+        options.threads = try FlagRange.checked("--threads", threads, 1...256)
+        options.batchKeys = try FlagRange.checked("--batch-size", batchSize, 1...100_000)
         guard let mergeOperator = BenchmarkMergeOperator(rawValue: mergeOperator) else {
             throw ValidationError(
                 "--merge-operator: \"\(mergeOperator)\" is not one of int64-add, append")
         }
         options.mergeOperator = mergeOperator
-        options.cacheBytes = UInt64(try checked("--cache-mb", cacheMb, 1...1 << 20)) << 20
+        options.cacheBytes = UInt64(try FlagRange.checked("--cache-mb", cacheMb, 1...1 << 20)) << 20
         guard let codec = Compression(compression) else {
             throw ValidationError(
                 "--compression: \"\(compression)\" is none of \(Compression.allowed)")
         }
         options.compression = CompressionPolicy(codec)
         options.blobThreshold = UInt32(
-            try checked("--blob-threshold", blobThreshold, 0...Limits.valueBytesMax))
+            try FlagRange.checked("--blob-threshold", blobThreshold, 0...Limits.valueBytesMax))
         options.isEncrypted = try checked("--encryption", encryption)
         options.usesLog = try checked("--wal", wal)
         options.syncsLog = try checked("--sync", sync)
@@ -140,15 +140,6 @@ package struct EngineBenchCommand: ParsableCommand {
             ProcessExit.printLine(json ? report.json : report.line)
         }
         try database.close()
-    }
-
-    private func checked(_ flag: String, _ value: Int, _ range: ClosedRange<Int>) throws -> Int {
-        guard range.contains(value) else {
-            throw ValidationError(
-                "\(flag): \(value) is out of range; allowed is \(range.lowerBound) to"
-                    + " \(range.upperBound)")
-        }
-        return value
     }
 
     private func checked(_ flag: String, _ text: String) throws -> Bool {

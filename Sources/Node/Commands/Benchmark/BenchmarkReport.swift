@@ -102,4 +102,8 @@ package struct LatencyRecorder: Sendable {
     package func microseconds(_ percentile: Double) -> Double {
         Double(histogram.valueAtPercentile(percentile)) / 1000
     }
+
+    package var maximumMicroseconds: Double {
+        operations > 0 ? Double(histogram.maxRecorded) / 1000 : 0
+    }
 }
