@@ -2,7 +2,7 @@
 import Simulation
 import Testing
 
-@Suite struct ClusterSimulationRunTests {
+@Suite struct SimulationRunTests {
     private static let seeds: [UInt64] = Array(1...(SimulationScale.isFull ? 200 : 2))
 
     private func run(_ seed: UInt64) -> SimulationResult {
@@ -20,7 +20,7 @@ import Testing
         #expect(run(43).traceHash != first.traceHash)
     }
 
-    @Test(arguments: ClusterSimulationRunTests.seeds)
+    @Test(arguments: SimulationRunTests.seeds)
     func aSeedWithAllFaultsIsClean(seed: UInt64) {
         let result = run(seed)
         let text = result.violations.joined(separator: "\n")
