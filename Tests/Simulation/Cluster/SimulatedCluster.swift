@@ -306,10 +306,15 @@ package final class SimulatedCluster: @unchecked Sendable {
 package struct SimulationTrace: Equatable {
     package private(set) var hash: UInt64 = 0xcbf2_9ce4_8422_2325
 
-    package mutating func add(_ values: UInt64...) {
-        for value in values {
-            hash = (hash ^ value) &* 0x0000_0100_0000_01b3
-            hash ^= hash >> 29
-        }
+    package mutating func add(_ what: UInt64, _ time: UInt64, _ first: UInt64, _ second: UInt64) {
+        mix(what)
+        mix(time)
+        mix(first)
+        mix(second)
+    }
+
+    private mutating func mix(_ value: UInt64) {
+        hash = (hash ^ value) &* 0x0000_0100_0000_01b3
+        hash ^= hash >> 29
     }
 }
