@@ -3,7 +3,7 @@ import Simulation
 import Testing
 
 @Suite struct SimulationRunTests {
-    private static let seeds: [UInt64] = Array(1...(SimulationScale.isFull ? 200 : 2))
+    private static let seeds: [UInt64] = Array(1...(SimulationScale.isFull ? 20 : 2))
 
     private func run(_ seed: UInt64) -> SimulationResult {
         var plan = SimulationPlan(seed: seed)
