@@ -81,10 +81,16 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "FuzzTests", dependencies: ["FuzzTargets", "Engine"], swiftSettings: settings),
+        .target(
+            name: "Simulation", dependencies: ["Replication", "Engine"],
+            path: "Tests/Simulation", exclude: ["Driver"], swiftSettings: settings),
+        .executableTarget(
+            name: "martlet-sim", dependencies: ["Simulation"], path: "Tests/Simulation/Driver",
+            swiftSettings: settings),
         .testTarget(
             name: "ReplicationTests",
             dependencies: [
-                "Replication", "Engine", "Cluster",
+                "Replication", "Engine", "Cluster", "Simulation",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
@@ -118,7 +124,9 @@ if Context.environment["FUZZING"] != nil {
 let parts = [
     "engine": ["Engine", "EngineTests", "FuzzTargets", "FuzzTests", "fuzz"],
     // What runs at full scale with optimization: databases and clusters on one thread.
-    "simulation": ["Engine", "EngineTests", "Replication", "ReplicationTests"],
+    "simulation": [
+        "Engine", "EngineTests", "Replication", "ReplicationTests", "Simulation", "martlet-sim",
+    ],
 ]
 if let name = Context.environment["TEST_BUILD"], let part = parts[name] {
     let shims = ["CCrypto", "CEngineShims", "CLZ4", "CXXHash", "CZstd"]
@@ -147,7 +155,7 @@ if let name = Context.environment["TEST_BUILD"], let part = parts[name] {
                 ]
             }
             if target.name == "ReplicationTests" {
-                target.dependencies = ["Engine", "Replication"]
+                target.dependencies = ["Engine", "Replication", "Simulation"]
             }
         }
     }

@@ -2,6 +2,7 @@
 // appears, reads are linearizable, manifests agree, and everything converges once the faults stop.
 import Engine
 import Replication
+import Simulation
 import Testing
 
 @Suite struct ClusterSimulationTests {

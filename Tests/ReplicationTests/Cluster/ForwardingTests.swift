@@ -1,6 +1,7 @@
 // Commands that a follower hands to the leader, through the simulated network.
 import Engine
 import Replication
+import Simulation
 import Synchronization
 import Testing
 

@@ -3,6 +3,7 @@
 // A short run in debug; `TEST_SCALE=full` runs a thousand rounds, MARTLET_ROUNDS as many as it says.
 import Engine
 import Replication
+import Simulation
 import Testing
 
 @Suite struct PowerCutTests {

@@ -2,6 +2,7 @@
 // crashes and elections between the entries of one job, a member that was away, rot on one node.
 import Engine
 import Replication
+import Simulation
 import Synchronization
 import Testing
 

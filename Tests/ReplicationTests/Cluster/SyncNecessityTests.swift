@@ -10,6 +10,7 @@
 // spare log file (only speed depends on it), `state`, `jobs`, `hints` and `ledger` (own tests).
 import Engine
 import Replication
+import Simulation
 import Testing
 
 @Suite struct SyncNecessityTests {

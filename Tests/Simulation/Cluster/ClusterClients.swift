@@ -5,26 +5,26 @@ import Engine
 import Replication
 
 /// A batch on its way. The first effect of each batch is the writer's marker, which carries the id.
-struct ProposedWrite {
-    var id: UInt64
-    var digest: Digest128
-    var process: SimulatedProcess
+package struct ProposedWrite {
+    package var id: UInt64
+    package var digest: Digest128
+    package var process: SimulatedProcess
 }
 
 /// Finds the batches inside an entry by their markers.
-struct BatchSplitter {
-    static let markerPrefix = [UInt8]("~".utf8)
+package struct BatchSplitter {
+    package static let markerPrefix = [UInt8]("~".utf8)
     private var left = 0
     private var id: UInt64 = 0
     private var bytes: [UInt8] = []
 
     /// A marker's value: the id, and how many effects follow.
-    static func markerValue(_ id: UInt64, effects: Int) -> [UInt8] {
+    package static func markerValue(_ id: UInt64, effects: Int) -> [UInt8] {
         Array("\(id) \(effects)".utf8)
     }
 
     /// The id and the digest of a batch that is complete with this effect.
-    mutating func take(_ effect: Effect) -> (UInt64, Digest128)? {
+    package mutating func take(_ effect: Effect) -> (UInt64, Digest128)? {
         if left == 0 {
             guard case .put(let key, let value) = effect, key.first == 0x7e else { return nil }
             let words = String(decoding: value, as: UTF8.self).split(separator: " ")
@@ -52,7 +52,7 @@ struct BatchSplitter {
         }
     }
 
-    static func digest(of batch: WriteBatch) -> Digest128? {
+    package static func digest(of batch: WriteBatch) -> Digest128? {
         let payload = batch.payload(horizonDistance: 0)
         return payload.withUnsafeBytes { buffer -> Digest128? in
             var splitter = BatchSplitter()
@@ -65,28 +65,28 @@ struct BatchSplitter {
     }
 }
 
-final class ClusterClients: @unchecked Sendable {
+package final class ClusterClients: @unchecked Sendable {
     // Unchecked: everything happens on the test's one thread.
     private unowned let cluster: SimulatedCluster
     private var random: SeededRandom
-    var keyCount = 60
-    var valueBytesMax = 300
+    package var keyCount = 60
+    package var valueBytesMax = 300
     private var nextID: UInt64 = 1
     private var open: [UInt64: ProposedWrite] = [:]
     /// Answers that came in a turn; looked at after it.
     private var answers: [(UInt64, ProposalOutcome)] = []
     private var permits: [(ReadRequest, Result<ReadPermit, ServiceRefusal>)] = []
     /// Every state from here on may have been seen by somebody.
-    private(set) var floor = LogIndex.zero
+    package private(set) var floor = LogIndex.zero
     private var floorClock: ClockMilliseconds = 0
     private var isPaused = true
     private var epoch = 0
     private var pinned: [PinnedView] = []
 
-    private(set) var applied = 0
-    private(set) var refused = 0
-    private(set) var unknown = 0
-    private(set) var reads = 0
+    package private(set) var applied = 0
+    package private(set) var refused = 0
+    package private(set) var unknown = 0
+    package private(set) var reads = 0
 
     private struct ReadRequest {
         var key: [UInt8]
@@ -103,7 +103,7 @@ final class ClusterClients: @unchecked Sendable {
         var place: Int
     }
 
-    init(_ cluster: SimulatedCluster, random: SeededRandom) {
+    package init(_ cluster: SimulatedCluster, random: SeededRandom) {
         self.cluster = cluster
         self.random = random
     }
@@ -111,7 +111,7 @@ final class ClusterClients: @unchecked Sendable {
     // MARK: Load
 
     /// Starts `writers` and `readers` that go on until `pause`.
-    func start(writers: Int, readers: Int, pauseMilliseconds: Int = 30) {
+    package func start(writers: Int, readers: Int, pauseMilliseconds: Int = 30) {
         isPaused = false
         epoch += 1
         let epoch = self.epoch
@@ -121,7 +121,7 @@ final class ClusterClients: @unchecked Sendable {
     }
 
     /// No new work, and nothing pinned: the nodes come to rest.
-    func pause() {
+    package func pause() {
         isPaused = true
         pinned.removeAll()
     }
@@ -139,7 +139,7 @@ final class ClusterClients: @unchecked Sendable {
     // MARK: Writing
 
     /// Proposes a random batch on a leader, if there is one.
-    func write() {
+    package func write() {
         let leaders = cluster.leaders
         guard !leaders.isEmpty, open.count < 64 else { return }
         let process = leaders[random.below(leaders.count)]
@@ -147,7 +147,7 @@ final class ClusterClients: @unchecked Sendable {
     }
 
     /// Proposes one put on `process`, whatever it thinks of itself.
-    func put(_ number: Int, valueBytes: Int, on process: SimulatedProcess) {
+    package func put(_ number: Int, valueBytes: Int, on process: SimulatedProcess) {
         var batch = WriteBatch()
         mark(&batch, effects: 1)
         batch.put(key(number), value(bytes: valueBytes))
@@ -203,7 +203,7 @@ final class ClusterClients: @unchecked Sendable {
     }
 
     /// Its clients never get an answer.
-    func processEnded(_ process: SimulatedProcess) {
+    package func processEnded(_ process: SimulatedProcess) {
         for id in open.keys.sorted() where open[id]?.process === process {
             open[id] = nil
             unknown += 1
@@ -213,7 +213,7 @@ final class ClusterClients: @unchecked Sendable {
 
     // MARK: Reading
 
-    func read() {
+    package func read() {
         let running = cluster.running
         guard !running.isEmpty else { return }
         let process = running[random.below(running.count)]
@@ -258,7 +258,7 @@ final class ClusterClients: @unchecked Sendable {
     // MARK: Answers
 
     /// Takes what the last turn answered.
-    func settle() {
+    package func settle() {
         for (id, outcome) in answers {
             guard let write = open.removeValue(forKey: id) else { continue }
             cluster.oracle.judge(outcome, of: write)

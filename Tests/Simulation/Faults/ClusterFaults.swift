@@ -3,36 +3,38 @@
 import Engine
 import Replication
 
-struct FaultMix {
+package struct FaultMix {
     /// Out of a hundred disturbances each.
-    var kill = 15
-    var killLeader = 12
-    var powerCut = 12
-    var partition = 18
-    var weather = 15
-    var slowDisk = 8
-    var transfer = 6
+    package var kill = 15
+    package var killLeader = 12
+    package var powerCut = 12
+    package var partition = 18
+    package var weather = 15
+    package var slowDisk = 8
+    package var transfer = 6
     /// The process dies between any two steps on its disk.
-    var stopMidway = 8
-    var failedSync = 6
+    package var stopMidway = 8
+    package var failedSync = 6
     /// Milliseconds between disturbances, at most.
-    var pauseMax = 700
+    package var pauseMax = 700
+
+    package init() {}
 }
 
-final class ClusterFaults: @unchecked Sendable {
+package final class ClusterFaults: @unchecked Sendable {
     // Unchecked: everything happens on the test's one thread.
     private unowned let cluster: SimulatedCluster
     private let mix: FaultMix
     private var random: SeededRandom
     private var isActive = false
 
-    init(_ cluster: SimulatedCluster, _ mix: FaultMix, seed: UInt64) {
+    package init(_ cluster: SimulatedCluster, _ mix: FaultMix, seed: UInt64) {
         self.cluster = cluster
         self.mix = mix
         random = SeededRandom(seed: seed)
     }
 
-    func start() {
+    package func start() {
         isActive = true
         again()
     }
@@ -46,7 +48,7 @@ final class ClusterFaults: @unchecked Sendable {
     }
 
     /// Ends all faults: links open, nodes up, disks fast.
-    func end() {
+    package func end() {
         isActive = false
         cluster.endFaults()
     }
@@ -151,15 +153,22 @@ final class ClusterFaults: @unchecked Sendable {
 
 extension SimulatedCluster {
     /// Every node runs, every link is open, the weather is fair.
-    func endFaults() {
+    package func endFaults() {
         network.weather = .fair
         delays.slowNodes = []
+        delays.jobDelay = nil
+        correctClocks()
+        for place in 0..<nodeCount { setTrouble(place, false) }
+        for process in running {
+            process.pausedUntil = 0
+            process.stuckUntil = 0
+        }
         network.heal()
         for place in 0..<nodeCount { startNode(place) }
     }
 
     /// A write is acknowledged within `milliseconds`.
-    func expectProgress(within milliseconds: UInt64) {
+    package func expectProgress(within milliseconds: UInt64) {
         let before = clients.applied
         let isLive = run(atMost: milliseconds) {
             clients.write()
@@ -171,7 +180,7 @@ extension SimulatedCluster {
     }
 
     /// All nodes hold the same log, applied, flushed, sealed and compacted, in the same tables.
-    func expectConvergence(within milliseconds: UInt64) {
+    package func expectConvergence(within milliseconds: UInt64) {
         guard run(atMost: milliseconds, until: { isConverged }) else {
             if !oracle.hasViolations {
                 oracle.violation("no convergence after \(milliseconds) ms: \(stateText)")
@@ -187,7 +196,7 @@ extension SimulatedCluster {
         }
     }
 
-    var isConverged: Bool {
+    package var isConverged: Bool {
         guard running.count == nodeCount, let first = running.first?.replica.store else {
             return false
         }
@@ -218,7 +227,7 @@ extension SimulatedCluster {
         }
     }
 
-    var stateText: String {
+    package var stateText: String {
         running.map { process in
             let store = process.replica.store
             return "node \(process.id) applied \(store.applied) of \(oracle.committed), frontier "

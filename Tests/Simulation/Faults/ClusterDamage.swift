@@ -1,31 +1,30 @@
 // Damage to the disks of a simulated cluster, and looks into their files.
 import Engine
 import Replication
-import Testing
 
 extension SimulatedCluster {
-    static let tables = "data/group-0/sst"
-    static let log = "data/group-0/log"
+    package static let tables = "data/group-0/sst"
+    package static let log = "data/group-0/log"
 
-    func tableFiles(_ place: Int) -> [TableID] {
+    package func tableFiles(_ place: Int) -> [TableID] {
         let names = (try? disks[place].list(SimulatedCluster.tables)) ?? []
         return names.compactMap { TableHandle.parse(fileName: $0)?.id }
     }
 
-    func size(_ place: Int, _ path: String) -> UInt64 {
+    package func size(_ place: Int, _ path: String) -> UInt64 {
         (try? disks[place].open(path, .read).size()) ?? 0
     }
 
-    func segments(_ place: Int) -> [String] {
+    package func segments(_ place: Int) -> [String] {
         let names = (try? disks[place].list(SimulatedCluster.log)) ?? []
         return names.filter { $0.hasSuffix(".seg") }.map { SimulatedCluster.log + "/" + $0 }
     }
 
-    func logBytes(_ place: Int) -> UInt64 {
+    package func logBytes(_ place: Int) -> UInt64 {
         segments(place).reduce(0) { $0 + size(place, $1) }
     }
 
-    func largestTable(_ place: Int, isBlob: Bool = false) -> (id: TableID, path: String)? {
+    package func largestTable(_ place: Int, isBlob: Bool = false) -> (id: TableID, path: String)? {
         let names = (try? disks[place].list(SimulatedCluster.tables)) ?? []
         let found = names.compactMap { name in
             TableHandle.parse(fileName: name).map {
@@ -38,7 +37,7 @@ extension SimulatedCluster {
 
     /// Flips a byte in a data block of the largest table, or blob file: at `part` of `whole` of the
     /// front half of its blocks. Never in a dictionary, which would lose all of them.
-    func rotTable(_ place: Int, part: UInt64, of whole: UInt64, isBlob: Bool = false) throws
+    package func rotTable(_ place: Int, part: UInt64, of whole: UInt64, isBlob: Bool = false) throws
         -> TableID?
     {
         guard let table = largestTable(place, isBlob: isBlob) else { return nil }
@@ -55,7 +54,9 @@ extension SimulatedCluster {
     /// Flips bits in entries of a stopped node's log; returns the indexes of those that it has to
     /// replay, since they are above `flushed`. The last entries are spared: rot of exactly the last
     /// synced group reads as torn.
-    func rotLogEntries(_ place: Int, count: Int, above flushed: LogIndex) throws -> [LogIndex] {
+    package func rotLogEntries(_ place: Int, count: Int, above flushed: LogIndex) throws
+        -> [LogIndex]
+    {
         var found: [(path: String, offset: UInt64, index: LogIndex)] = []
         for path in segments(place) {
             _ = try SegmentInspection.inspect(disks[place].open(path, .read)) { item in

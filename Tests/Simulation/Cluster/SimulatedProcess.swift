@@ -4,23 +4,27 @@
 import Engine
 import Replication
 
-final class SimulatedProcess: @unchecked Sendable {
+package final class SimulatedProcess: @unchecked Sendable {
     // Unchecked: everything here runs on the test's one thread.
-    unowned let cluster: SimulatedCluster
+    package unowned let cluster: SimulatedCluster
     /// Place among the cluster's nodes.
-    let place: Int
-    let id: MemberID
-    let files: ProcessFiles
+    package let place: Int
+    package let id: MemberID
+    package let files: ProcessFiles
     // Set once, in init, to something that needs self.
     // swift-format-ignore: NeverUseImplicitlyUnwrappedOptionals
-    private(set) var replica: Replica!
-    private(set) var isAlive = true
-    private(set) var haltReason: String?
+    package private(set) var replica: Replica!
+    package private(set) var isAlive = true
+    package private(set) var haltReason: String?
+    /// The whole process stands still until then.
+    package var pausedUntil: UInt64 = 0
+    /// Its disk answers nothing until then.
+    package var stuckUntil: UInt64 = 0
     private var isTurnScheduled = false
     private var isLogTurnScheduled = false
     private var isPreparingLog = false
 
-    init(cluster: SimulatedCluster, place: Int, files: ProcessFiles) {
+    package init(cluster: SimulatedCluster, place: Int, files: ProcessFiles) {
         self.cluster = cluster
         self.place = place
         id = MemberID(UInt64(place + 1))
@@ -28,7 +32,7 @@ final class SimulatedProcess: @unchecked Sendable {
     }
 
     /// Opens what the disk holds and starts.
-    func start(_ settings: ClusterSettings, nonce: UInt64) throws(EngineError) {
+    package func start(_ settings: ClusterSettings, nonce: UInt64) throws(EngineError) {
         let cluster = self.cluster
         let configuration = StoreConfiguration(
             files: StoreFiles(fileSystem: files, directory: "data/group-0"),
@@ -58,18 +62,18 @@ final class SimulatedProcess: @unchecked Sendable {
     }
 
     /// Ends without a goodbye.
-    func kill() {
+    package func kill() {
         isAlive = false
         files.kill()
         replica = nil
     }
 
-    func turn() {
+    package func turn() {
         isTurnScheduled = false
         replica.turn()
     }
 
-    func logTurn() {
+    package func logTurn() {
         isLogTurnScheduled = false
         replica.logWriter.turn()
         guard replica.log.wantsPreparation, !isPreparingLog else { return }
@@ -83,39 +87,39 @@ final class SimulatedProcess: @unchecked Sendable {
         }
     }
 
-    func say(_ text: String) { cluster.journal.add("\(cluster.now) node \(id): \(text)") }
+    package func say(_ text: String) { cluster.journal.add("\(cluster.now) node \(id): \(text)") }
 }
 
 extension SimulatedProcess: ReplicaEnvironment {
-    var monotonicMilliseconds: UInt64 { cluster.now + 1_000 * (id.rawValue + 1) }
-    var wallMilliseconds: UInt64 { cluster.wall(of: place) }
+    package var monotonicMilliseconds: UInt64 { cluster.now + 1_000 * (id.rawValue + 1) }
+    package var wallMilliseconds: UInt64 { cluster.wall(of: place) }
 
-    func send(_ message: PeerMessage, to member: MemberID) -> Bool {
+    package func send(_ message: PeerMessage, to member: MemberID) -> Bool {
         guard isAlive else { return false }
         if case .raft(_, .append(let request)) = message { cluster.noteShipped(request.entries) }
         return cluster.network.send(message, from: place, to: Int(member.rawValue) - 1)
     }
 
-    func wakeReplica() {
+    package func wakeReplica() {
         guard isAlive, !isTurnScheduled else { return }
         isTurnScheduled = true
         cluster.schedule(.turn(self), after: cluster.delays.turn())
     }
 
-    func wakeLogWriter() {
+    package func wakeLogWriter() {
         guard isAlive, !isLogTurnScheduled else { return }
         isLogTurnScheduled = true
         cluster.schedule(.logTurn(self), after: cluster.delays.logTurn())
     }
 
-    var jobs: any JobRunner { self }
+    package var jobs: any JobRunner { self }
 
-    func halt(reason: String) {
+    package func halt(reason: String) {
         say("halts: \(reason)")
         haltReason = reason
     }
 
-    func note(_ event: ReplicaNote) {
+    package func note(_ event: ReplicaNote) {
         say("\(event)")
         switch event {
         case .becameLeader(let term): cluster.oracle.noteLeader(id, term)
@@ -126,7 +130,7 @@ extension SimulatedProcess: ReplicaEnvironment {
         }
     }
 
-    func fetchEntry(
+    package func fetchEntry(
         index: LogIndex, checksum: Digest128?, completion: @escaping @Sendable (Entry?) -> Void
     ) {
         var found: Entry?
@@ -146,7 +150,7 @@ extension SimulatedProcess: ReplicaEnvironment {
 }
 
 extension SimulatedProcess: JobRunner {
-    func submit(_ priority: JobPriority, _ job: @escaping @Sendable () -> Void) {
+    package func submit(_ priority: JobPriority, _ job: @escaping @Sendable () -> Void) {
         guard isAlive else { return }
         if cluster.delays.isHolding?(priority, place) == true { return cluster.hold(job, of: self) }
         cluster.schedule(.job(self, job), after: cluster.delays.job(priority, at: place))
@@ -154,7 +158,7 @@ extension SimulatedProcess: JobRunner {
 }
 
 extension SimulatedProcess: RepairSource {
-    func block(
+    package func block(
         _ table: TableID, digest: Digest128, ordinal: BlockOrdinal, deadline: UInt64,
         isProven: (RepairedBlock) -> Bool
     ) -> RepairedBlock? {
@@ -171,7 +175,7 @@ extension SimulatedProcess: RepairSource {
         return nil
     }
 
-    func read(_ key: [UInt8], at index: LogIndex, now: ClockMilliseconds, deadline: UInt64)
+    package func read(_ key: [UInt8], at index: LogIndex, now: ClockMilliseconds, deadline: UInt64)
         -> RemoteRead?
     {
         for peer in cluster.reachablePeers(of: place) {

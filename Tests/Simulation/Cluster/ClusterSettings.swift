@@ -3,25 +3,25 @@
 import Engine
 import Replication
 
-struct ClusterSettings {
-    var nodeCount = 3
-    var seed: UInt64
-    var logged = LoggedSettings()
-    var store = StoreOptions()
+package struct ClusterSettings {
+    package var nodeCount = 3
+    package var seed: UInt64
+    package var logged = LoggedSettings()
+    package var store = StoreOptions()
     /// Of the first member, a place in `codecs`; the others take those behind it.
     private var firstCodec = 0
     private static let codecs: [Compression] = [
         .none, .lz4, .zstd(level: 1), .zstdDictionary(level: 3),
     ]
-    var electionTimeoutMilliseconds: UInt64 = 300
-    var heartbeatMilliseconds: UInt64 = 60
-    var retainBytes: UInt64 = 8 << 30
-    var keepObsoleteMilliseconds: UInt64 = 600_000
-    var entryCacheBytes = 64 << 10
+    package var electionTimeoutMilliseconds: UInt64 = 300
+    package var heartbeatMilliseconds: UInt64 = 60
+    package var retainBytes: UInt64 = 8 << 30
+    package var keepObsoleteMilliseconds: UInt64 = 600_000
+    package var entryCacheBytes = 64 << 10
     /// Milliseconds between turns when nothing comes.
-    var tickMilliseconds = 25
+    package var tickMilliseconds = 25
 
-    init(seed: UInt64, nodeCount: Int = 3) {
+    package init(seed: UInt64, nodeCount: Int = 3) {
         self.seed = seed
         self.nodeCount = nodeCount
         var random = SeededRandom(seed: seed)
@@ -46,7 +46,7 @@ struct ClusterSettings {
     }
 
     /// Each member stores in its own way.
-    func store(of member: MemberID) -> StoreOptions {
+    package func store(of member: MemberID) -> StoreOptions {
         var options = store
         let place = firstCodec + Int(truncatingIfNeeded: member.rawValue)
         options.compression = CompressionPolicy(
@@ -54,7 +54,7 @@ struct ClusterSettings {
         return options
     }
 
-    var members: Membership {
+    package var members: Membership {
         Membership(
             (1...nodeCount).map {
                 Member(
@@ -65,22 +65,24 @@ struct ClusterSettings {
 }
 
 /// How long things take on a node: turns, syncs, jobs. Every answer is drawn from the seed.
-final class SimulatedDelays {
+package final class SimulatedDelays {
     private var random: SeededRandom
     /// Jobs and syncs of these nodes crawl.
-    var slowNodes: Set<Int> = []
+    package var slowNodes: Set<Int> = []
     /// Takes the place of the drawn delay where it answers.
-    var jobDelay: ((JobPriority, Int) -> UInt64?)?
+    package var jobDelay: ((JobPriority, Int) -> UInt64?)?
     /// Jobs for which it says so wait until `SimulatedCluster.releaseHeldJobs`.
-    var isHolding: ((JobPriority, Int) -> Bool)?
+    package var isHolding: ((JobPriority, Int) -> Bool)?
 
-    init(random: SeededRandom) { self.random = random }
+    package init(random: SeededRandom) { self.random = random }
 
-    func turn() -> UInt64 { UInt64(random.below(3)) }
+    package func turn() -> UInt64 { UInt64(random.below(3)) }
 
-    func logTurn() -> UInt64 { UInt64(random.oneIn(40) ? random.below(60) : random.below(4)) }
+    package func logTurn() -> UInt64 {
+        UInt64(random.oneIn(40) ? random.below(60) : random.below(4))
+    }
 
-    func job(_ priority: JobPriority, at place: Int) -> UInt64 {
+    package func job(_ priority: JobPriority, at place: Int) -> UInt64 {
         if let chosen = jobDelay?(priority, place) { return chosen }
         let slow = slowNodes.contains(place) ? 1_500 : 0
         switch random.below(20) {
@@ -92,13 +94,13 @@ final class SimulatedDelays {
 }
 
 /// The last things that happened, for the report of a failure.
-final class SimulationJournal {
+package final class SimulationJournal {
     private var lines: [String] = []
     /// Log entries of jobs that a replica found to change nothing.
-    private(set) var voidEntries = 0
+    package private(set) var voidEntries = 0
     private static let capacity = 400
 
-    func add(_ line: String) {
+    package func add(_ line: String) {
         lines.append(line)
         if line.contains("is void") { voidEntries += 1 }
         if lines.count > 2 * SimulationJournal.capacity {
@@ -106,7 +108,9 @@ final class SimulationJournal {
         }
     }
 
-    func contains(_ text: String) -> Bool { lines.contains { $0.contains(text) } }
+    package func contains(_ text: String) -> Bool { lines.contains { $0.contains(text) } }
 
-    func last(_ count: Int) -> String { lines.suffix(count).joined(separator: "\n") }
+    package var latest: [String] { lines.suffix(SimulationJournal.capacity) }
+
+    package func last(_ count: Int) -> String { lines.suffix(count).joined(separator: "\n") }
 }

@@ -5,23 +5,23 @@ import Engine
 import Replication
 
 /// How bad the network is now; counts are out of a thousand messages.
-struct NetworkWeather {
-    var lost = 0
-    var repeated = 0
-    var overtaking = 0
-    var late = 0
-    var delayMax = 3
+package struct NetworkWeather {
+    package var lost = 0
+    package var repeated = 0
+    package var overtaking = 0
+    package var late = 0
+    package var delayMax = 3
 
-    static let fair = NetworkWeather()
-    static let poor = NetworkWeather(
+    package static let fair = NetworkWeather()
+    package static let poor = NetworkWeather(
         lost: 30, repeated: 20, overtaking: 150, late: 20, delayMax: 12)
 }
 
-final class SimulatedNetwork {
+package final class SimulatedNetwork {
     private unowned let cluster: SimulatedCluster
     private let count: Int
     private var random: SeededRandom
-    var weather = NetworkWeather.fair
+    package var weather = NetworkWeather.fair
     /// Nothing passes from one to the other; by sender, then receiver.
     private var isCut: [Bool]
     /// The sender takes its connection for good.
@@ -30,7 +30,7 @@ final class SimulatedNetwork {
     /// When the last message in order arrives.
     private var lastArrival: [UInt64]
 
-    init(_ cluster: SimulatedCluster, count: Int, random: SeededRandom) {
+    package init(_ cluster: SimulatedCluster, count: Int, random: SeededRandom) {
         self.cluster = cluster
         self.count = count
         self.random = random
@@ -46,7 +46,7 @@ final class SimulatedNetwork {
     // MARK: Messages
 
     /// False if the sender knows that it cannot go out.
-    func send(_ message: PeerMessage, from: Int, to: Int) -> Bool {
+    package func send(_ message: PeerMessage, from: Int, to: Int) -> Bool {
         let link = link(from, to)
         guard to < count, isConnected[link] else { return false }
         guard !isCut[link], random.below(1000) >= weather.lost else { return true }
@@ -70,13 +70,13 @@ final class SimulatedNetwork {
 
     // MARK: Links
 
-    func cut(_ from: Int, _ to: Int) {
+    package func cut(_ from: Int, _ to: Int) {
         isCut[link(from, to)] = true
         review()
     }
 
     /// Cuts one node off from all others, both ways.
-    func isolate(_ place: Int) {
+    package func isolate(_ place: Int) {
         for other in 0..<count where other != place {
             isCut[link(place, other)] = true
             isCut[link(other, place)] = true
@@ -84,15 +84,15 @@ final class SimulatedNetwork {
         review()
     }
 
-    func heal() {
+    package func heal() {
         isCut = isCut.map { _ in false }
         review()
     }
 
-    func isOpen(_ from: Int, _ to: Int) -> Bool { !isCut[link(from, to)] }
+    package func isOpen(_ from: Int, _ to: Int) -> Bool { !isCut[link(from, to)] }
 
     /// A process ended: its own connections are gone; the others learn of it in time.
-    func processEnded(_ place: Int) {
+    package func processEnded(_ place: Int) {
         for other in 0..<count where other != place {
             isConnected[link(place, other)] = false
             lastArrival[link(place, other)] = 0
@@ -102,7 +102,7 @@ final class SimulatedNetwork {
     }
 
     /// Looks for connections to make or to give up.
-    func review() {
+    package func review() {
         for from in 0..<count {
             for to in 0..<count where from != to {
                 let link = link(from, to)
@@ -121,7 +121,7 @@ final class SimulatedNetwork {
             && !isCut[link(from, to)] && !isCut[link(to, from)]
     }
 
-    func change(_ from: Int, _ to: Int) {
+    package func change(_ from: Int, _ to: Int) {
         let link = link(from, to)
         isChanging[link] = false
         guard let sender = cluster.process(from) else {
@@ -136,7 +136,7 @@ final class SimulatedNetwork {
     }
 
     /// A receiver that was replaced by a new process resets the sender's connection.
-    func processStarted(_ place: Int) {
+    package func processStarted(_ place: Int) {
         for other in 0..<count where other != place {
             let link = link(other, place)
             guard isConnected[link], let sender = cluster.process(other) else { continue }

@@ -11,13 +11,13 @@ import Synchronization
 #endif
 
 /// One call of `sync` or `syncDirectory`, by its number on the disk.
-struct SyncRecord {
-    var number: Int
-    var path: String
-    var time: UInt64
+package struct SyncRecord {
+    package var number: Int
+    package var path: String
+    package var time: UInt64
 
     /// What it is for, by the file's place.
-    var kind: String {
+    package var kind: String {
         switch path {
         case let path where path.contains("/log/spare"): return "spare"
         case let path where path.hasSuffix(".seg"): return "append"
@@ -31,20 +31,20 @@ struct SyncRecord {
     }
 }
 
-final class ProcessFiles: FileSystem {
+package final class ProcessFiles: FileSystem {
     private let disk: MemoryFileSystem
     private let clock: @Sendable () -> UInt64
     private let isDead = Atomic(false)
     private let noted = Mutex<[SyncRecord]>([])
 
-    init(_ disk: MemoryFileSystem, clock: @escaping @Sendable () -> UInt64) {
+    package init(_ disk: MemoryFileSystem, clock: @escaping @Sendable () -> UInt64) {
         self.disk = disk
         self.clock = clock
     }
 
-    func kill() { isDead.store(true, ordering: .relaxed) }
+    package func kill() { isDead.store(true, ordering: .relaxed) }
 
-    var syncs: [SyncRecord] { noted.withLock { $0 } }
+    package var syncs: [SyncRecord] { noted.withLock { $0 } }
 
     fileprivate func note(_ path: String) {
         noted.withLock {
@@ -58,52 +58,52 @@ final class ProcessFiles: FileSystem {
         }
     }
 
-    func open(_ path: String, _ mode: OpenMode) throws(FileError) -> any File {
+    package func open(_ path: String, _ mode: OpenMode) throws(FileError) -> any File {
         try check("open", path)
         return ProcessFile(try disk.open(path, mode), self)
     }
 
-    func createDirectory(_ path: String) throws(FileError) {
+    package func createDirectory(_ path: String) throws(FileError) {
         try check("mkdir", path)
         try disk.createDirectory(path)
     }
 
-    func list(_ directory: String) throws(FileError) -> [String] {
+    package func list(_ directory: String) throws(FileError) -> [String] {
         try check("opendir", directory)
         return try disk.list(directory)
     }
 
-    func exists(_ path: String) -> Bool {
+    package func exists(_ path: String) -> Bool {
         !isDead.load(ordering: .relaxed) && disk.exists(path)
     }
 
-    func rename(_ from: String, to: String) throws(FileError) {
+    package func rename(_ from: String, to: String) throws(FileError) {
         try check("rename", from)
         try disk.rename(from, to: to)
     }
 
-    func link(_ from: String, to: String) throws(FileError) {
+    package func link(_ from: String, to: String) throws(FileError) {
         try check("link", from)
         try disk.link(from, to: to)
     }
 
-    func unlink(_ path: String) throws(FileError) {
+    package func unlink(_ path: String) throws(FileError) {
         try check("unlink", path)
         try disk.unlink(path)
     }
 
-    func syncDirectory(_ directory: String) throws(FileError) {
+    package func syncDirectory(_ directory: String) throws(FileError) {
         try check("fsync", directory)
         note(directory)
         try disk.syncDirectory(directory)
     }
 
-    func lock(_ path: String) throws(FileError) -> (any FileLock)? {
+    package func lock(_ path: String) throws(FileError) -> (any FileLock)? {
         try check("flock", path)
         return try disk.lock(path)
     }
 
-    func freeBytes(_ path: String) throws(FileError) -> UInt64 {
+    package func freeBytes(_ path: String) throws(FileError) -> UInt64 {
         try check("statfs", path)
         return try disk.freeBytes(path)
     }

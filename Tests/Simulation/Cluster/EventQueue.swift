@@ -1,7 +1,7 @@
 // Events by virtual time; events of the same time come in the order in which they were scheduled,
 // so that a run is a function of its seed alone.
 
-struct EventQueue<Event> {
+package struct EventQueue<Event> {
     private struct Item {
         var time: UInt64
         var order: UInt64
@@ -16,9 +16,9 @@ struct EventQueue<Event> {
     private var heap: [Item] = []
     private var order: UInt64 = 0
 
-    var nextTime: UInt64? { heap.first?.time }
+    package var nextTime: UInt64? { heap.first?.time }
 
-    mutating func add(_ event: Event, at time: UInt64) {
+    package mutating func add(_ event: Event, at time: UInt64) {
         order += 1
         heap.append(Item(time: time, order: order, event: event))
         var child = heap.count - 1
@@ -28,7 +28,7 @@ struct EventQueue<Event> {
         }
     }
 
-    mutating func popFirst() -> (time: UInt64, event: Event)? {
+    package mutating func popFirst() -> (time: UInt64, event: Event)? {
         guard let first = heap.first else { return nil }
         let last = heap.removeLast()
         if !heap.isEmpty {

@@ -7,9 +7,9 @@
 import Engine
 import Replication
 
-final class SimulatedCluster: @unchecked Sendable {
+package final class SimulatedCluster: @unchecked Sendable {
     // Unchecked: everything happens on the test's one thread.
-    enum Event {
+    package enum Event {
         case message(PeerMessage, from: MemberID, to: SimulatedProcess)
         case link(from: Int, to: Int)
         case tick(SimulatedProcess)
@@ -19,31 +19,38 @@ final class SimulatedCluster: @unchecked Sendable {
         case action(() -> Void)
     }
 
-    let settings: ClusterSettings
-    let journal = SimulationJournal()
-    let delays: SimulatedDelays
-    let oracle: ClusterOracle
+    package let settings: ClusterSettings
+    package let journal = SimulationJournal()
+    package let delays: SimulatedDelays
+    package let oracle: ClusterOracle
     // Set once, in init, to something that needs self.
     // swift-format-ignore: NeverUseImplicitlyUnwrappedOptionals
-    private(set) var network: SimulatedNetwork!
+    package private(set) var network: SimulatedNetwork!
     // Set once, in init, to something that needs self.
     // swift-format-ignore: NeverUseImplicitlyUnwrappedOptionals
-    private(set) var clients: ClusterClients!
-    private(set) var now: UInt64 = 0
-    private(set) var trace = SimulationTrace()
-    private(set) var disks: [MemoryFileSystem] = []
+    package private(set) var clients: ClusterClients!
+    /// Made by a run that wants them.
+    package var registers: RegisterClients?
+    package private(set) var now: UInt64 = 0
+    /// Events that were performed.
+    package private(set) var events: UInt64 = 0
+    package private(set) var trace = SimulationTrace()
+    package private(set) var disks: [MemoryFileSystem] = []
     private var processes: [SimulatedProcess?]
     private var queue = EventQueue<Event>()
     private var random: SeededRandom
     /// How far each node's wall clock is ahead of the true time.
     private var clockOffsets: [UInt64] = []
+    private let trueOffsets: [UInt64]
     private var heldJobs: [(SimulatedProcess, () -> Void)] = []
     /// Entries that anybody sent, by checksum: a leader may apply what its own disk lacks yet.
     private var shipped: [Digest128: Entry] = [:]
     /// How often each node may still stop by itself, since its disk was made to fail.
     private var allowedHalts: [Int: Int] = [:]
+    /// Nodes whose disks have no room: they may stop by themselves.
+    private var troubled: Set<Int> = []
 
-    init(_ settings: ClusterSettings) {
+    package init(_ settings: ClusterSettings) {
         self.settings = settings
         random = SeededRandom(seed: settings.seed &* 0x9e37_79b9 &+ 7)
         delays = SimulatedDelays(random: random.fork())
@@ -53,6 +60,7 @@ final class SimulatedCluster: @unchecked Sendable {
             disks.append(MemoryFileSystem(seed: random.next()))
             clockOffsets.append(UInt64(random.below(200)))
         }
+        trueOffsets = clockOffsets
         network = SimulatedNetwork(self, count: settings.nodeCount, random: random.fork())
         clients = ClusterClients(self, random: random.fork())
         for place in 0..<settings.nodeCount { startNode(place) }
@@ -62,24 +70,25 @@ final class SimulatedCluster: @unchecked Sendable {
 
     // MARK: The world
 
-    var nodeCount: Int { settings.nodeCount }
-    func process(_ place: Int) -> SimulatedProcess? { processes[place] }
-    var running: [SimulatedProcess] { processes.compactMap { $0 } }
-    func setClock(of place: Int, ahead milliseconds: UInt64) {
+    package var nodeCount: Int { settings.nodeCount }
+    package func process(_ place: Int) -> SimulatedProcess? { processes[place] }
+    package var running: [SimulatedProcess] { processes.compactMap { $0 } }
+    package func setClock(of place: Int, ahead milliseconds: UInt64) {
         clockOffsets[place] = milliseconds
     }
-    func wall(of place: Int) -> ClockMilliseconds {
+    package func correctClocks() { clockOffsets = trueOffsets }
+    package func wall(of place: Int) -> ClockMilliseconds {
         1_700_000_000_000 + now + clockOffsets[place]
     }
 
     /// The members that may evaluate commands; more than one only while a deposed leader does not
     /// know it yet.
-    var leaders: [SimulatedProcess] {
+    package var leaders: [SimulatedProcess] {
         running.filter { $0.replica.evaluatingTerm != nil }
     }
 
     /// Those that a node's questions reach, in an order that changes.
-    func reachablePeers(of place: Int) -> [SimulatedProcess] {
+    package func reachablePeers(of place: Int) -> [SimulatedProcess] {
         var peers = running.filter {
             $0.place != place && network.isOpen(place, $0.place)
                 && network.isOpen($0.place, place)
@@ -88,29 +97,29 @@ final class SimulatedCluster: @unchecked Sendable {
         return peers
     }
 
-    func draw(_ bound: Int) -> Int { random.below(bound) }
+    package func draw(_ bound: Int) -> Int { random.below(bound) }
 
     // MARK: Events
 
-    func schedule(_ event: Event, after delay: UInt64) { queue.add(event, at: now + delay) }
+    package func schedule(_ event: Event, after delay: UInt64) { queue.add(event, at: now + delay) }
 
-    func perform(after delay: UInt64, _ action: @escaping () -> Void) {
+    package func perform(after delay: UInt64, _ action: @escaping () -> Void) {
         schedule(.action(action), after: delay)
     }
 
-    func scheduleTick(_ process: SimulatedProcess) {
+    package func scheduleTick(_ process: SimulatedProcess) {
         schedule(.tick(process), after: UInt64(1 + random.below(settings.tickMilliseconds)))
     }
 
     /// Lets virtual time pass; ends early at the first violation.
-    func run(milliseconds: UInt64) {
+    package func run(milliseconds: UInt64) {
         let end = now + milliseconds
         while !oracle.hasViolations, let next = queue.nextTime, next <= end { step() }
         now = max(now, end)
     }
 
     /// Lets time pass until `condition` holds; false if it does not within the bound.
-    func run(atMost milliseconds: UInt64, until condition: () -> Bool) -> Bool {
+    package func run(atMost milliseconds: UInt64, until condition: () -> Bool) -> Bool {
         let end = now + milliseconds
         while now < end {
             if oracle.hasViolations { return false }
@@ -123,6 +132,8 @@ final class SimulatedCluster: @unchecked Sendable {
     private func step() {
         guard let (time, event) = queue.popFirst() else { return }
         now = time
+        if let later = isDelayed(event) { return queue.add(event, at: later) }
+        events += 1
         switch event {
         case .message(let message, let from, let process):
             guard process.isAlive else { return }
@@ -149,6 +160,19 @@ final class SimulatedCluster: @unchecked Sendable {
         }
     }
 
+    /// Until when nothing can come of it: its process is stopped, or its disk answers nothing.
+    private func isDelayed(_ event: Event) -> UInt64? {
+        let until: UInt64
+        switch event {
+        case .message(_, _, let process), .tick(let process), .turn(let process):
+            until = process.pausedUntil
+        case .logTurn(let process), .job(let process, _):
+            until = max(process.pausedUntil, process.stuckUntil)
+        case .link, .action: return nil
+        }
+        return until > now ? until : nil
+    }
+
     private func turn(_ process: SimulatedProcess) {
         process.turn()
         let store = process.replica.store
@@ -157,6 +181,7 @@ final class SimulatedCluster: @unchecked Sendable {
             store.appliedTail.position.checksum.low ^ store.frontier.rawValue)
         oracle.observe(process)
         clients.settle()
+        registers?.settle()
         reviewHealth(of: process)
     }
 
@@ -171,18 +196,18 @@ final class SimulatedCluster: @unchecked Sendable {
         }
     }
 
-    func hold(_ job: @escaping () -> Void, of process: SimulatedProcess) {
+    package func hold(_ job: @escaping () -> Void, of process: SimulatedProcess) {
         heldJobs.append((process, job))
     }
 
-    func releaseHeldJobs() {
+    package func releaseHeldJobs() {
         for (process, job) in heldJobs { schedule(.job(process, job), after: 1) }
         heldJobs.removeAll()
     }
 
     // MARK: Entries
 
-    func noteShipped(_ entries: [Entry]) {
+    package func noteShipped(_ entries: [Entry]) {
         for entry in entries where entry.index > oracle.committed {
             shipped[entry.header.checksum] = entry
         }
@@ -193,7 +218,7 @@ final class SimulatedCluster: @unchecked Sendable {
     }
 
     /// The entry that a process applied: as it was sent, else from a log.
-    func entry(at position: Position, by process: SimulatedProcess) -> Entry? {
+    package func entry(at position: Position, by process: SimulatedProcess) -> Entry? {
         if let entry = shipped[position.checksum] { return entry }
         for holder in [process] + running where holder.replica != nil {
             guard
@@ -207,7 +232,7 @@ final class SimulatedCluster: @unchecked Sendable {
 
     // MARK: Nodes
 
-    func startNode(_ place: Int) {
+    package func startNode(_ place: Int) {
         guard processes[place] == nil else { return }
         let process = SimulatedProcess(
             cluster: self, place: place,
@@ -231,7 +256,7 @@ final class SimulatedCluster: @unchecked Sendable {
     }
 
     /// Ends the process; with `power`, also what was not synced is lost, or part of it.
-    func stopNode(_ place: Int, power: Bool) {
+    package func stopNode(_ place: Int, power: Bool) {
         guard let process = processes[place] else {
             if power { disks[place].powerCut() }
             return
@@ -241,13 +266,25 @@ final class SimulatedCluster: @unchecked Sendable {
         process.kill()
         if power { disks[place].powerCut() } else { disks[place].restart() }
         clients.processEnded(process)
+        registers?.processEnded(process)
         network.processEnded(place)
     }
 
     /// A fault of the disk was injected, after which the node may stop by itself.
-    func allowHalt(_ place: Int) { allowedHalts[place, default: 0] += 1 }
+    package func allowHalt(_ place: Int) { allowedHalts[place, default: 0] += 1 }
+
+    /// While there is no room on its disk.
+    package func setTrouble(_ place: Int, _ isTroubled: Bool) {
+        if isTroubled {
+            troubled.insert(place)
+        } else {
+            troubled.remove(place)
+            allowHalt(place)
+        }
+    }
 
     private func takeAllowedHalt(_ place: Int) -> Bool {
+        if troubled.contains(place) { return true }
         guard let left = allowedHalts[place], left > 0 else { return false }
         allowedHalts[place] = left - 1
         return true
@@ -266,13 +303,18 @@ final class SimulatedCluster: @unchecked Sendable {
 }
 
 /// A running hash over what happened and when.
-struct SimulationTrace: Equatable {
-    private(set) var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+package struct SimulationTrace: Equatable {
+    package private(set) var hash: UInt64 = 0xcbf2_9ce4_8422_2325
 
-    mutating func add(_ values: UInt64...) {
-        for value in values {
-            hash = (hash ^ value) &* 0x0000_0100_0000_01b3
-            hash ^= hash >> 29
-        }
+    package mutating func add(_ what: UInt64, _ time: UInt64, _ first: UInt64, _ second: UInt64) {
+        mix(what)
+        mix(time)
+        mix(first)
+        mix(second)
+    }
+
+    private mutating func mix(_ value: UInt64) {
+        hash = (hash ^ value) &* 0x0000_0100_0000_01b3
+        hash ^= hash >> 29
     }
 }

@@ -4,9 +4,9 @@
 import Engine
 import Replication
 
-final class ClusterOracle {
-    private(set) var violations: [String] = []
-    private(set) var model = ClusterModel()
+package final class ClusterOracle {
+    package private(set) var violations: [String] = []
+    package private(set) var model = ClusterModel()
     /// The committed log; the entry with index `i` is at `i - 1`.
     private var truth: [Position] = []
     private var leaders: [Term: MemberID] = [:]
@@ -18,47 +18,47 @@ final class ClusterOracle {
     /// Writes whose clients were told that they never happen.
     private var refused: Set<UInt64> = []
 
-    private(set) var frontierCount = 0
+    package private(set) var frontierCount = 0
     /// True where a test makes the log too short for somebody.
-    var allowsMembersPastRetention = false
-    private(set) var membersPastRetention: Set<MemberID> = []
-    var committed: LogIndex { LogIndex(UInt64(truth.count)) }
-    var terms: Int { leaders.count }
-    var hasViolations: Bool { !violations.isEmpty }
+    package var allowsMembersPastRetention = false
+    package private(set) var membersPastRetention: Set<MemberID> = []
+    package var committed: LogIndex { LogIndex(UInt64(truth.count)) }
+    package var terms: Int { leaders.count }
+    package var hasViolations: Bool { !violations.isEmpty }
 
-    func violation(_ text: String) {
+    package func violation(_ text: String) {
         if violations.count < 20 { violations.append(text) }
     }
 
-    func position(at index: LogIndex) -> Position? {
+    package func position(at index: LogIndex) -> Position? {
         index > .zero && index <= committed ? truth[Int(index.rawValue) - 1] : nil
     }
 
     /// R(index), if any node was seen with that frontier.
-    func root(at index: LogIndex) -> Digest128? { roots[index] }
+    package func root(at index: LogIndex) -> Digest128? { roots[index] }
 
     // MARK: Replicas
 
-    func noteLeader(_ member: MemberID, _ term: Term) {
+    package func noteLeader(_ member: MemberID, _ term: Term) {
         if let other = leaders[term], other != member {
             violation("members \(other) and \(member) both lead in term \(term)")
         }
         leaders[term] = member
     }
 
-    func notePastRetention(_ member: MemberID) {
+    package func notePastRetention(_ member: MemberID) {
         membersPastRetention.insert(member)
         if !allowsMembersPastRetention { violation("member \(member) needs what nobody keeps") }
     }
 
-    func noteStart(_ process: SimulatedProcess) {
+    package func noteStart(_ process: SimulatedProcess) {
         lastApplied[process.place] = nil
         lastFrontier[process.place] = nil
         observe(process)
     }
 
     /// After each turn.
-    func observe(_ process: SimulatedProcess) {
+    package func observe(_ process: SimulatedProcess) {
         let store = process.replica.store
         let position = store.appliedTail.position
         if position.index != lastApplied[process.place] {
@@ -160,7 +160,7 @@ final class ClusterOracle {
     // MARK: Clients
 
     /// What a client was told about its write.
-    func judge(_ outcome: ProposalOutcome, of write: ProposedWrite) {
+    package func judge(_ outcome: ProposalOutcome, of write: ProposedWrite) {
         switch outcome {
         case .applied(let position):
             guard self.position(at: position.index) == position,
@@ -179,8 +179,9 @@ final class ClusterOracle {
     }
 
     /// What a replica answers for one key from the state that it has applied.
-    func check(_ key: [UInt8], of process: SimulatedProcess, now: ClockMilliseconds, _ what: String)
-    {
+    package func check(
+        _ key: [UInt8], of process: SimulatedProcess, now: ClockMilliseconds, _ what: String
+    ) {
         let store = process.replica.store
         let index = store.applied
         let value: [UInt8]?
@@ -198,7 +199,7 @@ final class ClusterOracle {
     }
 
     /// Everything that a replica shows, forward or in reverse.
-    func checkScan(_ process: SimulatedProcess, reverse: Bool) {
+    package func checkScan(_ process: SimulatedProcess, reverse: Bool) {
         let store = process.replica.store
         let now = process.wallMilliseconds
         let index = store.applied
@@ -213,7 +214,7 @@ final class ClusterOracle {
         }
     }
 
-    func compare(
+    package func compare(
         _ found: [(key: [UInt8], value: [UInt8])], at index: LogIndex, now: ClockMilliseconds,
         reverse: Bool, _ who: String
     ) {
