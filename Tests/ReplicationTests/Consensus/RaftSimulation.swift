@@ -44,7 +44,8 @@ final class RaftSimulation {
         checkedReads = Array(repeating: 0, count: count)
         let voters = (1...UInt64(count)).map { MemberID($0) }
         for id in voters {
-            var configuration = RaftConfiguration(id: id, voters: voters, seed: seed)
+            var configuration = RaftConfiguration(
+                id: id, members: RaftMembers(voters: voters), seed: seed)
             configuration.maxInflightMessages = 4
             configuration.maxMessageBytes = 300
             nodes.append(TestNode(configuration))
