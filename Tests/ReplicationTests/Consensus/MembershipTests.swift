@@ -375,6 +375,26 @@ struct MembershipTests {
         script.expectNewLeader(within: [3, 4, 5])
     }
 
+    @Test("what the log held at the start may be a change: no campaign before it is applied")
+    func unknownKindsBlockCampaign() {
+        RaftScript(
+            Self.start + """
+                change 1 1,2,3,4
+                run 200
+                propose 1
+                run 200
+                lag 2
+                restart 2
+                expect 2 commit=2 applied=0
+                isolate 1
+                tick 2000 2
+                expect 2 follower term=1
+                catch 2
+                campaign 2
+                expect 2 precandidate voters=1,2,3,4
+                """)
+    }
+
     @Test("a change that is rewound never acts, and does not hold back another")
     func rewoundChange() {
         let script = RaftScript(
