@@ -142,7 +142,7 @@ if let name = Context.environment["TEST_BUILD"], let part = parts[name] {
                 "Manifest/InterruptedFileSystem.swift", "Manifest/ManifestFixtures.swift",
                 "Manifest/SimulatedTables.swift", "Table/TableFixtures.swift",
             ],
-            "ReplicationTests": ["Cluster", "Protocol/SampleMessages.swift"],
+            "ReplicationTests": ["Cluster", "Consensus", "Protocol/SampleMessages.swift"],
         ]
         for target in package.targets {
             target.sources = sources[target.name] ?? target.sources

@@ -38,7 +38,7 @@ package enum EntryValidation {
             }
         case .settings: _ = try LoggedSettings(decoding: payload)
         case .membership:
-            guard try !Membership(decoding: payload).voters.isEmpty else {
+            guard try Membership(decoding: payload).members.contains(where: \.isVoter) else {
                 throw DecodingError("a membership without voters")
             }
         case .bulk: try validateBulk(payload, header)

@@ -37,6 +37,7 @@ extension RaftCore {
         var bytes = 0
         for entry in entries {
             guard entry.index == index + 1, entry.term == term else { return false }
+            if entry.header.kind == .membership, !mayChangeMembership { return false }
             index = entry.index
             bytes += entry.encoded.count
         }
@@ -141,11 +142,6 @@ extension RaftCore {
             term: term, previousIndex: previous, previousTerm: previousTerm, entries: [],
             commit: commitIndex)
         send(.append(request), to: members[place].id, &out)
-    }
-
-    private mutating func askForTables(_ place: Int, _ out: inout [RaftAction]) {
-        members[place].becomeTables()
-        out.append(.needsTables(members[place].id))
     }
 
     /// This log was trimmed: whoever was about to be sent what is gone is asked how far it reaches.

@@ -18,6 +18,8 @@ package struct Progress: Sendable {
 
     package let id: MemberID
     package internal(set) var isVoter: Bool
+    /// Among the old voters of a joint membership.
+    package var wasVoter = false
     package private(set) var match = LogIndex.zero
     package private(set) var next = LogIndex(1)
     package private(set) var mode = Mode.probe
@@ -41,6 +43,8 @@ package struct Progress: Sendable {
     /// Highest heartbeat round acknowledged, and when the latest *timed* one was sent.
     private(set) var ackedRound: UInt64 = 0
     private(set) var confirmedAt: UInt64 = 0
+    /// As `confirmedAt`, of those that it answered with a promise; 0: none.
+    private(set) var promisedAt: UInt64 = 0
     private var timedRound: (round: UInt64, sentAt: UInt64)?
     /// Everything committed at this time has reached it.
     private(set) var caughtUpAt: UInt64 = 0
@@ -51,11 +55,14 @@ package struct Progress: Sendable {
         self.isVoter = isVoter
     }
 
+    package var votes: Bool { isVoter || wasVoter }
     package var inflightCount: Int { inflight.count - inflightStart }
 
     /// A term begins: nothing is known but where to try first.
     mutating func reset(next: LogIndex, now: UInt64, confirmedAt: UInt64) {
+        let wasVoter = self.wasVoter
         self = Progress(id: id, isVoter: isVoter)
+        self.wasVoter = wasVoter
         self.next = next
         self.confirmedAt = confirmedAt
         caughtUpAt = confirmedAt
@@ -188,10 +195,11 @@ package struct Progress: Sendable {
         }
     }
 
-    mutating func heartbeatAcked(round: UInt64) {
+    mutating func heartbeatAcked(round: UInt64, isPromised: Bool) {
         ackedRound = max(ackedRound, round)
         if let timed = timedRound, round >= timed.round {
             confirmedAt = timed.sentAt
+            if isPromised { promisedAt = timed.sentAt }
             timedRound = nil
         }
     }

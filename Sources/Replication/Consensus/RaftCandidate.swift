@@ -8,7 +8,7 @@ import Engine
 extension RaftCore {
     mutating func tickElection(_ out: inout [RaftAction]) {
         if isOnlyVoter, isPromotable { return campaign(isTransfer: false, &out) }
-        guard timer.isExpired(now) else { return }
+        guard timer.isExpired(now), now >= promiseEnd(against: id) else { return }
         if isPromotable {
             preCampaign(&out)
         } else {
@@ -53,7 +53,7 @@ extension RaftCore {
         let request = VoteRequest(
             term: term, isPreVote: isPreVote, lastIndex: log.last, lastTerm: log.lastTerm,
             isTransfer: isTransfer)
-        for member in members where member.isVoter && member.id != id {
+        for member in members where member.votes && member.id != id {
             send(.vote(request), to: member.id, &out)
         }
     }
@@ -63,7 +63,8 @@ extension RaftCore {
     mutating func receive(
         _ request: VoteRequest, from: MemberID, _ out: inout [RaftAction]
     ) {
-        let isHeld = isLeaderLive && !request.isTransfer
+        let isHeld =
+            !request.isTransfer && (isLeaderLive || now < promiseEnd(against: from))
         if request.isPreVote {
             let isGranted =
                 !isHeld && request.term > term && mayVote && isUpToDate(request)

@@ -41,6 +41,8 @@ package struct RaftCore: Sendable {
 
     /// Voters and learners by id, this member among them. Progress in it counts on a leader only.
     package internal(set) var members: [Progress]
+    var leavesByItself: Bool
+    var pending: PendingMembership
 
     var now: UInt64 = 0
     var isStarted = false
@@ -66,6 +68,14 @@ package struct RaftCore: Sendable {
     var nextHeartbeat: UInt64 = 0
     var reads = ReadIndex()
     var transfer: (target: MemberID, deadline: UInt64)?
+    /// Somebody was ordered to campaign in this term: see Lease.
+    var hasOrderedCampaign = false
+    var nextHandover: UInt64 = 0
+    var handoverDelay = RaftConfiguration.firstHandoverDelay
+
+    var promised = LeasePromise()
+    /// When an append became durable, or the first of those that wait was begun.
+    var diskMovedAt: UInt64 = 0
 
     /// `log`, `term` and `vote` as they are durable; `commit` and `applied` as far as is known.
     package init(
@@ -84,7 +94,9 @@ package struct RaftCore: Sendable {
         commitIndex = max(log.base, min(max(commit, applied), log.last))
         durableIndex = log.last
         matchedIndex = commitIndex
-        members = RaftCore.progress(configuration.voters, configuration.learners)
+        members = configuration.members.progress
+        leavesByItself = configuration.members.leavesByItself
+        pending = PendingMembership(applied: max(log.base, applied), last: log.last)
         timer = ElectionTimer(
             range: configuration.electionTimeout,
             heartbeatInterval: configuration.heartbeatInterval,
@@ -108,7 +120,11 @@ package struct RaftCore: Sendable {
         case .transfer(let target): startTransfer(to: target, &out)
         case .unreachable(let member): linkBroke(member)
         case .reachable(let member): linkMade(member, &out)
-        case .membership(let voters, let learners): setMembers(voters, learners, &out)
+        case .membership(let members): setMembers(members, &out)
+        case .tablesFailed(let member): tablesFailed(member, &out)
+        case .installedTables(let base, let term, let members):
+            installedTables(base, term, members, &out)
+        case .applied(let index): appliedThrough(index, &out)
         case .trimmed(let first): trim(before: first, &out)
         case .setDamaged(let isDamaged): setDamaged(isDamaged, &out)
         case .mended(let index, let term): log.place(term: term, at: index)
@@ -227,9 +243,9 @@ package struct RaftCore: Sendable {
     private mutating func appendDurable(
         _ index: LogIndex, _ term: Term, _ out: inout [RaftAction]
     ) {
-        guard let through = unsynced.reported(index: index, term: term),
-            through > durableIndex
-        else { return }
+        guard let through = unsynced.reported(index: index, term: term) else { return }
+        diskMovedAt = now
+        guard through > durableIndex else { return }
         let acknowledged = min(durableIndex, matchedIndex)
         durableIndex = through
         switch role {
@@ -250,41 +266,17 @@ package struct RaftCore: Sendable {
         if isDamaged, role != .follower { becomeFollower(term, leader: .none, &out) }
     }
 
-    private mutating func setMembers(
-        _ voters: [MemberID], _ learners: [MemberID], _ out: inout [RaftAction]
-    ) {
-        var fresh = RaftCore.progress(voters, learners)
-        for place in fresh.indices {
-            if let known = members.first(where: { $0.id == fresh[place].id }) {
-                let isVoter = fresh[place].isVoter
-                fresh[place] = known
-                fresh[place].isVoter = isVoter
-            } else {
-                fresh[place].reset(next: log.last + 1, now: now, confirmedAt: now)
-            }
-        }
-        members = fresh
-        if role == .leader {
-            membersChangedOnLeader(&out)
-        } else if role != .follower, !isPromotable {
-            becomeFollower(term, leader: .none, &out)
-        }
-    }
-
-    private static func progress(_ voters: [MemberID], _ learners: [MemberID]) -> [Progress] {
-        var members = Set(voters).map { Progress(id: $0, isVoter: true) }
-        members += Set(learners).subtracting(voters).map { Progress(id: $0, isVoter: false) }
-        return members.sorted { $0.id < $1.id }
-    }
-
     func place(of member: MemberID) -> Int? { members.firstIndex { $0.id == member } }
 
-    var isOnlyVoter: Bool { isVoter && !members.contains { $0.isVoter && $0.id != id } }
-    package var isVoter: Bool { members.contains { $0.id == id && $0.isVoter } }
+    var isOnlyVoter: Bool { votes && !members.contains { $0.votes && $0.id != id } }
+    package var votes: Bool { members.contains { $0.id == id && $0.votes } }
 
-    /// May ask for votes. Without a trusted vote only a cluster of one may: nobody else votes
-    /// there.
-    var isPromotable: Bool { isVoter && !isDamaged && (isVoteTrusted || isOnlyVoter) }
+    /// May ask for votes, by a membership that is at most one change behind. Without a trusted vote
+    /// only a cluster of one may: nobody else votes there.
+    var isPromotable: Bool {
+        votes && !isDamaged && (isVoteTrusted || isOnlyVoter)
+            && !pending.isBehind(commit: commitIndex) && (!isDiskStuck || isOnlyVoter)
+    }
 }
 
 extension RaftMessage {

@@ -46,6 +46,7 @@ extension RaftCore {
         flushHardState(&out)
         log.truncate(after: index)
         unsynced.rewind(after: index)
+        pending.truncated(after: index)
         durableIndex = min(durableIndex, index)
         matchedIndex = min(matchedIndex, index)
         out.append(.truncate(after: index))
@@ -55,7 +56,11 @@ extension RaftCore {
     mutating func append(_ entries: [Entry], _ out: inout [RaftAction]) {
         guard let last = entries.last else { return }
         flushHardState(&out)
-        for entry in entries { log.append(term: entry.term) }
+        for entry in entries {
+            log.append(term: entry.term)
+            if entry.header.kind == .membership { pending.appended(entry.index) }
+        }
+        if unsynced.isEmpty { diskMovedAt = now }
         unsynced.add(last: last.index, term: last.term)
         out.append(.append(entries))
     }
@@ -87,6 +92,7 @@ extension RaftCore {
         _ heartbeat: Heartbeat, from: MemberID, _ out: inout [RaftAction]
     ) {
         let isCurrent = heartbeat.term >= term
+        var isPromised = false
         if isCurrent {
             guard hearLeader(from, term: heartbeat.term, &out) else { return }
             // The leader names only what this member acknowledged to it.
@@ -94,9 +100,11 @@ extension RaftCore {
             matchedIndex = max(matchedIndex, commit)
             advanceCommit(to: commit, &out)
             noteFreshness(heartbeat)
+            isPromised = promise(heartbeat, to: from)
         }
         // The driver writes its clock into it.
-        let reply = HeartbeatReply(term: term, round: isCurrent ? heartbeat.round : 0, clock: 0)
+        let reply = HeartbeatReply(
+            term: term, round: isCurrent ? heartbeat.round : 0, clock: 0, isPromised: isPromised)
         send(.heartbeatReply(reply), to: from, &out)
     }
 

@@ -6,9 +6,12 @@ extension RaftCore {
     mutating func becomeLeader(_ out: inout [RaftAction]) {
         role = .leader
         termStart = log.last + 1
+        pending.barrier = log.last
         sizes = EntrySizes(after: log.last)
         reads = ReadIndex()
         transfer = nil
+        hasOrderedCampaign = false
+        nextHandover = now + configuration.electionTimeout.upperBound
         // A quorum spoke to this member since it asked for votes.
         for place in members.indices {
             members[place].reset(next: termStart, now: now, confirmedAt: campaignedAt)
@@ -22,6 +25,9 @@ extension RaftCore {
         guard hasRecentQuorum else { return becomeFollower(term, leader: .none, &out) }
         if let transfer, now >= transfer.deadline { self.transfer = nil }
         if now >= nextHeartbeat { broadcastHeartbeat(&out) }
+        leaveJointIfReady(&out)
+        handOverIfPreferred(&out)
+        abdicateIfStuck(&out)
     }
 
     /// Check-quorum: a leader that a majority no longer answers is one no longer.
@@ -48,7 +54,7 @@ extension RaftCore {
             // The driver writes its clock into it.
             let heartbeat = Heartbeat(
                 term: term, commit: min(commitIndex, members[place].match), round: round, clock: 0,
-                quorumAge: now - freshAt)
+                quorumAge: now - freshAt, lease: askedLease)
             send(.heartbeat(heartbeat), to: members[place].id, &out)
         }
         confirmReads(&out)
@@ -59,7 +65,7 @@ extension RaftCore {
     ) {
         guard let place = hear(from, term: reply.term, &out) else { return }
         guard reply.round <= round else { return }
-        members[place].heartbeatAcked(round: reply.round)
+        members[place].heartbeatAcked(round: reply.round, isPromised: reply.isPromised)
         confirmReads(&out)
         guard role == .leader else { return }
         retryAppends(place, &out)
@@ -93,14 +99,4 @@ extension RaftCore {
     var hasCommittedInTerm: Bool { commitIndex >= termStart }
 
     mutating func ownAppendDurable(_ out: inout [RaftAction]) { commitByCounting(&out) }
-
-    mutating func membersChangedOnLeader(_ out: inout [RaftAction]) {
-        if let transfer, place(of: transfer.target).map({ members[$0].isVoter }) != true {
-            self.transfer = nil
-        }
-        // Its removal is committed, or it would not be applied: its work is done.
-        guard isVoter else { return becomeFollower(term, leader: .none, &out) }
-        commitByCounting(&out)
-        broadcastHeartbeat(&out)
-    }
 }

@@ -107,9 +107,13 @@ package struct Heartbeat: Sendable, Equatable {
     /// counts from the leader's last quorum contact, or longer if the receiver lags). Bounded
     /// reads go by it.
     package var quorumAge: UInt64
+    /// Milliseconds for which the voter is asked to grant nothing to another; 0: it is not.
+    package var lease: UInt64
     package init(
-        term: Term, commit: LogIndex, round: UInt64, clock: ClockMilliseconds, quorumAge: UInt64
+        term: Term, commit: LogIndex, round: UInt64, clock: ClockMilliseconds, quorumAge: UInt64,
+        lease: UInt64 = 0
     ) {
+        self.lease = lease
         self.term = term
         self.commit = commit
         self.round = round
@@ -122,7 +126,12 @@ package struct HeartbeatReply: Sendable, Equatable {
     package var term: Term
     package var round: UInt64
     package var clock: ClockMilliseconds
-    package init(term: Term, round: UInt64, clock: ClockMilliseconds) {
+    /// The voter grants nothing to another for as long as it was asked.
+    package var isPromised: Bool
+    package init(
+        term: Term, round: UInt64, clock: ClockMilliseconds, isPromised: Bool = false
+    ) {
+        self.isPromised = isPromised
         self.term = term
         self.round = round
         self.clock = clock
@@ -145,8 +154,14 @@ package enum RaftInput: Sendable {
     /// A connection to a member broke, or one was made.
     case unreachable(MemberID)
     case reachable(MemberID)
-    /// A `membership` entry was applied.
-    case membership(voters: [MemberID], learners: [MemberID])
+    /// A `membership` entry was applied. It is told before `.applied` of its index.
+    case membership(RaftMembers)
+    /// Everything through this entry is applied.
+    case applied(LogIndex)
+    /// Tables for the member, asked for by `.needsTables`, will not come from that attempt.
+    case tablesFailed(MemberID)
+    /// This member's state is that of tables as of `base` now, with the members of that time.
+    case installedTables(base: LogIndex, term: Term, members: RaftMembers)
     /// This member's log starts behind `first` now.
     case trimmed(first: LogIndex)
     /// The local log has a rotten hole: this member votes but neither leads nor campaigns.
@@ -182,6 +197,8 @@ package enum RaftAction: Sendable {
     case becameLeader(Term)
     /// Includes losing leadership; `leader` is `.none` while nobody is known.
     case leaderChanged(Term, leader: MemberID)
+    /// The driver proposes the membership that follows a joint one now.
+    case leaveJoint
     /// A proposal came when this member did not lead in its term.
     case dropped([Entry])
     /// A follower needs entries that this log no longer has.

@@ -50,6 +50,7 @@ struct ReadIndex: Sendable {
 extension RaftCore {
     mutating func read(_ context: UInt64, _ out: inout [RaftAction]) {
         guard role == .leader else { return out.append(.readRefused(context: context)) }
+        if hasLease { return out.append(.readReady(context: context, index: commitIndex)) }
         reads.add(context)
         startReadRound(&out)
     }

@@ -19,6 +19,28 @@ extension RaftCore {
         guard role == .leader, let target = transfer?.target, let place = place(of: target),
             members[place].match == log.last
         else { return }
+        orderCampaign(target, &out)
+    }
+
+    private mutating func orderCampaign(_ target: MemberID, _ out: inout [RaftAction]) {
+        hasOrderedCampaign = true
         send(.timeoutNow(term: term), to: target, &out)
+    }
+
+    /// This leader goes, and there is no time to bring anybody up to date: whoever of the voters
+    /// has the most of its log and was heard lately campaigns at once.
+    /// False if there is nobody.
+    @discardableResult
+    mutating func orderSuccessor(_ out: inout [RaftAction]) -> Bool {
+        var best: Progress?
+        for member in members where member.isVoter && member.id != id {
+            guard now - member.lastHeard < configuration.electionTimeout.lowerBound else {
+                continue
+            }
+            if best.map({ $0.match < member.match }) ?? true { best = member }
+        }
+        guard let best, best.match >= commitIndex else { return false }
+        orderCampaign(best.id, &out)
+        return true
     }
 }

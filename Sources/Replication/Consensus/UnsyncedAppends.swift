@@ -16,6 +16,8 @@ package struct UnsyncedAppends: Sendable {
 
     package init() {}
 
+    package var isEmpty: Bool { queue.isEmpty }
+
     package mutating func add(last: LogIndex, term: Term) {
         queue.append(Append(last: last, term: term, provesThrough: last))
     }

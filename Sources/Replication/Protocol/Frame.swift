@@ -14,6 +14,8 @@ package enum FrameType: UInt8, Sendable, CaseIterable {
     case heartbeat = 20
     case heartbeatReply = 21
     case timeoutNow = 22
+    case leaseHeartbeat = 23
+    case promise = 24
     case report = 32
     case progress = 33
     case recompute = 34
@@ -50,7 +52,7 @@ package struct FrameLimits: Sendable, Hashable {
         switch type {
         case .hello, .refusal: return FrameLimits.handshakeBytes
         case .vote, .voteReply, .appendReply, .heartbeat, .heartbeatReply, .timeoutNow,
-            .recompute, .readIndex, .readIndexReply, .wait, .waitReply:
+            .leaseHeartbeat, .promise, .recompute, .readIndex, .readIndexReply, .wait, .waitReply:
             return FrameLimits.fixedBytes
         case .progress: return FrameLimits.progressBytes
         case .report: return ordinaryBytes

@@ -80,7 +80,8 @@ package enum MessageCodec {
     {
         switch type {
         case .hello, .refusal: throw DecodingError("a frame of type \(type) is not a message")
-        case .vote, .voteReply, .append, .appendReply, .heartbeat, .heartbeatReply, .timeoutNow:
+        case .vote, .voteReply, .append, .appendReply, .heartbeat, .heartbeatReply, .timeoutNow,
+            .leaseHeartbeat, .promise:
             let group = try reader.read(UInt32.self)
             return .raft(
                 group: group, try RaftMessageCodec.read(type, group: group, &reader))
@@ -293,8 +294,10 @@ extension PeerMessage {
         case .raft(_, .voteReply): return .voteReply
         case .raft(_, .append): return .append
         case .raft(_, .appendReply): return .appendReply
-        case .raft(_, .heartbeat): return .heartbeat
-        case .raft(_, .heartbeatReply): return .heartbeatReply
+        case .raft(_, .heartbeat(let heartbeat)):
+            return heartbeat.lease > 0 ? .leaseHeartbeat : .heartbeat
+        case .raft(_, .heartbeatReply(let reply)):
+            return reply.isPromised ? .promise : .heartbeatReply
         case .raft(_, .timeoutNow): return .timeoutNow
         case .report: return .report
         case .progress: return .progress

@@ -33,6 +33,7 @@ enum RaftMessageCodec {
             try writer.writeNumber(heartbeat.clock)
             // "Never" is a large age, not an error.
             writer.write(min(heartbeat.quorumAge, MessageCodec.numberLimit - 1))
+            if heartbeat.lease > 0 { try writer.writeNumber(heartbeat.lease) }
         case .heartbeatReply(let reply):
             try writer.writeNumber(reply.term.rawValue)
             try writer.writeNumber(reply.round)
@@ -58,11 +59,18 @@ enum RaftMessageCodec {
         case .append: return .append(try readAppend(group: group, &reader))
         case .appendReply: return .appendReply(try readAppendReply(&reader))
         case .heartbeat: return .heartbeat(try readHeartbeat(&reader))
-        case .heartbeatReply:
+        case .leaseHeartbeat:
+            var heartbeat = try readHeartbeat(&reader)
+            heartbeat.lease = try reader.readNumber()
+            guard heartbeat.lease > 0 else { throw DecodingError("a lease of no length") }
+            return .heartbeat(heartbeat)
+        case .heartbeatReply, .promise:
             let term = Term(try reader.readNumber())
             let round = try reader.readNumber()
             return .heartbeatReply(
-                HeartbeatReply(term: term, round: round, clock: try reader.readNumber()))
+                HeartbeatReply(
+                    term: term, round: round, clock: try reader.readNumber(),
+                    isPromised: type == .promise))
         case .timeoutNow: return .timeoutNow(term: Term(try reader.readNumber()))
         case .hello, .refusal, .report, .progress, .recompute, .readIndex, .readIndexReply,
             .forward, .forwardReply, .wait, .waitReply, .fetch, .fetchReply:

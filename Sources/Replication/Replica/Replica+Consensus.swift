@@ -30,6 +30,8 @@ extension Replica {
         case .readRefused(let context): reads.refused(context)
         case .becameLeader(let term): becomeLeader(term)
         case .leaderChanged(let term, let leader): leaderChanged(term, leader: leader)
+        case .leaveJoint:
+            step(.propose([make(.membership, store.membership.left().encoded())]))
         case .dropped(let entries): dropped(entries)
         case .needsTables(let member):
             environment.note(.memberPastRetention(member, first: log.first))
@@ -170,6 +172,7 @@ extension Replica {
                 applied(entry)
             }
         }
+        if core.pending.applied < store.applied { step(.applied(store.applied)) }
         // What waits to be applied is read from the log again, should it be too much for the cache.
         cache.shrink(through: durable)
         reads.applied(store.applied, clock: store.clock)
@@ -178,11 +181,7 @@ extension Replica {
     private func applied(_ entry: Entry) {
         openProposals.applied(entry.position)
         if entry.header.kind == .membership {
-            let members = store.membership.members
-            step(
-                .membership(
-                    voters: members.filter(\.isVoter).map(\.id),
-                    learners: members.filter { !$0.isVoter }.map(\.id)))
+            step(.membership(RaftMembers(store.membership)))
         }
         if entry.header.kind == .compact { director.compactApplied() }
     }

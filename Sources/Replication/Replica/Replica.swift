@@ -100,8 +100,7 @@ package final class Replica: @unchecked Sendable {
             ? options.seedMembers : opened.store.membership
         let state = opened.hardState.current
         var configuration = RaftConfiguration(
-            id: options.node, voters: membership.voters,
-            learners: membership.members.filter { !$0.isVoter }.map(\.id), seed: options.seed)
+            id: options.node, members: RaftMembers(membership), seed: options.seed)
         configuration.electionTimeout =
             options.electionTimeoutMilliseconds...(2 * options.electionTimeoutMilliseconds)
         configuration.heartbeatInterval = options.heartbeatMilliseconds
@@ -135,15 +134,17 @@ package final class Replica: @unchecked Sendable {
         publish()
     }
 
-    /// A quorum of one has committed what its log holds. With a damaged log it leads no more, and
-    /// serves what lies before the damage.
+    /// What the log's last entry says was committed when it was made: whoever campaigns has to have
+    /// applied every change of the membership that others may have applied. A quorum of one has
+    /// committed what its log holds; with a damaged log it leads no more, and serves what lies
+    /// before the damage.
     private static func knownCommit(
         _ opened: OpenedReplica, voters: [MemberID], own: MemberID
     ) -> LogIndex {
         let flushed = opened.store.flushedPosition.index
         guard voters == [own],
             let hole = opened.recovery.holes.first(where: { $0.upper > flushed })
-        else { return opened.store.applied }
+        else { return max(opened.store.applied, opened.commit) }
         return max(opened.store.applied, hole.lower - 1)
     }
 

@@ -11,6 +11,8 @@ package struct OpenedReplica {
     /// What the next entry is made from.
     package var tail: LogPoint
     package var raftLog: RaftLog
+    /// Committed, by what the last entry says.
+    package var commit: LogIndex
 
     /// Opens or makes the files under `configuration.files`. Raises the boot counter, durably.
     package static func open(
@@ -31,9 +33,10 @@ package struct OpenedReplica {
         store.healer.noteHealed(hardState)
         store.healer.noteHoles(recovery.holes)
         if configuration.refusesGap { try refuseGap(recovery, store) }
+        let (tail, commit) = try tail(log, store)
         return OpenedReplica(
             store: store, log: log, hardState: hardState, recovery: recovery,
-            tail: try tail(log, store), raftLog: raftLog(log, store))
+            tail: tail, raftLog: raftLog(log, store), commit: commit)
     }
 
     /// The log is trimmed up to S only. If the entry behind S is lost, it may be that entry; or the
@@ -49,19 +52,22 @@ package struct OpenedReplica {
 
     /// Behind the log's last entry; behind S if the log holds nothing above it. A lost last entry
     /// leaves its sequences unknown until a peer supplies it; such a member does not lead.
-    private static func tail(_ log: Log, _ store: Store) throws(EngineError) -> LogPoint {
+    private static func tail(_ log: Log, _ store: Store) throws(EngineError)
+        -> (tail: LogPoint, commit: LogIndex)
+    {
         let flushed = store.flushedTail
         let last = log.last
-        guard last.index > flushed.position.index else { return flushed }
+        guard last.index > flushed.position.index else { return (flushed, .zero) }
         do throws(EngineError) {
             if let entry = try log.entries(from: last.index, maxBytes: 1).first {
-                return LogPoint(after: entry)
+                return (LogPoint(after: entry), entry.header.commit)
             }
         } catch {
             guard case .logHole = error else { throw error }
         }
-        return LogPoint(
+        let tail = LogPoint(
             position: last, nextSequence: flushed.nextSequence, clock: flushed.clock)
+        return (tail, .zero)
     }
 
     private static func raftLog(_ log: Log, _ store: Store) -> RaftLog {

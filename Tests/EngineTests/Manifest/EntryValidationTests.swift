@@ -173,6 +173,12 @@ import Testing
         var learner = member
         learner.isVoter = false
         #expect(isRefused(.membership, Membership([learner]).encoded()))
+        var second = member
+        second.id = MemberID(2)
+        let joint = Membership([member]).step(toward: Membership([second]))
+        #expect(!isRefused(.membership, joint.encoded()))
+        // Its last byte: member 2 among the new voters.
+        #expect(isRefused(.membership, joint.encoded().dropLast() + [0]))
         #expect(isRefused(.bulk, []))
         #expect(isRefused(.excise, []))
         let done = Sample.compacted(20, []).encoded()

@@ -37,7 +37,8 @@ struct ElectionTests {
             expect 1 commit=3
             expect quiet
             restart 1
-            tick 10
+            # First it applies what its log says was committed.
+            tick 20
             expect 1 leader term=2 log=1,1,1,2
             """)
     }

@@ -103,6 +103,41 @@ struct RaftPartsTests {
         }
     }
 
+    @Test("joint majorities agree with both halves taken by themselves")
+    func jointQuorumAgainstHalves() {
+        let draw = random(5)
+        var outcomes: Set<String> = []
+        for _ in 0..<5000 {
+            var members: [Progress] = []
+            for id in 1...(1 + draw(8)) {
+                var member = Progress(id: MemberID(UInt64(id)), isVoter: draw(3) != 0)
+                member.wasVoter = draw(2) == 0
+                member.accepted(through: LogIndex(UInt64(draw(6))), now: 0)
+                member.vote = [true, false, nil][draw(3)]
+                members.append(member)
+            }
+            let halves = [members.filter(\.isVoter), members.filter(\.wasVoter)]
+            guard halves.allSatisfy({ !$0.isEmpty }) else { continue }
+            // The highest value that more than half of each has.
+            let expected = (0...6).last { bar in
+                halves.allSatisfy { half in
+                    half.count { $0.match.rawValue >= UInt64(bar) } * 2 > half.count
+                }
+            }
+            #expect(Quorum.reached(members) { $0.match.rawValue } == UInt64(expected ?? 0))
+            let isWon = halves.allSatisfy { half in
+                half.count { $0.vote == true } * 2 > half.count
+            }
+            let canWin = halves.allSatisfy { half in
+                half.count { $0.vote != false } * 2 > half.count
+            }
+            let outcome = Quorum.outcome(members)
+            #expect(outcome == (isWon ? .won : canWin ? .open : .lost))
+            outcomes.insert("\(outcome)")
+        }
+        #expect(outcomes.count == 3)
+    }
+
     @Test("entry sizes pack and sum like an array")
     func sizesAgainstArray() {
         let draw = random(9)

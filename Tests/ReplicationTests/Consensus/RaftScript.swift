@@ -5,7 +5,7 @@
 //   nodes 3 [learners 4,5]        fresh members, voters first
 //   log 2 1,1,4 [term 5]          member 2 starts over with a durable log of these terms
 //   option inflight 2             inflight, inflight-bytes, message-bytes, alone-bytes,
-//                                 uncommitted-bytes;
+//                                 uncommitted-bytes, lease, prefer (a leader);
 //                                 before `nodes`
 //   campaign 1                    its clock runs until it asks for votes
 //   tick 100 [1 2]                clocks run in steps of 10 ms, nothing is delivered
@@ -20,8 +20,16 @@
 //   broke 1 2, made 1 2           member 1 sees its connection to 2 break, or be made
 //   restart 1, distrust 1         loses what is not durable | and its hard state
 //   readmit 1, damage 1, mend 1, trim 1 5, members 1,2 [learners 3], silent 1 (no no-op)
+//   join 4,5                      members that know nothing, not even who is one
+//   change 1 1,2,4 [learners 5] [explicit]    member 1 proposes the way to this membership
+//   leave 1                       member 1 proposes to leave a joint membership
+//   tables 3 from 1 8             installs member 1's state as of entry 8 on member 3
+//   lost 1 3                      member 1 hears that tables for member 3 will not come
+//   lag 1, catch 1                stops and goes on applying what is committed
 //   expect 1 leader term=2 commit=3 last=3 durable=3 lead=1 vote=1 log=1,2,2 match.2=3 next.2=4
 //            mode.2=probe reads=a@3,b@3 refused=c dropped=1 tables=3 led=2,4 transfer=2
+//            voters=1,2 old=1,3 learners=4 applied=3 lease=yes
+//            changes=2 (membership entries in the log)
 //   expect 1->2 append,heartbeat  what is on the link (`-` for nothing)
 //   expect quiet                  nothing is under way
 import Engine
@@ -41,7 +49,8 @@ final class RaftScript {
     private(set) var nodes: [TestNode] = []
     private var network: [Envelope] = []
     private var cuts: [Link] = []
-    private var template = RaftConfiguration(id: .none, voters: [], seed: 7)
+    private var template = RaftConfiguration(
+        id: .none, members: RaftMembers(voters: []), seed: 7)
     private var line = ""
     private let location: SourceLocation
 
@@ -127,6 +136,17 @@ final class RaftScript {
         case "damage", "mend": step(node(words[0]), .setDamaged(command == "damage"))
         case "trim": trim(node(words[0]), before: LogIndex(UInt64(words[1]) ?? 0))
         case "members": setMembers(words)
+        case "join": makeNodes(list(words[0]), RaftMembers(voters: []))
+        case "change": change(words)
+        case "leave": leaveJoint(node(words[0]))
+        case "tables":
+            installTables(node(words[0]), from: node(words[2]), LogIndex(UInt64(words[3]) ?? 0))
+        case "lost": step(node(words[0]), .tablesFailed(member(words[1])))
+        case "lag": node(words[0]).isApplying = false
+        case "catch":
+            node(words[0]).isApplying = true
+            node(words[0]).applyCommitted()
+            collect(node(words[0]))
         case "silent": node(words[0]).proposesNoop = false
         case "expect": expect(words)
         default: fail("unknown command")
@@ -136,13 +156,38 @@ final class RaftScript {
     private func makeNodes(_ words: [String]) {
         let voters = (1...(UInt64(words[0]) ?? 1)).map { MemberID($0) }
         let learners = words.count > 2 ? list(words[2]).map { MemberID($0) } : []
-        for id in voters + learners {
+        makeNodes(
+            (voters + learners).map(\.rawValue), RaftMembers(voters: voters, learners: learners))
+    }
+
+    private func makeNodes(_ ids: [UInt64], _ members: RaftMembers) {
+        for id in ids {
             var configuration = template
-            configuration.id = id
-            configuration.voters = voters
-            configuration.learners = learners
+            configuration.id = MemberID(id)
+            configuration.members = members
             nodes.append(TestNode(configuration))
         }
+    }
+
+    private func change(_ words: [String]) {
+        let learners = words.firstIndex(of: "learners").map { list(words[$0 + 1]) } ?? []
+        let target = Membership(
+            list(words[1]).map { makeMember($0, isVoter: true) }
+                + learners.map { makeMember($0, isVoter: false) })
+        let node = node(words[0])
+        let leave = words.contains("explicit") ? Membership.Leave.explicit : .automatic
+        node.propose(node.membership.step(toward: target, leave: leave))
+        collect(node)
+    }
+
+    private func installTables(_ node: TestNode, from donor: TestNode, _ base: LogIndex) {
+        node.installTables(from: donor, base)
+        collect(node)
+    }
+
+    private func leaveJoint(_ node: TestNode) {
+        node.propose(node.membership.left())
+        collect(node)
     }
 
     private func replaceLog(_ words: [String]) {
@@ -160,6 +205,8 @@ final class RaftScript {
         case "inflight-bytes": template.maxInflightBytes = value
         case "message-bytes": template.maxMessageBytes = value
         case "alone-bytes": template.aloneBytes = value
+        case "lease": template.leaseMilliseconds = UInt64(value)
+        case "prefer": template.preferredLeader = MemberID(UInt64(value))
         case "uncommitted-bytes": template.maxUncommittedBytes = value
         default: fail("unknown option")
         }
@@ -254,7 +301,8 @@ final class RaftScript {
     private func setMembers(_ words: [String]) {
         let voters = list(words[0]).map { MemberID($0) }
         let learners = words.count > 2 ? list(words[2]).map { MemberID($0) } : []
-        for node in nodes { step(node, .membership(voters: voters, learners: learners)) }
+        let members = RaftMembers(voters: voters, learners: learners)
+        for node in nodes { step(node, .membership(members)) }
     }
 
     // MARK: Expectations
@@ -305,6 +353,13 @@ final class RaftScript {
         case "led": return joined(node.ledTerms.map(\.description))
         case "commits": return joined(node.commits.map(\.description))
         case "transfer": return "\(core.transferTarget ?? .none)"
+        case "voters": return joined(core.members.filter(\.isVoter).map(\.id.description))
+        case "old": return joined(core.members.filter(\.wasVoter).map(\.id.description))
+        case "learners": return joined(core.members.filter { !$0.votes }.map(\.id.description))
+        case "lease": return core.hasLease ? "yes" : "no"
+        case "applied": return "\(node.applied)"
+        case "changes":
+            return "\(node.disk.stored.count { $0.entry.header.kind == .membership })"
         default: return nil
         }
     }

@@ -28,13 +28,18 @@ final class RaftSimulation {
     private var readFloors: [UInt64: LogIndex] = [:]
     private var checkedReads: [Int]
     private var contexts: UInt64 = 0
+    /// Of its own, so that seeds without changes keep their meaning; nil without changes.
+    private var changeRandom: SplitMix?
+    private(set) var proposedChanges = 0
+    private(set) var jointMemberships = 0
 
     private(set) var violations: [String] = []
     private(set) var answeredReads = 0
     var committed: Int { truth.count }
     var terms: Int { leaders.count }
 
-    init(seed: UInt64, members count: Int) {
+    /// With `changes` the first three are voters at the start, and members come and go.
+    init(seed: UInt64, members count: Int, changes: Bool = false) {
         self.seed = seed
         random = seed &* 0x9e37_79b9_7f4a_7c15 | 1
         isUp = Array(repeating: true, count: count)
@@ -42,9 +47,12 @@ final class RaftSimulation {
         verified = Array(repeating: 0, count: count)
         checkedLeaderships = Array(repeating: 0, count: count)
         checkedReads = Array(repeating: 0, count: count)
-        let voters = (1...UInt64(count)).map { MemberID($0) }
-        for id in voters {
-            var configuration = RaftConfiguration(id: id, voters: voters, seed: seed)
+        changeRandom = changes ? SplitMix(state: seed) : nil
+        let ids = (1...UInt64(count)).map { MemberID($0) }
+        let voters = changes ? Array(ids.prefix(3)) : ids
+        for id in ids {
+            var configuration = RaftConfiguration(
+                id: id, members: RaftMembers(voters: voters.contains(id) ? voters : []), seed: seed)
             configuration.maxInflightMessages = 4
             configuration.maxMessageBytes = 300
             nodes.append(TestNode(configuration))
@@ -57,6 +65,7 @@ final class RaftSimulation {
             passTime(draw(15))
             deliverSome()
             disturb()
+            changeMembers()
             if step % 50 == 49 { checkLogMatching() }
         }
         guard violations.isEmpty else { return }
@@ -100,6 +109,31 @@ final class RaftSimulation {
         case 93..<96: if isUp[place] { step(place, .unreachable(nodes[other].id)) }
         case 96..<98: if isUp[place] { step(place, .transfer(to: nodes[other].id)) }
         default: if isUp[place] { step(place, .reachable(nodes[other].id)) }
+        }
+    }
+
+    /// A leader takes a step toward some other membership; somebody begins or stops to lag with
+    /// applying.
+    private func changeMembers() {
+        guard var random = changeRandom else { return }
+        defer { changeRandom = random }
+        let lagging = random.below(nodes.count)
+        if random.below(20) == 0 { nodes[lagging].isApplying = random.below(4) != 0 }
+        guard random.below(3) == 0 else { return }
+        let parts = nodes.map { _ in random.below(3) }
+        let members = zip(nodes, parts).filter { $0.1 > 0 }.map {
+            makeMember($0.0.id.rawValue, isVoter: $0.1 == 1)
+        }
+        guard members.contains(where: \.isVoter) else { return }
+        for place in nodes.indices where isUp[place] && nodes[place].core.mayChangeMembership {
+            let node = nodes[place]
+            guard node.membership.leave == nil else { continue }
+            let next = node.membership.step(toward: Membership(members))
+            proposedChanges += 1
+            if next.leave != nil { jointMemberships += 1 }
+            node.now = now
+            node.propose(next)
+            collect(place)
         }
     }
 
@@ -190,7 +224,9 @@ final class RaftSimulation {
             } else {
                 truth.append(entry.position)
                 let holders = nodes.count { $0.disk.isDurable(index, term: entry.term) }
-                expect(holders > nodes.count / 2, "\(index) is committed, durable on \(holders)")
+                expect(
+                    changeRandom != nil || holders > nodes.count / 2,
+                    "\(index) is committed, durable on \(holders)")
             }
         }
     }
@@ -225,6 +261,7 @@ final class RaftSimulation {
         for place in nodes.indices {
             if !isUp[place] { fail(place) }
             nodes[place].isDiskFast = true
+            nodes[place].isApplying = true
             completeAppends(place, .max)
         }
         let goal = truth.count
@@ -236,8 +273,9 @@ final class RaftSimulation {
                 for envelope in due { deliver(envelope) }
             }
             if round % 20 == 10 { propose(1) }
-            let ends = nodes.map(\.committed)
-            if truth.count > goal, ends.allSatisfy({ $0 == ends[0] && $0.rawValue > UInt64(goal) })
+            let ends = expectedToConverge.map(\.committed)
+            if truth.count > goal, !ends.isEmpty,
+                ends.allSatisfy({ $0 == ends[0] && $0.rawValue > UInt64(goal) })
             {
                 return
             }
@@ -246,11 +284,33 @@ final class RaftSimulation {
             false, "did not converge: \(nodes.map { ($0.core.role, $0.core.term, $0.committed) })")
     }
 
+    /// Whoever the leader counts as a member, once no change is half done.
+    private var expectedToConverge: [TestNode] {
+        guard changeRandom != nil else { return nodes }
+        let leaders = nodes.filter { $0.core.leadTerm != nil }
+        guard let leader = leaders.max(by: { $0.core.term < $1.core.term }), !leader.core.isJoint
+        else { return [] }
+        return nodes.filter { node in leader.core.members.contains { $0.id == node.id } }
+    }
+
     /// 0 ..< bound.
     private func draw(_ bound: Int) -> Int {
         random ^= random << 13
         random ^= random >> 7
         random ^= random << 17
         return bound <= 1 ? 0 : Int(random >> 11) % bound
+    }
+}
+
+private struct SplitMix {
+    var state: UInt64
+
+    /// 0 ..< bound.
+    mutating func below(_ bound: Int) -> Int {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var mixed = state
+        mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
+        mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
+        return Int((mixed ^ (mixed >> 31)) >> 33) % bound
     }
 }

@@ -19,6 +19,21 @@ struct RaftSimulationTests {
         #expect(reads > 25 * 2)
     }
 
+    @Test("promises hold while members come, go and change their part", arguments: 0..<4)
+    func promisesHoldThroughChanges(batch: Int) {
+        var changes = 0
+        var joint = 0
+        for seed in (batch * 25)..<((batch + 1) * 25) {
+            let simulation = RaftSimulation(seed: UInt64(seed) + 1, members: 5, changes: true)
+            simulation.run(steps: 400)
+            #expect(simulation.violations.isEmpty, "\(simulation.violations.prefix(3))")
+            changes += simulation.proposedChanges
+            joint += simulation.jointMemberships
+        }
+        #expect(changes > 15)
+        #expect(joint > 10)
+    }
+
     @Test("the same seed gives the same run")
     func repeatable() {
         let runs = (0..<2).map { _ in

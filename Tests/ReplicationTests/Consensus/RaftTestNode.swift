@@ -108,6 +108,10 @@ final class TestNode {
     /// Whether an append is durable at once.
     var isDiskFast = true
     var proposesNoop = true
+    /// What is committed acts when it is applied.
+    var isApplying = true
+    private(set) var applied = LogIndex.zero
+    private(set) var membership = Membership()
 
     // What the driver saw.
     var outbox: [(to: MemberID, message: RaftMessage)] = []
@@ -130,6 +134,7 @@ final class TestNode {
         core = RaftCore(
             configuration, term: term, vote: .none, isVoteTrusted: true, log: disk.log,
             commit: .zero, applied: .zero)
+        membership = makeMembership(configuration.members)
     }
 
     func step(_ input: RaftInput) {
@@ -137,6 +142,7 @@ final class TestNode {
         core.step(input, now: now, into: &actions)
         for action in actions { perform(action) }
         if isDiskFast { while !disk.pending.isEmpty { completeAppend() } }
+        if isApplying { applyCommitted() }
         check(saved.term == core.term && saved.vote == core.vote, "the hard state is not saved")
         check(core.durableIndex <= disk.durable, "claims more than is durable")
         check(core.lastIndex == disk.last && committed == core.commitIndex, "lost track of the log")
@@ -144,6 +150,40 @@ final class TestNode {
 
     func check(_ condition: Bool, _ message: String) {
         if !condition { violations.append("member \(id): \(message)") }
+    }
+
+    func applyCommitted() {
+        guard applied < committed else { return }
+        while applied < committed {
+            applied += 1
+            guard let entry = disk.entry(at: applied), entry.header.kind == .membership else {
+                continue
+            }
+            let decoded = try? entry.withPayload { try Membership(decoding: $0) }
+            guard let decoded else { return check(false, "a membership that does not decode") }
+            membership = decoded
+            step(.membership(RaftMembers(decoded)))
+        }
+        step(.applied(applied))
+    }
+
+    /// What a driver does with tables of another: state and members as of `base`, and the log from
+    /// there on.
+    func installTables(from donor: TestNode, _ base: LogIndex) {
+        let term = donor.disk.entry(at: base)?.term ?? .zero
+        let isNew = base > committed
+        if isNew, disk.entry(at: base)?.term != term {
+            disk = TestDisk()
+            disk.base = base
+            disk.baseTerm = term
+        }
+        if isNew {
+            membership = donor.membership
+            applied = base
+            committed = base
+        }
+        step(
+            .installedTables(base: base, term: term, members: RaftMembers(donor.membership)))
     }
 
     func completeAppend() {
@@ -155,10 +195,12 @@ final class TestNode {
     func restart(keeping extra: Int = 0) {
         disk.crash(keeping: extra)
         outbox.removeAll()
-        committed = disk.base
+        applied = disk.base
+        membership = makeMembership(configuration.members)
         core = RaftCore(
             configuration, term: saved.term, vote: saved.vote, isVoteTrusted: isVoteTrusted,
-            log: disk.log, commit: disk.base, applied: disk.base)
+            log: disk.log, commit: disk.stored.last?.entry.header.commit ?? .zero, applied: applied)
+        committed = core.commitIndex
     }
 
     func propose(_ count: Int, bytes: Int = 8) {
@@ -168,9 +210,17 @@ final class TestNode {
             let previous = entries.last?.header.checksum ?? disk.lastChecksum
             entries.append(
                 makeEntry(
-                    disk.last + UInt64(entries.count) + 1, term, previous: previous, bytes: bytes))
+                    disk.last + UInt64(entries.count) + 1, term, previous: previous, bytes: bytes,
+                    commit: core.commitIndex))
         }
         step(.propose(entries))
+    }
+
+    func propose(_ membership: Membership) {
+        let entry = makeEntry(
+            disk.last + 1, core.term, previous: disk.lastChecksum, kind: .membership,
+            payload: membership.encoded(), commit: core.commitIndex)
+        step(.propose([entry]))
     }
 
     private func strayEntry() -> Entry {
@@ -221,6 +271,7 @@ final class TestNode {
             ledTerms.append(term)
             if proposesNoop { propose(1) }
         case .leaderChanged(_, let leader): leaders.append(leader)
+        case .leaveJoint: propose(membership.left())
         case .dropped(let entries): dropped += entries.count
         case .needsTables(let member): needTables.append(member)
         }
@@ -251,12 +302,28 @@ extension RaftMessage {
     }
 }
 
-func makeEntry(_ index: LogIndex, _ term: Term, previous: Digest128, bytes: Int = 8) -> Entry {
-    Entry(
-        kind: .write,
-        payload: [UInt8](repeating: UInt8(truncatingIfNeeded: index.rawValue), count: bytes),
+func makeEntry(
+    _ index: LogIndex, _ term: Term, previous: Digest128, bytes: Int = 8, kind: EntryKind = .write,
+    payload: [UInt8]? = nil, commit: LogIndex = .zero
+) -> Entry {
+    let filler = UInt8(truncatingIfNeeded: index.rawValue)
+    return Entry(
+        kind: kind, payload: payload ?? [UInt8](repeating: filler, count: bytes),
         previous: previous, group: 0, term: term, index: index, firstSequence: .zero, clock: 0,
-        commit: .zero)
+        commit: commit)
+}
+
+func makeMember(_ id: UInt64, isVoter: Bool) -> Member {
+    Member(
+        id: MemberID(id), peerAddress: "peer-\(id)", clientAddress: "client-\(id)",
+        isVoter: isVoter)
+}
+
+/// As the state that a member starts from would hold it.
+private func makeMembership(_ members: RaftMembers) -> Membership {
+    Membership(
+        members.voters.map { makeMember($0.rawValue, isVoter: true) }
+            + members.learners.map { makeMember($0.rawValue, isVoter: false) })
 }
 
 /// A durable log whose entries have these terms. Equal prefixes of terms give equal entries.

@@ -76,6 +76,21 @@ enum SampleMessages {
         ),
         ("timeoutNow", raft(.timeoutNow(term: Term(4)))),
         (
+            "leaseHeartbeat",
+            raft(
+                .heartbeat(
+                    Heartbeat(
+                        term: Term(4), commit: LogIndex(6), round: 11, clock: 1_700_000_000_001,
+                        quorumAge: 20, lease: 150)))
+        ),
+        (
+            "promise",
+            raft(
+                .heartbeatReply(
+                    HeartbeatReply(
+                        term: Term(4), round: 11, clock: 1_700_000_000_002, isPromised: true)))
+        ),
+        (
             "report",
             .report(
                 group: 7,
