@@ -13,6 +13,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 LINE_MAX = 100
 SOURCE_LINES_MAX = 600
 TEST_LINES_MAX = 900
+TRAPS = 31
 
 # (rule, pattern, which paths it holds for, which files are exempt)
 BANNED = [
@@ -46,7 +47,7 @@ def main(arguments):
         for path in files:
             breaches += check(path)
     if not arguments:
-        breaches += check_examples()
+        breaches += check_examples() + check_traps()
     for breach in breaches:
         print(breach)
     if breaches:
@@ -65,6 +66,21 @@ def check_examples():
             code = "\n".join(line.strip() for line in block.strip().split("\n"))
             if code not in tests:
                 found.append(f"{path.relative_to(ROOT)}: no test runs '{block.split(chr(10))[0]}'")
+    return found
+
+
+def check_traps():
+    """The traps of docs/ARCHITECTURE.md: each has a test that says so, or the table says why not."""
+    table = (ROOT / "docs/ARCHITECTURE.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) [^|]*\| ([^|]*) \|$", table, re.MULTILINE)
+    tests = "\n".join(
+        path.read_text(encoding="utf-8") for path in sorted((ROOT / "Tests").rglob("*.swift")))
+    named = {number for found in re.findall(r"\b[Tt]raps? ?(\d+(?: and \d+)?)", tests)
+             for number in found.split(" and ")}
+    found = [f"docs/ARCHITECTURE.md: no test names trap {number}" for number, guard in rows
+             if number not in named and not guard.startswith("no test")]
+    if [int(number) for number, _ in rows] != list(range(1, TRAPS + 1)):
+        found.append(f"docs/ARCHITECTURE.md: not every trap from 1 to {TRAPS} has its row")
     return found
 
 

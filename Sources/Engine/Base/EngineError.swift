@@ -93,6 +93,12 @@ public enum EngineError: Error, Sendable, CustomStringConvertible {
     /// A request that can never succeed as given.
     case invalid(reason: String)
 
+    /// Of a sound file in a format that this build does not know: to take it for a damaged one
+    /// would be to write over it.
+    static func unsupported(version: UInt16, of file: String) -> EngineError {
+        .identity(reason: "\(file) has format version \(version), which this build cannot read")
+    }
+
     /// The disk, or this user's share of it, is full, or so nearly full that writes are refused.
     public var isNoSpace: Bool {
         if case .lowSpace = self { return true }

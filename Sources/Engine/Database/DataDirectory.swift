@@ -28,6 +28,20 @@ package struct NodeIdentity: Hashable, Sendable {
         return writer.bytes
     }
 
+    /// The version of a sound identity that this build cannot read; nil for any other bytes.
+    static func unsupportedVersion(of bytes: [UInt8]) -> UInt16? {
+        bytes.withUnsafeBytes { raw in
+            var reader = ByteReader(raw)
+            var end = ByteReader(UnsafeRawBufferPointer(rebasing: raw.suffix(16)))
+            guard let magic = try? reader.read(UInt64.self), magic == NodeIdentity.magic,
+                let found = try? reader.read(UInt16.self), found != NodeIdentity.version,
+                let digest = try? end.readDigest(),
+                digest == Digest128(of: UnsafeRawBufferPointer(rebasing: raw.dropLast(16)))
+            else { return nil }
+            return found
+        }
+    }
+
     package init(decoding bytes: [UInt8]) throws(DecodingError) {
         let parsed = bytes.withUnsafeBytes { buffer -> Result<NodeIdentity, DecodingError> in
             do throws(DecodingError) { return .success(try NodeIdentity(buffer)) } catch {
@@ -114,6 +128,9 @@ package struct DataDirectory {
             return try file.readBytes(at: 0, count: Int(min(file.size(), fileBytesMax + 1)))
         }
         do throws(DecodingError) { return (try NodeIdentity(decoding: bytes), []) } catch {
+            if let version = NodeIdentity.unsupportedVersion(of: bytes) {
+                throw .unsupported(version: version, of: file)
+            }
             guard let wanted else {
                 throw .corrupt(file: "node", reason: "\(error); restore it from a backup")
             }

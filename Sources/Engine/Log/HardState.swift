@@ -32,7 +32,8 @@ package final class HardState: @unchecked Sendable {
 
     /// Opens or creates the file and counts this start, durably. `nonce` should be random. Throws
     /// `.wrongKey`, and leaves the file as it is, if a sector is encrypted with a key that `keys`
-    /// does not have; and `.corrupt`, with `isStrict`, if a copy is damaged.
+    /// does not have, and `.identity` if one is of another version; and `.corrupt`, with
+    /// `isStrict`, if a copy is damaged.
     package static func open(
         _ fileSystem: any FileSystem, _ path: String, nonce: UInt64, keys: KeyRing = .plain,
         isStrict: Bool = false
@@ -137,6 +138,9 @@ package final class HardState: @unchecked Sendable {
                 var bytes = try? file.readBytes(
                     at: offset, count: HardStateFormat.sectorBytes, fromMedium: fromMedium)
             else { continue }
+            if let version = HardStateFormat.unsupportedVersion(of: bytes) {
+                throw .unsupported(version: version, of: file.path)
+            }
             if let key = HardStateFormat.key(of: bytes) {
                 let cipher: FileCipher = try keys.cipher(key, .state, path: file.path)
                 guard let plain = HardStateFormat.decrypted(bytes, cipher) else {

@@ -162,15 +162,33 @@ package enum HardStateFormat {
         }
     }
 
+    /// Whether a whole sector matches its checksum.
+    private static func isSound(_ sector: UnsafeRawBufferPointer) -> Bool {
+        let stored = sector.loadUnaligned(fromByteOffset: checksumOffset, as: UInt32.self)
+        let checked = UnsafeRawBufferPointer(rebasing: sector[..<checksumOffset])
+        return UInt32(littleEndian: stored) == Checksum.crc32c(checked)
+    }
+
+    /// The version of a sound sector that this build cannot read; nil for any other.
+    static func unsupportedVersion(of sector: [UInt8]) -> UInt16? {
+        guard sector.count == sectorBytes else { return nil }
+        return sector.withUnsafeBytes { raw in
+            var reader = ByteReader(raw)
+            guard let magic = try? reader.read(UInt64.self),
+                magic == copyMagic || magic == pageMagic,
+                let found = try? reader.read(UInt16.self), found != version, isSound(raw)
+            else { return nil }
+            return found
+        }
+    }
+
     /// What the sector says of its key; nil if it is plain or damaged.
     static func key(of sector: [UInt8]) -> FileKeyHeader? {
         guard sector.count == sectorBytes, sector[flagsOffset] & encryptedFlag != 0 else {
             return nil
         }
         return sector.withUnsafeBytes { raw in
-            let stored = raw.loadUnaligned(fromByteOffset: checksumOffset, as: UInt32.self)
-            let checked = UnsafeRawBufferPointer(rebasing: raw[..<checksumOffset])
-            guard UInt32(littleEndian: stored) == Checksum.crc32c(checked) else { return nil }
+            guard isSound(raw) else { return nil }
             var reader = ByteReader(UnsafeRawBufferPointer(rebasing: raw[keyOffset..<tagOffset]))
             return try? FileKeyHeader(&reader)
         }
@@ -211,11 +229,7 @@ package enum HardStateFormat {
                 guard try reader.read(UInt64.self) == magic else {
                     throw DecodingError("wrong magic number")
                 }
-                let checked = UnsafeRawBufferPointer(rebasing: raw[0..<checksumOffset])
-                let stored = raw.loadUnaligned(fromByteOffset: checksumOffset, as: UInt32.self)
-                guard UInt32(littleEndian: stored) == Checksum.crc32c(checked) else {
-                    throw DecodingError("checksum does not match")
-                }
+                guard isSound(raw) else { throw DecodingError("checksum does not match") }
                 let version = try reader.read(UInt16.self)
                 guard version == HardStateFormat.version else {
                     throw DecodingError("version \(version) is not supported")

@@ -133,6 +133,9 @@ extension Log {
         let mirror = SegmentHeader.read(
             file, at: UInt64(SegmentHeader.mirrorOffset), first: first)
         let header = front ?? (mirror?.key == nil ? nil : mirror)
+        if front == nil, let version = SegmentHeader.unsupportedVersion(file) {
+            throw .unsupported(version: version, of: path)
+        }
         guard let header else {
             report.events.append("\(path): header unreadable, made anew")
             return LogSegment(first: first, path: path, file: file, header: nil)

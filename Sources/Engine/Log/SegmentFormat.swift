@@ -71,18 +71,7 @@ package struct SegmentHeader: Hashable, Sendable {
     }
 
     package init(decoding bytes: UnsafeRawBufferPointer) throws(DecodingError) {
-        guard bytes.count >= SegmentHeader.size else { throw DecodingError("ends early") }
-        let body = UnsafeRawBufferPointer(rebasing: bytes[0..<SegmentHeader.checksumOffset])
-        let tail = UnsafeRawBufferPointer(
-            rebasing: bytes[SegmentHeader.checksumOffset..<SegmentHeader.size])
-        var tailReader = ByteReader(tail)
-        guard try tailReader.read(UInt32.self) == Checksum.crc32c(body) else {
-            throw DecodingError("segment header checksum does not match")
-        }
-        var reader = ByteReader(body)
-        guard try reader.read(UInt64.self) == SegmentHeader.magic else {
-            throw DecodingError("not a log segment")
-        }
+        var reader = try SegmentHeader.reader(of: bytes)
         let version = try reader.read(UInt16.self)
         let flags = try reader.read(UInt16.self)
         guard version == SegmentHeader.version, flags <= 1 else {
@@ -101,17 +90,45 @@ package struct SegmentHeader: Hashable, Sendable {
         }
         guard flags == 1 else { return }
         var keyReader = ByteReader(
-            UnsafeRawBufferPointer(rebasing: body[SegmentHeader.keyOffset...]))
+            UnsafeRawBufferPointer(rebasing: reader.bytes[SegmentHeader.keyOffset...]))
         key = try FileKeyHeader(&keyReader)
     }
 }
 
 extension SegmentHeader {
+    /// Stands at the version, behind the magic number, and the checksum is right.
+    private static func reader(of bytes: UnsafeRawBufferPointer) throws(DecodingError) -> ByteReader
+    {
+        guard bytes.count >= size else { throw DecodingError("ends early") }
+        let body = UnsafeRawBufferPointer(rebasing: bytes[0..<checksumOffset])
+        var tailReader = ByteReader(UnsafeRawBufferPointer(rebasing: bytes[checksumOffset..<size]))
+        guard try tailReader.read(UInt32.self) == Checksum.crc32c(body) else {
+            throw DecodingError("segment header checksum does not match")
+        }
+        var reader = ByteReader(body)
+        guard try reader.read(UInt64.self) == magic else {
+            throw DecodingError("not a log segment")
+        }
+        return reader
+    }
+
     /// The header at `offset` if it is sound and of the segment that begins with `first`.
     static func read(_ file: any File, at offset: UInt64, first: LogIndex) -> SegmentHeader? {
         let bytes = (try? file.readBytes(at: offset, count: size)) ?? []
         let header = bytes.withUnsafeBytes { try? SegmentHeader(decoding: $0) }
         return header?.first == first ? header : nil
+    }
+
+    /// The version of a sound header that this build cannot read; nil for any other.
+    static func unsupportedVersion(_ file: any File) -> UInt16? {
+        guard let bytes = try? file.readBytes(at: 0, count: size) else { return nil }
+        return bytes.withUnsafeBytes { raw in
+            guard var reader = try? SegmentHeader.reader(of: raw),
+                let found = try? reader.read(UInt16.self),
+                found != version
+            else { return nil }
+            return found
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 // Writes down what is synced, in order, and tells of each new file: which sync of a run is for
-// what.
+// what; and which files are mapped.
 import Engine
 
 final class RecordingFileSystem: FileSystem, @unchecked Sendable {
@@ -14,6 +14,8 @@ final class RecordingFileSystem: FileSystem, @unchecked Sendable {
 
     let base: MemoryFileSystem
     private(set) var syncs: [Sync] = []
+    /// Files that were mapped.
+    private(set) var mapped: [String] = []
     /// Called before a file is created.
     var onCreate: ((String) -> Void)?
     /// Called before a file gets another name.
@@ -31,6 +33,8 @@ final class RecordingFileSystem: FileSystem, @unchecked Sendable {
     fileprivate func record(_ path: String) {
         syncs.append(Sync(number: base.syncCount + 1, path: path))
     }
+
+    fileprivate func recordMapping(_ path: String) { mapped.append(path) }
 
     func open(_ path: String, _ mode: OpenMode) throws(FileError) -> any File {
         if mode == .create { onCreate?(path) }
@@ -84,5 +88,8 @@ private final class RecordingFile: File {
     }
     func size() throws(FileError) -> UInt64 { try base.size() }
     func truncate(to size: UInt64) throws(FileError) { try base.truncate(to: size) }
-    func map(size: Int) throws(FileError) -> any FileMapping { try base.map(size: size) }
+    func map(size: Int) throws(FileError) -> any FileMapping {
+        owner.recordMapping(path)
+        return try base.map(size: size)
+    }
 }

@@ -38,6 +38,7 @@ import Testing
         return lost
     }
 
+    /// Trap 24: a hint goes after success and not before.
     @Test func withoutAReplicaReadsFailAndTheHintStays() throws {
         // Data, index, range tombstones, leaf list: how many keys lose their answer.
         for type: UInt8 in [1, 2, 4, 6] {
@@ -162,6 +163,7 @@ import Testing
         #expect(roots[0] == roots[1], "the damaged input was read right")
     }
 
+    /// Trap 24: a lost block does not fail the jobs of its table for ever.
     @Test func aJobThatMeetsALostBlockWaitsForIt() throws {
         let bed = try HealBed()
         try bed.load()
@@ -203,6 +205,7 @@ import Testing
         try bed.checkReads(member)
     }
 
+    /// Trap 27: who reads during a heal never sees the table empty.
     @Test func anIteratorKeepsTheOldGeneration() throws {
         let bed = try HealBed()
         try bed.load()
@@ -306,6 +309,7 @@ import Testing
         }
     }
 
+    /// Trap 27: a healed file takes the place of the old one at once.
     @Test func aPowerCutAtEveryStepLeavesOldOrNew() throws {
         var cuts = 0
         var heals = 0

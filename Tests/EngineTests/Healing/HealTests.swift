@@ -143,6 +143,7 @@ private enum Kind {
         try bed.checkHealed(member, table, .healedReplica)
     }
 
+    /// Trap 25: damage is only what the medium says.
     @Test func aWrongPageInTheCacheIsNoDamage() throws {
         let bed = try HealBed(members: 1)
         try bed.load()

@@ -218,11 +218,12 @@ import Testing
 
     @Test func `Trap 13: a scan over damage is an error, not an early end`() throws {
         let bed = try TableBed()
-        let (old, new) = try makeDamaged(bed) { _ in }
+        let (_, new) = try makeDamaged(bed) { _ in }
         var errors = 0
         for offset in stride(from: UInt64(0), to: new.fileBytes, by: 101) {
             bed.fileSystem.flip(bed.path(new), offset, mask: 0xff)
-            let view = try ReadView(tables: old + [bed.reopened(new)])
+            // Alone: nothing below makes up for a key that is missed.
+            let view = try ReadView(tables: [bed.reopened(new)])
             for reverse in [false, true] {
                 let found = outcome { String(try view.keys(reverse: reverse).count) }
                 #expect(found == "90" || found == "lost", "offset \(offset)")

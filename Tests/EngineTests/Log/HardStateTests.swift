@@ -62,6 +62,7 @@ import Testing
         }
     }
 
+    /// Trap 26: a vote that was saved is never lost.
     @Test func everySavedVoteSurvivesAPowerCutAtAnyStep() throws {
         var random = SeededRandom(seed: 11)
         for round in 0..<60 {

@@ -84,6 +84,27 @@ import Testing
         #expect(try rig.frameOffset(entries[1], in: rig.path(1)) == 1024)
     }
 
+    /// Trap 30: a mapped log made each sync three times slower, so only an unsynced one is mapped.
+    @Test(arguments: [LogSyncPolicy.always, .never])
+    func onlyAnUnsyncedLogIsMapped(_ policy: LogSyncPolicy) throws {
+        let files = RecordingFileSystem(MemoryFileSystem(seed: 1))
+        try files.createDirectory("d")
+        let hardState = try HardState.open(files, LogRig.statePath, nonce: 1)
+        var base = LogBase()
+        base.settings.segmentBytes = 4096
+        let (log, _) = try Log.open(
+            files, LogRig.directory, hardState: hardState, genesis: LogRig.genesis, group: 0,
+            options: LogOptions(sync: policy), base: base)
+        for _ in 0..<30 {
+            try log.append([LogRig.entry(after: log.last, bytes: 700)], sync: policy == .always)
+        }
+        if policy == .always {
+            #expect(files.mapped.isEmpty)
+        } else {
+            #expect(Set(files.mapped).count > 2 && files.mapped.allSatisfy { $0.hasSuffix(".seg") })
+        }
+    }
+
     @Test func readsAreBoundedAndSayWhatIsGone() throws {
         let rig = try LogRig()
         try rig.append(40, bytes: 500)

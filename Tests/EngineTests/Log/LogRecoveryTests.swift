@@ -265,6 +265,7 @@ import Testing
         #expect(try rig.all().headers == (stored + more).headers)
     }
 
+    /// Trap 16: headers of frames are covered, too.
     @Test func everyByteFlippedIsDetectedOrHarmless() throws {
         let rig = try LogRig(segmentBytes: 1 << 20)
         let stored = try rig.append(3, bytes: 30) + rig.append(2, bytes: 30)

@@ -90,6 +90,7 @@ import Testing
         #expect(rig.recovery.holes.isEmpty)
     }
 
+    /// Trap 26: a log that is cut is never without what stays.
     @Test(arguments: [false, true])
     func crashBetweenAnyTwoStepsOfARewindAcrossASegmentBoundary(_ losesPower: Bool) throws {
         var steps = 0

@@ -153,6 +153,7 @@ import Testing
 }
 
 @Suite struct ArenaTests {
+    /// Trap 8: an arena wrote over its neighbours when a block filled exactly.
     @Test func chunksFillToTheLastByte() {
         var arena = Arena()
         let step = Arena.firstChunkBytes / 8

@@ -70,6 +70,7 @@ import Testing
         return errors
     }
 
+    /// Traps 16 and 18: every byte is covered, headers among them, and none costs the whole table.
     @Test(arguments: Compression.ofEachCodec)
     func everyFlippedByteIsMendedOrAnError(codec: Compression) throws {
         let sample = try sample(codec)
@@ -128,6 +129,7 @@ import Testing
         }
     }
 
+    /// Trap 16: a header without a checksum made what follows it unreadable.
     @Test func aLostMapAndAHoleInTheHeadersLeaveTheOtherBlocksReadable() throws {
         let sample = try sample(.none)
         var bytes = sample.bytes

@@ -1,6 +1,7 @@
 // Encrypted table files: the same table as a plain one, nothing readable in it, and a wrong key,
 // a rotten block and a tampered one told apart.
 import Engine
+import Synchronization
 import Testing
 
 @Suite struct TableEncryptionTests {
@@ -161,6 +162,22 @@ import Testing
         let header = try TableAnatomy.parts(of: sample.file, .fileHeader)[0]
         #expect(header.damage == nil)
         #expect(header.pieces.first { $0.name == "key epoch" }?.meaning == "1")
+    }
+
+    /// Trap 20: a random number costs a system call, so a file draws its salt and a block nothing.
+    @Test func randomNumbersAreDrawnByFileNotByBlock() throws {
+        var draws: [Int] = []
+        for count in [20, 2_000] {
+            let drawn = Atomic<Int>(0)
+            let keys = KeyRing(
+                try testKeys(1),
+                random: { UInt64(drawn.add(1, ordering: .relaxed).newValue) })
+            let file = TableTestFile()
+            _ = try buildTable(.records(count), file: file, shape: Self.shape, keys: keys)
+            #expect(blocks(file.bytes).count > count / 50)
+            draws.append(drawn.load(ordering: .relaxed))
+        }
+        #expect(draws == [4, 4])
     }
 
     @Test func goldenBytes() throws {

@@ -114,6 +114,29 @@ import Testing
         #expect(sample.file.readCount == before + 1)
     }
 
+    /// Trap 15: data blocks and partitions are cached side by side. What a hit gives is of the type
+    /// that was asked for, and as sound as after a read.
+    @Test func `Cached blocks of two types are never taken for each other`() throws {
+        let sample = try sample(FilterShape(kind: .burr, keyBits: 10, partitionAbove: 64))
+        let reader = try sample.open()
+        func check(_ entry: TestEntry) throws {
+            #expect(mayContain(reader, entry.key))
+            #expect(try reader.lookup(entry.key, at: entry.trailer.sequence) == entry)
+        }
+        for entry in sample.model.entries { try check(entry) }
+        let reads = sample.file.readCount
+        var random = TableTestRandom(seed: 8)
+        for _ in 0..<4_000 {
+            try check(sample.model.entries[random.below(sample.model.entries.count)])
+        }
+        #expect(reader.leafList.filterPartitions.count > 1 && reader.leafList.dataCount > 10)
+        #expect(sample.file.readCount == reads, "the later ones were hits")
+        let ruledOut = (0..<500).count {
+            !mayContain(reader, Array("no such key \($0)".utf8))
+        }
+        #expect(ruledOut > 400)
+    }
+
     @Test func `A key behind the last partition is not there`() throws {
         let reader = try sample(Self.shapes[3]).open()
         #expect(!mayContain(reader, [UInt8](repeating: 0xff, count: 40)))

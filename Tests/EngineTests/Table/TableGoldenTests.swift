@@ -36,6 +36,7 @@ import Testing
         bytes.map { String(UInt16($0) | 0x100, radix: 16).dropFirst() }.joined()
     }
 
+    /// Trap 21: what is optional stays out of the bytes that every read touches.
     @Test func canonicalBytesAndDigest() throws {
         let (file, record) = try build(.none)
         #expect(record.digest.description == "961e357c3d2211b729d5e43662f17a7b")

@@ -79,6 +79,7 @@ import Testing
         #expect((100..<160).contains(Set(keys).count))
     }
 
+    /// Trap 22: a report says what was found, so that reads of nothing do not pass for fast ones.
     @Test func theWorkloadsShareOneDatabaseInTheOrderGiven() throws {
         let database = FakeBenchmarkDatabase()
         let reports = try run(
