@@ -128,7 +128,8 @@ package struct EngineBenchCommand: ParsableCommand {
         guard options.usesLog || !options.workloads.contains(.fillsync) else {
             throw ValidationError("fillsync needs --wal on")
         }
-        options.writeRate = UInt64(try checked("--write-rate", writeRate, 0...1 << 40))
+        options.writeRate = UInt64(
+            try FlagRange.checked("--write-rate", writeRate, 0...1 << 40))
         options.seed = seed
         return options
     }

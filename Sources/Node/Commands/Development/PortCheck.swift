@@ -1,6 +1,7 @@
 // Whether ports are free, asked before nodes are started, so that the answer is one clear line and
 // not three nodes' logs.
 import Glibc
+import NIOCore
 
 enum PortCheck {
     /// The first of `ports` that nobody may listen on now, with the reason.
@@ -18,15 +19,10 @@ enum PortCheck {
         var on: Int32 = 1
         setsockopt(
             descriptor, SOL_SOCKET, SO_REUSEADDR, &on, socklen_t(MemoryLayout<Int32>.size))
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_port = in_port_t(port).bigEndian
-        inet_pton(AF_INET, host, &address.sin_addr)
-        let result = withUnsafePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-            }
+        guard let address = try? SocketAddress(ipAddress: host, port: port) else {
+            return "\(host) is not an address"
         }
+        let result = address.withSockAddr { bind(descriptor, $0, socklen_t($1)) }
         return result == 0 ? nil : String(cString: strerror(errno))
     }
 }
