@@ -54,7 +54,7 @@ package enum SettingCatalog {
         .size("cache.bytes", \.cache.bytes, miB...tiB),
         .size("memory.bytes", \.memory.bytes, 0...tiB),
         SettingDefinition(
-            key: "space.low-bytes", allowed: "auto, or 0 to 1TiB",
+            key: "space.low-bytes", allowed: "auto, or at most 1TiB",
             apply: { (text, _, configuration) throws(SettingProblem) in
                 configuration.space.lowBytes =
                     text == "auto" ? nil : try SettingParsing.size(text, 0...tiB)

@@ -7,8 +7,9 @@ import Testing
     @Test func everyFlagArrives() throws {
         let command = try EngineBenchCommand.parse([
             "--dir", "/d", "--workloads",
-            "fillseq,fillrandom,fillsync,overwrite,mergerandom,deleterange,compact,readrandom,"
-                + "multireadrandom,readmissing,seekrandom,prefixscan,readseq,readwhilewriting",
+            "fillseq,fillrandom,fillsync,overwrite,mergerandom,deleterange,compact,"
+                + "waitforcompaction,readrandom,multireadrandom,readmissing,seekrandom,prefixscan,"
+                + "readseq,readwhilewriting,xxh3",
             "--num", "10", "--key-size", "24", "--value-size", "0", "--batch-size", "32",
             "--merge-operator", "append",
             "--threads", "4", "--cache-mb", "64", "--compression", "zstd-dict:9", "--wal", "on",
