@@ -238,11 +238,15 @@ extension RaftCore {
             candidate = log.lastIndex(atOrBelow: candidate, termAtMost: reply.hintTerm)
         }
         let next = max(floor, min(candidate + 1, max(reply.index, LogIndex(1))))
-        members[place].becomeProbe(next: next)
-        if log.term(at: next - 1) == nil {
-            askForTables(place, &out)
-        } else {
+        if log.term(at: next - 1) != nil {
+            members[place].becomeProbe(next: next)
             sendProbe(place, &out)
+        } else if members[place].isDoubtful(next) {
+            members[place].becomeProbe(next: log.last + 1)
+            sendProbe(place, &out)
+        } else {
+            members[place].becomeProbe(next: next)
+            askForTables(place, &out)
         }
     }
 }

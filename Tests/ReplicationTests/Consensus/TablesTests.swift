@@ -21,6 +21,58 @@ struct TablesTests {
 
         """
 
+    /// It was under way for long, or came twice.
+    @Test("a refusal from before an acknowledgement sends nobody for tables", arguments: 1...2)
+    func staleRefusal(copies: Int) {
+        let script = RaftScript(
+            """
+            nodes 3
+            campaign 1
+            deliver
+            propose 1 x9
+            run 100
+            trim 1 6
+            made 1 3
+            """)
+        let leader = script.node(1)
+        let refusal = AppendReply(
+            term: leader.core.term, isAccepted: false, index: LogIndex(10), hintIndex: LogIndex(1),
+            hintTerm: leader.core.term)
+        for _ in 0..<copies {
+            leader.step(.message(from: MemberID(3), .appendReply(refusal)))
+        }
+        script.run(
+            """
+            tick 100 1
+            run 300
+            expect 1 mode.3=replicate match.3=10 tables=-
+            """)
+    }
+
+    @Test("a member that lost its log in the same life is believed in the end")
+    func lostLog() {
+        let script = RaftScript(
+            """
+            nodes 3
+            campaign 1
+            deliver
+            propose 1 x9
+            run 100
+            trim 1 6
+            isolate 3
+            made 1 3
+            drop
+            """)
+        let leader = script.node(1)
+        let refusal = AppendReply(
+            term: leader.core.term, isAccepted: false, index: LogIndex(10), hintIndex: LogIndex(1),
+            hintTerm: leader.core.term)
+        for _ in 0..<3 {
+            leader.step(.message(from: MemberID(3), .appendReply(refusal)))
+        }
+        script.run("expect 1 mode.3=tables tables=3")
+    }
+
     @Test("success is learnt through an acknowledgement")
     func success() {
         RaftScript(

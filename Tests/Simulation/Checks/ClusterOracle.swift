@@ -180,10 +180,12 @@ package final class ClusterOracle {
 
     /// What a replica answers for one key from the state that it has applied.
     package func check(
-        _ key: [UInt8], of process: SimulatedProcess, now: ClockMilliseconds, _ what: String
+        _ key: [UInt8], of process: SimulatedProcess, now wanted: ClockMilliseconds,
+        _ what: String
     ) {
         let store = process.replica.store
         let index = store.applied
+        let now = clock(of: store.pin().view, wanted)
         let value: [UInt8]?
         do throws(EngineError) {
             value = try store.get(key, now: now, io: .blocking)?.value
@@ -201,7 +203,7 @@ package final class ClusterOracle {
     /// Everything that a replica shows, forward or in reverse.
     package func checkScan(_ process: SimulatedProcess, reverse: Bool) {
         let store = process.replica.store
-        let now = process.wallMilliseconds
+        let now = clock(of: store.pin().view, process.wallMilliseconds)
         let index = store.applied
         do throws(EngineError) {
             let found = try store.scan(
@@ -229,6 +231,11 @@ package final class ClusterOracle {
             violation(
                 "\(who), index \(index): a scan gives \(found.count) keys, not \(expected.count)")
         }
+    }
+
+    /// No read of a view is at an earlier clock than the jobs that made its tables.
+    package func clock(of view: ReadView, _ wanted: ClockMilliseconds) -> ClockMilliseconds {
+        max(wanted, view.clock)
     }
 
     private func text(_ bytes: [UInt8]?) -> String {

@@ -248,11 +248,24 @@ package final class ClusterClients: @unchecked Sendable {
             let found = try pin.view.scan(
                 .everything, reverse: false, limit: .max, at: pin.sequence, now: pin.wall)
             cluster.oracle.compare(
-                found.map { ($0.key, $0.value.value) }, at: pin.index, now: pin.wall,
+                found.map { ($0.key, $0.value.value) }, at: pin.index,
+                now: cluster.oracle.clock(of: pin.view, pin.wall),
                 reverse: false, "a snapshot of node \(pin.place + 1)")
         } catch {
+            if isOfNoUseToOthers(error) { return }
             cluster.oracle.violation("a snapshot of node \(pin.place + 1): \(error)")
         }
+    }
+
+    /// What is damaged is in old tables only, which no other member keeps any more.
+    private func isOfNoUseToOthers(_ error: EngineError) -> Bool {
+        let table: TableID
+        switch error {
+        case .blockLost(let address, _): table = address.table
+        case .tableLost(let lost, _): table = lost
+        default: return false
+        }
+        return !cluster.running.contains { $0.replica.store.manifest.local[table] != nil }
     }
 
     // MARK: Answers
