@@ -241,8 +241,10 @@ extension RaftCore {
         if log.term(at: next - 1) != nil {
             members[place].becomeProbe(next: next)
             sendProbe(place, &out)
-        } else if members[place].isDoubtful(next) {
-            members[place].becomeProbe(next: log.last + 1)
+        } else if member.mode == .replicate || reply.index != log.base {
+            // The refusal may be older than the acknowledgements that let this log be trimmed. Who
+            // refuses its base as well does need tables.
+            members[place].becomeProbe(next: log.base + 1)
             sendProbe(place, &out)
         } else {
             members[place].becomeProbe(next: next)

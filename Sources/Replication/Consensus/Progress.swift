@@ -46,8 +46,6 @@ package struct Progress: Sendable {
     /// As `confirmedAt`, of those that it answered with a promise; 0: none.
     private(set) var promisedAt: UInt64 = 0
     private var timedRound: (round: UInt64, sentAt: UInt64)?
-    /// Refusals since the last acknowledgement that took back what it had acknowledged.
-    private var contradictions = 0
     /// Everything committed at this time has reached it.
     private(set) var caughtUpAt: UInt64 = 0
     private var goal: (commit: LogIndex, setAt: UInt64)?
@@ -100,17 +98,8 @@ package struct Progress: Sendable {
         next = last + 1
     }
 
-    /// Whether a refusal is to be checked before its member is sent for tables: one that takes back
-    /// what was acknowledged is older than that, or the member has lost its log. Twice at most.
-    mutating func isDoubtful(_ refusal: LogIndex) -> Bool {
-        guard refusal <= match, contradictions < 2 else { return false }
-        contradictions += 1
-        return true
-    }
-
     /// The member has everything through `index`, durably.
     package mutating func accepted(through index: LogIndex, now: UInt64) {
-        contradictions = 0
         if index > match {
             match = index
             retryDelay = 0

@@ -21,26 +21,30 @@ struct TablesTests {
 
         """
 
+    /// Member 3 has all of a log whose first entries are gone.
+    private static let trimmed = """
+        nodes 3
+        campaign 1
+        deliver
+        propose 1 x9
+        run 100
+        trim 1 6
+
+        """
+
+    private func refuse(_ index: UInt64, _ script: RaftScript) {
+        let leader = script.node(1)
+        let refusal = AppendReply(
+            term: leader.core.term, isAccepted: false, index: LogIndex(index),
+            hintIndex: LogIndex(1), hintTerm: leader.core.term)
+        leader.step(.message(from: MemberID(3), .appendReply(refusal)))
+    }
+
     /// It was under way for long, or came twice.
     @Test("a refusal from before an acknowledgement sends nobody for tables", arguments: 1...2)
     func staleRefusal(copies: Int) {
-        let script = RaftScript(
-            """
-            nodes 3
-            campaign 1
-            deliver
-            propose 1 x9
-            run 100
-            trim 1 6
-            made 1 3
-            """)
-        let leader = script.node(1)
-        let refusal = AppendReply(
-            term: leader.core.term, isAccepted: false, index: LogIndex(10), hintIndex: LogIndex(1),
-            hintTerm: leader.core.term)
-        for _ in 0..<copies {
-            leader.step(.message(from: MemberID(3), .appendReply(refusal)))
-        }
+        let script = RaftScript(Self.trimmed + "made 1 3")
+        for _ in 0..<copies { refuse(10, script) }
         script.run(
             """
             tick 100 1
@@ -49,27 +53,39 @@ struct TablesTests {
             """)
     }
 
-    @Test("a member that lost its log in the same life is believed in the end")
-    func lostLog() {
+    /// Others told that it has what was trimmed; its acknowledgement was lost.
+    @Test("a late refusal sends nobody for tables whose acknowledgement is overdue")
+    func refusalAndTrim() {
         let script = RaftScript(
             """
             nodes 3
             campaign 1
             deliver
-            propose 1 x9
+            propose 1
             run 100
-            trim 1 6
-            isolate 3
-            made 1 3
+            propose 1 x8
+            deliver 1->3
+            deliver 1->2
+            deliver 2->1
             drop
+            trim 1 6
+            expect 1 mode.3=replicate match.3=2
             """)
-        let leader = script.node(1)
-        let refusal = AppendReply(
-            term: leader.core.term, isAccepted: false, index: LogIndex(10), hintIndex: LogIndex(1),
-            hintTerm: leader.core.term)
-        for _ in 0..<3 {
-            leader.step(.message(from: MemberID(3), .appendReply(refusal)))
-        }
+        refuse(9, script)
+        script.run(
+            """
+            expect 1 tables=-
+            run 300
+            expect 1 mode.3=replicate match.3=10 tables=-
+            """)
+    }
+
+    @Test("a member that refuses the first entry there is needs tables")
+    func refusedBase() {
+        let script = RaftScript(Self.trimmed + "isolate 3\nmade 1 3\ndrop")
+        refuse(10, script)
+        script.run("expect 1 mode.3=probe tables=-")
+        refuse(5, script)
         script.run("expect 1 mode.3=tables tables=3")
     }
 
