@@ -54,15 +54,10 @@ package enum FilterText {
     }
 
     private static func trial(_ trial: FilterTrial) -> String {
-        "\(trial.present), \(number(trial.bitsPerKey)) bits each; of \(trial.absent) absent ones"
-            + " \(trial.falsePositives) maybe, false-positive rate"
+        let number = JSONText.number
+        return "\(trial.present), \(number(trial.bitsPerKey)) bits each;"
+            + " of \(trial.absent) absent ones \(trial.falsePositives) maybe, false-positive rate"
             + " \(number(trial.falsePositiveRate)); \(trial.falseNegatives) present ones denied"
-    }
-
-    private static func number(_ value: Double) -> String {
-        var json = JSONText()
-        json.value(value)
-        return json.text
     }
 
     package static func json(_ report: FilterReport) -> String {

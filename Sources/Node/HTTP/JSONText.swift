@@ -10,6 +10,13 @@ package struct JSONText: Sendable {
 
     package var text: String { String(decoding: bytes, as: UTF8.self) }
 
+    /// One number, as it stands in a document.
+    package static func number(_ value: Double) -> String {
+        var json = JSONText()
+        json.value(value)
+        return json.text
+    }
+
     package mutating func object(_ body: (inout JSONText) -> Void) {
         container("{", "}", body)
     }

@@ -45,11 +45,7 @@ package struct BenchmarkReport: Sendable, Equatable {
     }
 
     package var line: String {
-        func number(_ value: Double) -> String {
-            var json = JSONText()
-            json.value(value)
-            return json.text
-        }
+        let number = JSONText.number
         let name = workload.rawValue.padding(to: 17)
         return "\(name) \(number(operationsPerSecond.rounded()).padding(left: 10)) ops/s  "
             + "\(number(seconds)) s  p50 \(number(medianMicroseconds)) µs  "

@@ -59,11 +59,7 @@ package struct LoadReport: Sendable {
     }
 
     package var line: String {
-        func number(_ value: Double) -> String {
-            var json = JSONText()
-            json.value(value)
-            return json.text
-        }
+        let number = JSONText.number
         var line = "\(number(operationsPerSecond.rounded())) ops/s  \(number(seconds)) s"
         for (name, recorder) in kinds {
             line +=
