@@ -74,7 +74,10 @@ extension EmbeddedOrder {
         if options.retainLogBytes > 0 {
             limit = min(limit, log.excess(over: options.retainLogBytes))
         }
-        do throws(EngineError) { try log.trim(through: limit) } catch {
+        do throws(EngineError) {
+            try log.split(after: store.flushedPosition)
+            try log.trim(through: limit)
+        } catch {
             // They take space, nothing else; the next open removes them.
             options.report?("old log segments cannot be removed: \(error)")
         }

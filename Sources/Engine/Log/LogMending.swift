@@ -65,7 +65,7 @@ extension Log {
         let rebuild = SegmentRebuild(
             self, segment,
             settings: segment.header?.settings ?? settings.before(segment.first))
-        let damaged: (index: LogIndex, checksum: Digest128?)?
+        let damaged: SegmentRebuild.Damage?
         do throws(EngineError) {
             damaged = try rebuild.run(try loadedOffsets(segment), mended)
         } catch {
@@ -74,11 +74,8 @@ extension Log {
         }
         if let damaged {
             rebuild.discard()
-            // A hole that nobody had read yet: this one waits in memory until that is filled too.
-            lock.withLock {
-                holeList.insert(
-                    LogHole(lower: damaged.index, upper: damaged.index, checksum: damaged.checksum))
-            }
+            // Nobody had read it yet: this entry waits in memory until that hole is filled too.
+            noteDamaged(damaged)
             return
         }
         do throws(FileError) { try rebuild.takeNames() } catch {
@@ -135,7 +132,14 @@ extension Log {
         }
     }
 
-    private func continueIn(_ rebuild: SegmentRebuild) throws(EngineError) {
+    func noteDamaged(_ damage: SegmentRebuild.Damage) {
+        lock.withLock {
+            holeList.insert(
+                LogHole(lower: damage.index, upper: damage.index, checksum: damage.checksum))
+        }
+    }
+
+    func continueIn(_ rebuild: SegmentRebuild) throws(EngineError) {
         writer = nil
         isRuleKnown = true
         guard let last = rebuild.pieces.last, !last.isSealed else { return }

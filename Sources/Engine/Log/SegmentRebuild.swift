@@ -1,15 +1,23 @@
-// Writes a segment's entries into new files: what is still readable with the epochs it had
-// (recovery goes by their order), and what peers supplied. One use, by `Log.mend` on the appender's
-// thread.
+// Writes a segment's entries, or those behind one of them, into new files: what is still readable
+// with the epochs it had (recovery goes by their order), and what peers supplied. One use, by
+// `Log.mend` or `Log.split` on the appender's thread.
 
 final class SegmentRebuild {
     private static let flushBytes = 1 << 20
     /// A frame after this many bytes starts a group, where a later recovery can find its way again.
     private static let groupBytes: UInt64 = 64 << 10
 
+    /// An entry that proved unreadable, and its checksum if its successor names it.
+    struct Damage {
+        let index: LogIndex
+        let checksum: Digest128?
+    }
+
     private let log: Log
     private let segment: LogSegment
     private let settings: LoggedSettings
+    /// Entries through this one stay in the old file; nil if none do.
+    private let kept: Position?
     /// For the frames: recovery must not take for torn what the old file showed to be durable.
     private let durable: Position
     private var frameEpoch: UInt32
@@ -23,9 +31,13 @@ final class SegmentRebuild {
     /// State of the rule behind the last entry.
     private(set) var rule: SegmentRule
 
-    init(_ log: Log, _ segment: LogSegment, settings: LoggedSettings) {
+    /// `kept` is the end of a segment inside the old file, which goes on standing for what is at or
+    /// below it. `settings` are those before the first entry that is written.
+    init(_ log: Log, _ segment: LogSegment, keeping kept: Position? = nil, settings: LoggedSettings)
+    {
         self.log = log
         self.segment = segment
+        self.kept = kept
         self.settings = settings
         durable = log.durablePosition
         rule = SegmentRule(segmentBytes: settings.segmentBytes)
@@ -33,11 +45,10 @@ final class SegmentRebuild {
     }
 
     /// Writes everything. Returns the entry that turned out to be unreadable, if one did.
-    func run(_ offsets: [UInt64], _ mended: [LogIndex: Entry]) throws(EngineError)
-        -> (index: LogIndex, checksum: Digest128?)?
-    {
+    func run(_ offsets: [UInt64], _ mended: [LogIndex: Entry]) throws(EngineError) -> Damage? {
         let window = try logIO { () throws(FileError) in try SegmentWindow(segment) }
-        guard var before = log.position(at: segment.first - 1) ?? segment.header?.previous else {
+        let start = kept ?? log.position(at: segment.first - 1) ?? segment.header?.previous
+        guard var before = start else {
             throw .corrupt(file: segment.path, reason: "the entry before it is not known")
         }
         for (number, offset) in offsets.enumerated() {
@@ -45,9 +56,13 @@ final class SegmentRebuild {
             if let epoch = window.frame(at: offset)?.epoch {
                 frameEpoch = max(frameEpoch, epoch)
             }
+            if let kept, index <= kept.index { continue }
             guard let bytes = entryBytes(window, offset, mended[index]),
                 let header = try? EntryHeader(verifying: bytes), header.index == index
-            else { return (index, checksum(following: index, window, offsets, mended)) }
+            else {
+                return Damage(
+                    index: index, checksum: checksum(following: index, window, offsets, mended))
+            }
             try logIO { () throws(FileError) in try append(bytes, header, after: before) }
             before = Position(term: header.term, index: index, checksum: header.checksum)
         }
@@ -127,7 +142,8 @@ final class SegmentRebuild {
         drafts.append(draft)
         // A piece cut off behind is as young as its first frame: by an older header a recorded cut
         // below it would rule it out.
-        let epoch = pieces.isEmpty ? segment.header?.epoch ?? frameEpoch : frameEpoch
+        let isFront = pieces.isEmpty && kept == nil
+        let epoch = isFront ? segment.header?.epoch ?? frameEpoch : frameEpoch
         let cipher = log.options.keys.makeCipher(.log)
         let header = SegmentHeader(
             group: log.group, epoch: epoch, genesis: log.genesis,

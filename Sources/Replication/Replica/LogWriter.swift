@@ -9,6 +9,7 @@ package final class LogWriter: Sendable {
     private enum Operation {
         case append([Entry])
         case truncate(after: LogIndex)
+        case split(after: Position)
         case trim(through: LogIndex)
         case mend(Entry)
     }
@@ -36,6 +37,9 @@ package final class LogWriter: Sendable {
     package func append(_ entries: [Entry]) { add(.append(entries)) }
 
     package func truncate(after index: LogIndex) { add(.truncate(after: index)) }
+
+    /// Ends a segment there that cannot tell its end itself; see `Log.split`.
+    package func split(after position: Position) { add(.split(after: position)) }
 
     /// Removes whole segments at or below `index`.
     package func trim(through index: LogIndex) { add(.trim(through: index)) }
@@ -88,6 +92,7 @@ package final class LogWriter: Sendable {
             case .truncate(let index):
                 try log.truncate(after: index)
                 report(.truncated(after: index))
+            case .split(let position): try log.split(after: position)
             case .trim(let index): removeSegments(through: index)
             case .mend(let entry): report(.mended(entry, try fill(entry)))
             }

@@ -171,6 +171,11 @@ extension Replica {
     /// Inputs that every member is past, and log that nobody needs or that is too much to keep.
     private func releaseOldThings() {
         store.noteMinimumFrontier(floors.frontier)
+        let flushed = store.flushedPosition
+        if flushed.index > splitThrough {
+            splitThrough = flushed.index
+            logWriter.split(after: flushed)
+        }
         var limit = floors.log
         let now = environment.monotonicMilliseconds
         if now >= nextRetentionCheck {
@@ -178,7 +183,7 @@ extension Replica {
             freeBytes = store.freeBytes
             limit = max(limit, log.excess(over: options.retainBytes))
         }
-        limit = min(limit, store.flushedPosition.index)
+        limit = min(limit, flushed.index)
         guard limit > trimmedThrough else { return }
         trimmedThrough = limit
         logWriter.trim(through: limit)
@@ -205,8 +210,12 @@ extension Replica {
         else { return }
         // A truncation may have removed it, an entry behind it may name it by now.
         refreshHoles()
-        let known = holes.last { $0.checksum != nil }
-        guard let hole = known ?? holes.last else { return }
+        // History that no peer keeps must not stand in the way of what is needed.
+        let flushed = store.flushedPosition.index
+        let needed = holes.filter { $0.upper > flushed }
+        let wanted = needed.isEmpty ? holes : needed
+        let known = wanted.last { $0.checksum != nil }
+        guard let hole = known ?? wanted.last else { return }
         // Without a successor that names it: as its members have it committed, in its place in the
         // hash chain.
         let index = hole.checksum == nil ? hole.lower : hole.upper
@@ -240,6 +249,9 @@ extension Replica {
         mended.add(entry)
         mendedEntries = mended
         refreshHoles()
+        // What was missing may have kept a segment from being ended.
+        splitThrough = .zero
+        trimmedThrough = .zero
         if holes.isEmpty { concludeMending(mended) }
     }
 

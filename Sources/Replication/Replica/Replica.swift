@@ -63,6 +63,8 @@ package final class Replica: @unchecked Sendable {
     /// Entries that peers gave back since the log last had no hole.
     var mendedEntries: MendedEntries?
     var trimmedThrough = LogIndex.zero
+    /// The S at which the log was last told to end a segment.
+    var splitThrough = LogIndex.zero
     var nextRetentionCheck: UInt64 = 0
     /// On the store's disk, as of the last check of what to keep.
     var freeBytes: UInt64
