@@ -29,6 +29,9 @@ package struct FruitlessQuestions {
         return true
     }
 
+    /// Somebody is there who may know the answers.
+    package mutating func forget() { until.removeAll() }
+
     package mutating func note(_ question: Question, isAnswered: Bool, now: UInt64) {
         if isAnswered {
             until[question] = nil

@@ -50,6 +50,9 @@ package final class Healer: BlockMender, Sendable {
         state.withLock { $0.repair = source }
     }
 
+    /// A replica is within reach that was not: it may have what nobody had.
+    package func noteReplica() { state.withLock { $0.fruitless.forget() } }
+
     private var repair: (any RepairSource)? { state.withLock { $0.repair } }
 
     var wallClock: UInt64 { environment.clock() }

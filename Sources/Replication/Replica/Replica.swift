@@ -189,6 +189,7 @@ package final class Replica: @unchecked Sendable {
         case .connected(let member):
             connected.insert(member)
             step(.reachable(member))
+            store.healer.noteReplica()
             lastReport = SentReport()
         case .disconnected(let member):
             connected.remove(member)

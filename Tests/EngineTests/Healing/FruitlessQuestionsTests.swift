@@ -27,6 +27,14 @@ import Testing
         #expect(may6)
     }
 
+    @Test func whoComesBackIsAskedAtOnce() {
+        var questions = FruitlessQuestions()
+        questions.note(question, isAnswered: false, now: 150)
+        questions.forget()
+        let may = questions.mayAsk(question, now: 151)
+        #expect(may)
+    }
+
     @Test func aClockSetBackEndsThePause() {
         var questions = FruitlessQuestions()
         questions.note(question, isAnswered: false, now: 1_000_000)

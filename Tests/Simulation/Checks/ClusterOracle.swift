@@ -19,6 +19,8 @@ package final class ClusterOracle {
     private var refused: Set<UInt64> = []
 
     package private(set) var frontierCount = 0
+    /// Reads that failed with reason.
+    package private(set) var failedReads = 0
     /// True where a test makes the log too short for somebody.
     package var allowsMembersPastRetention = false
     package private(set) var membersPastRetention: Set<MemberID> = []
@@ -183,15 +185,21 @@ package final class ClusterOracle {
         _ key: [UInt8], of process: SimulatedProcess, now wanted: ClockMilliseconds,
         _ what: String
     ) {
-        let store = process.replica.store
-        let index = store.applied
-        let now = clock(of: store.pin().view, wanted)
+        var store = process.replica.store
+        var now = clock(of: store.pin().view, wanted)
         let value: [UInt8]?
+        process.answeredFrom = nil
         do throws(EngineError) {
             value = try store.get(key, now: now, io: .blocking)?.value
         } catch {
-            return violation("node \(process.id) cannot read: \(error)")
+            return judgeRead(error, process)
         }
+        if let other = process.answeredFrom {
+            store = other
+            now = clock(of: other.pin().view, now)
+            process.answeredFrom = nil
+        }
+        let index = store.applied
         let expected = model.get(key, at: index, now: now)
         if value != expected {
             violation(
@@ -212,7 +220,27 @@ package final class ClusterOracle {
                 found.map { ($0.key, $0.value.value) }, at: index, now: now, reverse: reverse,
                 "node \(process.id)")
         } catch {
-            violation("node \(process.id) cannot scan: \(error)")
+            judgeScan(error, process, "a scan at")
+        }
+    }
+
+    // MARK: Reads that fail
+
+    /// A node that is cut off with a damaged block, or whose peers do not have it either, says so:
+    /// a read may fail then, and only then.
+    package func judgeScan(_ error: EngineError, _ process: SimulatedProcess, _ what: String) {
+        if process.unanswered.explainScan(error, now: process.wallMilliseconds) {
+            failedReads += 1
+        } else {
+            violation("\(what) node \(process.id) fails: \(error)")
+        }
+    }
+
+    package func judgeRead(_ error: EngineError, _ process: SimulatedProcess) {
+        if process.unanswered.explainRead(error, now: process.wallMilliseconds) {
+            failedReads += 1
+        } else {
+            violation("node \(process.id) cannot read: \(error)")
         }
     }
 

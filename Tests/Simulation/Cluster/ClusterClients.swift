@@ -252,20 +252,9 @@ package final class ClusterClients: @unchecked Sendable {
                 now: cluster.oracle.clock(of: pin.view, pin.wall),
                 reverse: false, "a snapshot of node \(pin.place + 1)")
         } catch {
-            if isOfNoUseToOthers(error) { return }
-            cluster.oracle.violation("a snapshot of node \(pin.place + 1): \(error)")
+            guard let process = cluster.process(pin.place) else { return }
+            cluster.oracle.judgeScan(error, process, "a snapshot of")
         }
-    }
-
-    /// What is damaged is in old tables only, which no other member keeps any more.
-    private func isOfNoUseToOthers(_ error: EngineError) -> Bool {
-        let table: TableID
-        switch error {
-        case .blockLost(let address, _): table = address.table
-        case .tableLost(let lost, _): table = lost
-        default: return false
-        }
-        return !cluster.running.contains { $0.replica.store.manifest.local[table] != nil }
     }
 
     // MARK: Answers

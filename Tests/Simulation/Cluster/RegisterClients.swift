@@ -128,7 +128,7 @@ package final class RegisterClients: @unchecked Sendable {
                 key(call.register), now: permit.clock, io: .blocking)
             operation.value = found.flatMap { UInt64(String(decoding: $0.value, as: UTF8.self)) }
         } catch {
-            return cluster.oracle.violation("node \(call.process.id) cannot read: \(error)")
+            return cluster.oracle.judgeRead(error, call.process)
         }
         operation.ended = tick()
         answered += 1

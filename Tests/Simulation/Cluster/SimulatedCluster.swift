@@ -31,6 +31,9 @@ package final class SimulatedCluster: @unchecked Sendable {
     package private(set) var clients: ClusterClients!
     /// Made by a run that wants them.
     package var registers: RegisterClients?
+    /// Called with the place of a node that has begun to take back entries of its log.
+    package var onRewind: ((Int) -> Void)?
+    private var isLogTurn = false
     package private(set) var now: UInt64 = 0
     /// Events that were performed.
     package private(set) var events: UInt64 = 0
@@ -149,7 +152,9 @@ package final class SimulatedCluster: @unchecked Sendable {
             turn(process)
         case .logTurn(let process):
             guard process.isAlive else { return }
+            isLogTurn = true
             process.logTurn()
+            isLogTurn = false
             reviewHealth(of: process)
         case .job(let process, let body):
             guard process.isAlive else { return }
@@ -236,7 +241,9 @@ package final class SimulatedCluster: @unchecked Sendable {
         guard processes[place] == nil else { return }
         let process = SimulatedProcess(
             cluster: self, place: place,
-            files: ProcessFiles(disks[place]) { [unowned self] in now })
+            files: ProcessFiles(
+                disks[place], clock: { [unowned self] in now },
+                onSync: { [unowned self] in noteSync($0, by: place) }))
         do throws(EngineError) {
             try process.start(settings, nonce: random.next())
         } catch {
@@ -268,6 +275,11 @@ package final class SimulatedCluster: @unchecked Sendable {
         clients.processEnded(process)
         registers?.processEnded(process)
         network.processEnded(place)
+    }
+
+    /// The hard state changes in a turn of the log for one reason: to record a cut.
+    private func noteSync(_ path: String, by place: Int) {
+        if isLogTurn, path.hasSuffix("/state") { onRewind?(place) }
     }
 
     /// A fault of the disk was injected, after which the node may stop by itself.

@@ -132,7 +132,7 @@ package final class SimulatedNetwork {
         guard isWanted != isConnected[link] else { return }
         isConnected[link] = isWanted
         let peer = MemberID(UInt64(to + 1))
-        sender.replica.post(isWanted ? .connected(peer) : .disconnected(peer))
+        if isWanted { sender.connected(to: peer) } else { sender.replica.post(.disconnected(peer)) }
     }
 
     /// A receiver that was replaced by a new process resets the sender's connection.

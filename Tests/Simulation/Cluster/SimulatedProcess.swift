@@ -20,6 +20,11 @@ package final class SimulatedProcess: @unchecked Sendable {
     package var pausedUntil: UInt64 = 0
     /// Its disk answers nothing until then.
     package var stuckUntil: UInt64 = 0
+    package private(set) var unanswered = UnansweredQuestions()
+    /// The peer's that answered a read in this node's place: from its own state, which may be newer.
+    package var answeredFrom: Store?
+    /// Connected since its last turn: with the next one it asks again what nobody answered.
+    private var hasNewPeer = false
     private var isTurnScheduled = false
     private var isLogTurnScheduled = false
     private var isPreparingLog = false
@@ -64,13 +69,21 @@ package final class SimulatedProcess: @unchecked Sendable {
     /// Ends without a goodbye.
     package func kill() {
         isAlive = false
+        answeredFrom = nil
         files.kill()
         replica = nil
     }
 
     package func turn() {
         isTurnScheduled = false
+        if hasNewPeer { unanswered = UnansweredQuestions() }
+        hasNewPeer = false
         replica.turn()
+    }
+
+    package func connected(to peer: MemberID) {
+        hasNewPeer = true
+        replica.post(.connected(peer))
     }
 
     package func logTurn() {
@@ -166,11 +179,17 @@ extension SimulatedProcess: RepairSource {
             ordinal == .leaves
             ? .leaves(table: table, digest: digest)
             : .block(table: table, digest: digest, ordinal: ordinal)
-        for peer in cluster.reachablePeers(of: place) {
+        let address = BlockAddress(table: table, ordinal: ordinal)
+        let peers = cluster.reachablePeers(of: place)
+        for peer in peers {
             if case .bytes(let bytes) = RepairServer.answer(request, replica: peer.replica) {
                 let block = RepairedBlock(bytes: bytes, donor: peer.id)
                 if isProven(block) { return block }
             }
+        }
+        unanswered.noteBlock(address, now: wallMilliseconds)
+        for peer in peers where peer.holds(address, digest: digest) {
+            cluster.oracle.violation("node \(peer.id) has \(address) and does not give it")
         }
         return nil
     }
@@ -178,13 +197,55 @@ extension SimulatedProcess: RepairSource {
     package func read(_ key: [UInt8], at index: LogIndex, now: ClockMilliseconds, deadline: UInt64)
         -> RemoteRead?
     {
-        for peer in cluster.reachablePeers(of: place) {
+        let peers = cluster.reachablePeers(of: place)
+        for peer in peers {
             if case .value(let value) = RepairServer.answer(
                 .read(key: key, index: index, now: now), replica: peer.replica)
             {
+                answeredFrom = peer.replica.store
                 return RemoteRead(value: value)
             }
         }
+        unanswered.noteRead(now: wallMilliseconds)
+        for peer in peers where peer.canRead(key, at: index, now: now) {
+            cluster.oracle.violation("node \(peer.id) can answer a read and does not")
+        }
         return nil
+    }
+}
+
+/// What a peer could give, as one sees it who looks into its manifest and its disk.
+extension SimulatedProcess {
+    /// Whether a file that its manifest names holds the block clean.
+    fileprivate func holds(_ address: BlockAddress, digest: Digest128) -> Bool {
+        let state = replica.store.manifest
+        let id = address.table
+        let found =
+            state.manifest.tables.record(id)
+            ?? state.standIns.flatMap(\.tables).first { $0.id == id }
+        guard let local = state.local[id], let record = found, record.digest == digest else {
+            return false
+        }
+        let name = TableHandle.fileName(id, generation: UInt64(local.generation))
+        do {
+            let file = try cluster.disks[place].open(SimulatedCluster.tables + "/" + name, .read)
+            let reader = try TableReader.open(
+                file: file, record: record, cache: BlockCache(capacity: 0, shards: 1))
+            _ = try reader.canonicalBlock(address.ordinal, fromMedium: true)
+            return true
+        } catch {
+            return false
+        }
+    }
+
+    /// Whether it has applied enough to answer, and lacks nothing that others would have.
+    fileprivate func canRead(_ key: [UInt8], at index: LogIndex, now: ClockMilliseconds) -> Bool {
+        guard replica.store.applied >= index else { return false }
+        do throws(EngineError) {
+            _ = try replica.store.getHere(key, now: now, io: .blocking)
+            return true
+        } catch {
+            return !unanswered.explainScan(error, now: wallMilliseconds)
+        }
     }
 }

@@ -157,6 +157,7 @@ extension SimulatedCluster {
         network.weather = .fair
         delays.slowNodes = []
         delays.jobDelay = nil
+        onRewind = nil
         correctClocks()
         for place in 0..<nodeCount { setTrouble(place, false) }
         for process in running {
@@ -190,10 +191,12 @@ extension SimulatedCluster {
         if !run(atMost: 3_000, until: { leftovers.isEmpty }) {
             oracle.violation("files that nobody needs stay: \(leftovers)")
         }
+        let failed = oracle.failedReads
         for process in running {
             oracle.checkScan(process, reverse: false)
             oracle.checkScan(process, reverse: true)
         }
+        if oracle.failedReads > failed { oracle.violation("reads fail though all nodes agree") }
     }
 
     package var isConverged: Bool {

@@ -110,15 +110,32 @@ package final class FaultAtlas: @unchecked Sendable {
     }
 
     private func stopMidway() -> Bool {
+        if random.oneIn(3) { return stopNextRewind() }
         let place = anyPlace()
-        guard let process = cluster.process(place) else { return false }
+        guard cluster.process(place) != nil else { return false }
+        breakDown(place, power: random.oneIn(2))
+        return true
+    }
+
+    /// Whoever takes back entries of its log next loses power before that is done, or soon after:
+    /// what the medium keeps of them must not come back.
+    private func stopNextRewind() -> Bool {
+        cluster.onRewind = { [unowned self] place in
+            cluster.onRewind = nil
+            breakDown(place, power: true)
+        }
+        return true
+    }
+
+    /// After a few more changes the disk takes none any more, and the process dies.
+    private func breakDown(_ place: Int, power: Bool) {
+        let process = cluster.process(place)
         cluster.allowHalt(place)
         cluster.disks[place].stop(after: random.below(30))
         cluster.perform(after: UInt64(5 + random.below(60))) { [self] in
             guard cluster.process(place) === process else { return }
-            stop(place, power: random.oneIn(2))
+            stop(place, power: power)
         }
-        return true
     }
 
     private func transfer() -> Bool {
@@ -136,15 +153,18 @@ package final class FaultAtlas: @unchecked Sendable {
         return true
     }
 
-    /// Some of its compactions crawl, so that later ones over the same keys are ready first.
+    /// Some flushes or compactions crawl, so that later ones over the same keys are ready first: on
+    /// one node, or on all of them, whose jobs are proved in another order then.
     private func slowJobs() -> Bool {
-        let place = anyPlace()
+        let place = random.oneIn(2) ? nil : anyPlace()
         let isFlush = random.oneIn(3)
-        var count = 0
+        var counts = Array(repeating: 0, count: cluster.nodeCount)
         cluster.delays.jobDelay = { priority, at in
-            guard at == place, priority == (isFlush ? .flush : .compaction) else { return nil }
-            count += 1
-            return count % 2 == 1 ? 2_000 : 1
+            guard place == nil || at == place, priority == (isFlush ? .flush : .compaction) else {
+                return nil
+            }
+            counts[at] += 1
+            return counts[at] % 2 == 1 ? 2_000 : 1
         }
         cluster.perform(after: UInt64(1_000 + random.below(4_000))) { [unowned cluster] in
             cluster.delays.jobDelay = nil

@@ -1,0 +1,36 @@
+// What one node asked its peers for in vain. A read may fail for want of a block, but only if the
+// node did ask, a moment ago, and nobody whom it reached had the block. Whether that was so is
+// judged when it asks (`SimulatedProcess.block`); here is what was found then. Pure.
+import Engine
+
+package struct UnansweredQuestions {
+    private var blocks: [BlockAddress: ClockMilliseconds] = [:]
+    private var read: ClockMilliseconds?
+
+    package init() {}
+
+    /// Nobody had the block when the node's own clock showed `now`.
+    package mutating func noteBlock(_ address: BlockAddress, now: ClockMilliseconds) {
+        blocks[address] = now
+    }
+
+    /// Nobody answered a read in its place.
+    package mutating func noteRead(now: ClockMilliseconds) { read = now }
+
+    /// Whether what stands here is why something that reads many keys fails with `error`.
+    package func explainScan(_ error: EngineError, now: ClockMilliseconds) -> Bool {
+        guard case .blockLost(let address, _) = error else { return false }
+        return isRecent(blocks[address], now)
+    }
+
+    /// The same for one key, which a peer may answer though it does not have the block.
+    package func explainRead(_ error: EngineError, now: ClockMilliseconds) -> Bool {
+        explainScan(error, now: now) && isRecent(read, now)
+    }
+
+    /// As long as the node asks nobody again.
+    private func isRecent(_ asked: ClockMilliseconds?, _ now: ClockMilliseconds) -> Bool {
+        guard let asked else { return false }
+        return asked <= now && now - asked < FruitlessQuestions.pauseMilliseconds
+    }
+}
