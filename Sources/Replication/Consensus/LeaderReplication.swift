@@ -205,6 +205,7 @@ extension RaftCore {
         _ reply: AppendReply, _ place: Int, _ out: inout [RaftAction]
     ) {
         members[place].accepted(through: reply.index, now: now)
+        if reply.index >= log.base { members[place].acceptedBase() }
         if members[place].mode == .tables, reply.index >= log.base {
             // The tables arrived, and the logs connect again.
             members[place].becomeProbe(next: members[place].match + 1)
@@ -242,13 +243,19 @@ extension RaftCore {
             members[place].becomeProbe(next: next)
             sendProbe(place, &out)
         } else if member.mode == .replicate || reply.index != log.base {
-            // The refusal may be older than the acknowledgements that let this log be trimmed. Who
-            // refuses its base as well does need tables.
+            // The refusal may be older than the acknowledgements that let this log be trimmed.
             members[place].becomeProbe(next: log.base + 1)
             sendProbe(place, &out)
-        } else {
+        } else if members[place].refusedBase(
+            now: now, patience: configuration.electionTimeout.upperBound)
+        {
             members[place].becomeProbe(next: next)
             askForTables(place, &out)
+        } else {
+            // So may this one, if an entry at the base was probed before. Asked again with the
+            // heartbeats: who still refuses the base in a while does need tables.
+            members[place].becomeProbe(next: log.base + 1)
+            members[place].probeSent(bytes: 0, now: now)
         }
     }
 }

@@ -40,6 +40,9 @@ package struct Progress: Sendable {
     private var lastMoved: UInt64 = 0
     private var retryDelay: UInt64 = 0
 
+    /// When it first refused the first entry there is, with none acknowledged behind that since.
+    private var baseRefusedAt: UInt64?
+
     /// Highest heartbeat round acknowledged, and when the latest *timed* one was sent.
     private(set) var ackedRound: UInt64 = 0
     private(set) var confirmedAt: UInt64 = 0
@@ -159,6 +162,18 @@ package struct Progress: Sendable {
         guard bytes > configuration.aloneBytes else { return 0 }
         return UInt64(bytes / RaftConfiguration.slowestBytesPerMillisecond)
     }
+
+    /// It refused the log's base. True if it already did `patience` ago: this refusal is none that
+    /// was under way for long.
+    mutating func refusedBase(now: UInt64, patience: UInt64) -> Bool {
+        guard let since = baseRefusedAt else {
+            baseRefusedAt = now
+            return false
+        }
+        return now - since >= patience
+    }
+
+    mutating func acceptedBase() { baseRefusedAt = nil }
 
     mutating func resumeProbe() { isPaused = false }
 

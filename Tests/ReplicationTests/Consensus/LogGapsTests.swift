@@ -18,7 +18,7 @@ struct LogGapsTests {
             expect 1 commit=10
             trim 1 6
             heal
-            run 300
+            run 900
             # What it still has in memory of member 3's place: entry 2, which is gone.
             expect 1 tables=3 mode.3=tables
             run 1000
@@ -43,7 +43,7 @@ struct LogGapsTests {
             deliver
             trim 1 6
             heal
-            run 300
+            run 900
             expect 1 mode.3=tables
             isolate 3
             """)

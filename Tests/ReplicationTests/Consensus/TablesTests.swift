@@ -16,7 +16,7 @@ struct TablesTests {
         run 100
         trim 1 6
         heal
-        run 200
+        run 900
         expect 1 mode.3=tables tables=3 commit=10
 
         """
@@ -80,11 +80,33 @@ struct TablesTests {
             """)
     }
 
-    @Test("a member that refuses the first entry there is needs tables")
+    /// The leader probed with what is the log's base now, and was refused.
+    @Test("a late refusal of the base sends nobody for tables", arguments: 1...2)
+    func staleRefusalOfBase(copies: Int) {
+        let script = RaftScript(Self.trimmed + "made 1 3")
+        refuse(10, script)
+        for _ in 0..<copies { refuse(5, script) }
+        script.run(
+            """
+            expect 1 mode.3=probe tables=-
+            run 300
+            expect 1 mode.3=replicate match.3=10 tables=-
+            """)
+        // The next one, long after that, starts anew.
+        script.run("run 1000\nmade 1 3")
+        refuse(10, script)
+        refuse(5, script)
+        script.run("expect 1 mode.3=probe tables=-")
+    }
+
+    @Test("a member that goes on refusing the first entry there is needs tables")
     func refusedBase() {
         let script = RaftScript(Self.trimmed + "isolate 3\nmade 1 3\ndrop")
         refuse(10, script)
-        script.run("expect 1 mode.3=probe tables=-")
+        refuse(5, script)
+        script.run("expect 1 mode.3=probe tables=-\nrun 500")
+        refuse(5, script)
+        script.run("expect 1 leader mode.3=probe tables=-\nrun 100")
         refuse(5, script)
         script.run("expect 1 mode.3=tables tables=3")
     }

@@ -77,7 +77,7 @@ struct TransferTests {
                 deliver
                 trim 1 6
                 heal
-                run 200
+                run 900
                 expect 1 mode.3=tables
                 transfer 1 3
                 run 100

@@ -34,6 +34,8 @@ package final class SimulatedCluster: @unchecked Sendable {
     /// Called with the place of a node that has begun to take back entries of its log.
     package var onRewind: ((Int) -> Void)?
     private var isLogTurn = false
+    /// Called with whoever has begun to lead.
+    package var onLeader: ((SimulatedProcess) -> Void)?
     package private(set) var now: UInt64 = 0
     /// Events that were performed.
     package private(set) var events: UInt64 = 0

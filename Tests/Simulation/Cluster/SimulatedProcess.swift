@@ -135,7 +135,9 @@ extension SimulatedProcess: ReplicaEnvironment {
     package func note(_ event: ReplicaNote) {
         say("\(event)")
         switch event {
-        case .becameLeader(let term): cluster.oracle.noteLeader(id, term)
+        case .becameLeader(let term):
+            cluster.oracle.noteLeader(id, term)
+            cluster.onLeader?(self)
         case .logDiverged, .divergence: cluster.oracle.violation("node \(id): \(event)")
         case .memberPastRetention(let member, _):
             cluster.oracle.notePastRetention(member)

@@ -14,6 +14,8 @@ package final class FaultAtlas: @unchecked Sendable {
     /// Whose disks may be damaged, and whose clocks are wrong.
     private let victims: [Int]
     private var isActive = false
+    /// What happens to the next leaders as soon as they lead.
+    private var leaderFaults: [FaultKind] = []
     package private(set) var counts: [FaultKind: Int] = [:]
 
     package init(
@@ -35,6 +37,7 @@ package final class FaultAtlas: @unchecked Sendable {
 
     package func start() {
         isActive = !kinds.isEmpty
+        cluster.onLeader = { [unowned self] in greet($0) }
         again()
     }
 
@@ -53,6 +56,7 @@ package final class FaultAtlas: @unchecked Sendable {
 
     package func end() {
         isActive = false
+        cluster.onLeader = nil
         for place in 0..<cluster.nodeCount { cluster.disks[place].capacity = .max }
         cluster.endFaults()
     }
@@ -94,10 +98,32 @@ package final class FaultAtlas: @unchecked Sendable {
     }
 
     private func crash() -> Bool {
+        if random.oneIn(4) { return expectLeaders(.crash) }
         let place = random.oneIn(2) ? cluster.leaders.first?.place ?? anyPlace() : anyPlace()
         guard cluster.process(place) != nil else { return false }
         stop(place, power: false)
         return true
+    }
+
+    /// Some of the next leaders fare so just when they have begun: what they have appended is on a
+    /// few disks only, and the next leader does not know of it.
+    private func expectLeaders(_ kind: FaultKind) -> Bool {
+        guard leaderFaults.count < 6 else { return false }
+        for _ in 0...random.below(3) { leaderFaults.append(kind) }
+        return true
+    }
+
+    private func greet(_ leader: SimulatedProcess) {
+        guard isActive, !leaderFaults.isEmpty else { return }
+        let kind = leaderFaults.remove(at: random.below(leaderFaults.count))
+        cluster.perform(after: UInt64(random.below(20))) { [self] in
+            guard isActive, cluster.process(leader.place) === leader else { return }
+            switch kind {
+            case .partition: isolate(leader.place)
+            case .stuck: leader.stuckUntil = cluster.now + UInt64(100 + random.below(1_500))
+            default: stop(leader.place, power: kind == .power)
+            }
+        }
     }
 
     /// Any subset, all of them often.
@@ -149,7 +175,9 @@ package final class FaultAtlas: @unchecked Sendable {
     private func pause() -> Bool {
         let place = random.oneIn(2) ? cluster.leaders.first?.place ?? anyPlace() : anyPlace()
         guard let process = cluster.process(place) else { return false }
-        process.pausedUntil = cluster.now + UInt64(50 + random.below(2_500))
+        // Often just long enough that somebody else leads when it goes on, and it does not know yet.
+        let length = random.oneIn(2) ? 250 + random.below(450) : 50 + random.below(2_500)
+        process.pausedUntil = cluster.now + UInt64(length)
         return true
     }
 
@@ -184,17 +212,27 @@ package final class FaultAtlas: @unchecked Sendable {
 
     // MARK: Network
 
+    private func isolate(_ place: Int) {
+        cluster.network.isolate(place)
+        healLater()
+    }
+
+    private func healLater() {
+        cluster.perform(after: UInt64(random.below(4_000))) { [unowned cluster] in
+            cluster.network.heal()
+        }
+    }
+
     private func cut(isOneWay: Bool) -> Bool {
+        if !isOneWay, random.oneIn(4) { return expectLeaders(.partition) }
         let place = random.oneIn(3) ? cluster.leaders.first?.place ?? anyPlace() : anyPlace()
         let other = anyPlace()
         guard place != other else { return false }
         if isOneWay {
             cluster.network.cut(place, other)
+            healLater()
         } else {
-            cluster.network.isolate(place)
-        }
-        cluster.perform(after: UInt64(random.below(4_000))) { [unowned cluster] in
-            cluster.network.heal()
+            isolate(place)
         }
         return true
     }
@@ -315,6 +353,7 @@ package final class FaultAtlas: @unchecked Sendable {
     }
 
     private func stick() -> Bool {
+        if random.oneIn(4) { return expectLeaders(.stuck) }
         let place = anyPlace()
         guard let process = cluster.process(place) else { return false }
         process.stuckUntil = cluster.now + UInt64(100 + random.below(3_000))
