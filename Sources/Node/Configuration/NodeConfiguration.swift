@@ -190,8 +190,9 @@ extension NodeConfiguration {
         package var outputTotalBytesMax: UInt64 = 256 << 20
         /// Age that a read under `READONLY` may have.
         package var stalenessMilliseconds: UInt64 = 5000
-        /// Event loops that serve clients.
-        package var threads = 2
+        /// Event loops that serve clients; 0: two, or on a machine of at most two processors that
+        /// of the replica.
+        package var threads = 0
     }
 
     package enum LogLevel: String, Sendable, CaseIterable {

@@ -96,7 +96,7 @@ package enum SettingCatalog {
         .size("client.output-bytes-max", \.client.outputBytesMax, 64 * kiB...4 * giB),
         .size("client.output-total-bytes-max", \.client.outputTotalBytesMax, 64 * kiB...tiB),
         .duration("client.staleness", \.client.stalenessMilliseconds, 100...60 * minute),
-        .integer("client.threads", \.client.threads, 1...256),
+        .integer("client.threads", \.client.threads, 0...256),
         .choice("logging.level", \.logging.level),
     ]
 }

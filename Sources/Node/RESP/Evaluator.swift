@@ -14,8 +14,10 @@
 // A refused proposal takes the overlay with it: everything read since may rest on it. Evaluation
 // then waits until all proposals in flight have ended, and starts from applied state.
 //
-// Threads: `submit` and completions come from anywhere and only append to the inbox. A drain,
-// started on the runner by the first that finds none running, owns everything else.
+// Threads: `submit` and completions come from anywhere and append to the inbox. Whoever finds no
+// drain running becomes it, and owns everything else: hand-overs to a thread would cost more than
+// the evaluation. What has to read state may wait for the disk, so a drain that comes to such a
+// request goes on, with the ownership, on the runner.
 import Engine
 import Replication
 import Synchronization
@@ -79,42 +81,51 @@ package final class Evaluator: @unchecked Sendable {
             defer { inbox.isDraining = true }
             return !inbox.isDraining
         }
-        if mustStart { runner { [self] in drain() } }
+        if mustStart { drain(mayRead: false) }
     }
 
     // MARK: The drain
 
-    private func drain() {
+    /// `mayRead`: on the runner, which goes on with what a drain elsewhere had to leave.
+    private func drain(mayRead: Bool) {
+        var goesOn = mayRead
         while true {
             let events = inbox.withLock { inbox in
-                if inbox.events.isEmpty { inbox.isDraining = false }
+                if inbox.events.isEmpty, !goesOn { inbox.isDraining = false }
                 defer { inbox.events = [] }
                 return inbox.events
             }
-            if events.isEmpty { return }
+            if events.isEmpty, !goesOn { return }
+            goesOn = false
             // What has ended first: it makes the overlay small and may end a wait.
             for case .resolved(let number, let resolution) in events {
                 resolve(number, resolution)
             }
             for case .request(let request) in events { waiting.append(request) }
-            if !waiting.isEmpty { evaluateWaiting() }
+            if !waiting.isEmpty, !evaluateWaiting(mayRead: mayRead) {
+                return runner { [self] in drain(mayRead: true) }
+            }
         }
     }
 
-    private func evaluateWaiting() {
+    /// False if it stopped before a request that has to read.
+    private func evaluateWaiting(mayRead: Bool) -> Bool {
         guard let term = service.evaluatingTerm else {
             let requests = waiting
             waiting = []
             for request in requests {
                 request.completion(.notEvaluated(reason: "this node does not lead"))
             }
-            return
+            return true
         }
-        guard prepareOverlay(term: term) else { return }
+        guard prepareOverlay(term: term) else { return true }
         evaluation.now = service.clock
         evaluation.dependency = 0
         var groups: [PendingGroup] = []
+        var stopsToRead = false
         while groups.count < waiting.count, bytesInFlight < settings.effectBytesInFlight {
+            stopsToRead = !mayRead && !waiting[groups.count].isBlind
+            if stopsToRead { break }
             let group = PendingGroup(waiting[groups.count])
             groups.append(group)
             evaluate(group, term: term)
@@ -123,6 +134,7 @@ package final class Evaluator: @unchecked Sendable {
         endSegment(term: term)
         invariant(batch.isEmpty && openGroups.isEmpty, "a segment stayed open")
         for group in groups { release(group) }
+        return !stopsToRead
     }
 
     /// False while evaluation must wait for the proposals behind a refused one.

@@ -20,6 +20,15 @@ package struct RoutedCommand: Sendable {
         }
     }
 
+    /// A write whose effects and answer do not depend on what is stored.
+    var isBlind: Bool {
+        switch id {
+        case .set: return command.count == 3
+        case .setex, .psetex, .mset, .flushall, .flushdb, .mtDelrange, .ping: return true
+        default: return false
+        }
+    }
+
     /// Whether its reply may be long: such a one waits while the replies of all clients take too
     /// much memory. Writes, health checks and what tells of the node's state do not.
     var mayReplyAtLength: Bool {
@@ -86,4 +95,7 @@ package struct EvaluationRequest: Sendable {
         self.batches = batches
         self.completion = completion
     }
+
+    /// Evaluated without reading anything.
+    var isBlind: Bool { batches.allSatisfy { $0.commands.allSatisfy(\.isBlind) } }
 }

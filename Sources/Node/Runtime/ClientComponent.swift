@@ -1,5 +1,5 @@
 // The client edge of this node: the evaluator, the pool for reads that need the disk, the RESP
-// listener. Clients have event loops of their own: what they ask for never delays a heartbeat.
+// listener.
 import Engine
 import Logging
 import NIOCore
@@ -11,7 +11,7 @@ package final class ClientComponent: NodeComponent {
     private let configuration: NodeConfiguration
     private let replica: ReplicaComponent
     private let surface: NodeSurface
-    private let eventLoops: ClientEventLoops
+    private let loops: NodeEventLoops
     private let logger: Logger
     private let running = Mutex<Running?>(nil)
 
@@ -23,17 +23,17 @@ package final class ClientComponent: NodeComponent {
 
     package init(
         _ configuration: NodeConfiguration, replica: ReplicaComponent, surface: NodeSurface,
-        eventLoops: ClientEventLoops, logger: Logger
+        loops: NodeEventLoops, logger: Logger
     ) {
         self.configuration = configuration
         self.replica = replica
         self.surface = surface
-        self.eventLoops = eventLoops
+        self.loops = loops
         self.logger = logger
     }
 
     package func start() async throws {
-        guard let service = replica.replica, let loops = eventLoops.group else {
+        guard let service = replica.replica, let loops = loops.clients else {
             throw NodeFailure(.software, "clients cannot be served before the replica runs")
         }
         let readPool = ThreadPool(name: "martlet-read", threads: 4)

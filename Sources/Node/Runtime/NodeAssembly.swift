@@ -13,21 +13,19 @@ enum NodeAssembly {
     ) throws -> [any NodeComponent] {
         let eventLoops = MultiThreadedEventLoopGroup.singleton
         let directory = DirectoryComponent(configuration, logger: logger)
+        let loops = NodeEventLoops(clientThreads: configuration.client.threads)
         let replica = ReplicaComponent(
-            configuration, directory: directory, eventLoops: eventLoops, fatal: fatal,
-            logger: logger)
+            configuration, directory: directory, loops: loops, fatal: fatal, logger: logger)
         let surface = NodeSurface(configuration, replica: replica)
-        let clientLoops = ClientEventLoops(count: configuration.client.threads)
         return [
             directory,
-            clientLoops,
+            loops,
             AdministrationServer(
                 host: configuration.listen.host, port: configuration.listen.httpPort,
                 source: surface, eventLoops: eventLoops, logger: logger),
             replica,
             ClientComponent(
-                configuration, replica: replica, surface: surface, eventLoops: clientLoops,
-                logger: logger),
+                configuration, replica: replica, surface: surface, loops: loops, logger: logger),
         ]
     }
 }

@@ -9,18 +9,18 @@ package final class ReplicaComponent: NodeComponent {
     package let name = "replica"
     private let configuration: NodeConfiguration
     private let directory: DirectoryComponent
-    private let eventLoops: any EventLoopGroup
+    private let loops: NodeEventLoops
     private let fatal: FatalReport
     private let logger: Logger
     private let running = Mutex<ReplicaRuntime?>(nil)
 
     package init(
         _ configuration: NodeConfiguration, directory: DirectoryComponent,
-        eventLoops: any EventLoopGroup, fatal: FatalReport, logger: Logger
+        loops: NodeEventLoops, fatal: FatalReport, logger: Logger
     ) {
         self.configuration = configuration
         self.directory = directory
-        self.eventLoops = eventLoops
+        self.loops = loops
         self.fatal = fatal
         self.logger = logger
     }
@@ -33,6 +33,9 @@ package final class ReplicaComponent: NodeComponent {
         if configuration.isCluster { try checkCertificateFiles() }
         guard let directory = directory.directory else {
             throw NodeFailure(.storage, "the data directory is not open")
+        }
+        guard let loop = loops.replica else {
+            throw NodeFailure(.software, "the event loops do not run")
         }
         // Beside `node` it is missing only if it was lost.
         let isLost = !directory.fileSystem.exists(directory.group.hardState)
@@ -47,14 +50,13 @@ package final class ReplicaComponent: NodeComponent {
         ) { reason in
             fatal.report(NodeFailure(.storage, reason))
         }
-        let opened = try await open(directory, runtime, rejoins: rejoins)
+        let opened = try await open(directory, runtime, on: loop, rejoins: rejoins)
         // What is left of damaged hard state may count fewer starts than the peers have seen.
         if configuration.isCluster, !opened.hardState.isVoteTrusted {
             try opened.hardState.beginAnew(bootCounter: wallMilliseconds())
         }
         try await runtime.start(
-            opened, options: options(), transport: try transport(opened.hardState, boots),
-            eventLoops: eventLoops)
+            opened, options: options(), transport: try transport(opened.hardState, boots), on: loop)
         running.withLock { $0 = runtime }
     }
 
@@ -95,7 +97,8 @@ package final class ReplicaComponent: NodeComponent {
     }
 
     private func open(
-        _ directory: DataDirectory, _ runtime: ReplicaRuntime, rejoins: Bool
+        _ directory: DataDirectory, _ runtime: ReplicaRuntime, on loop: any EventLoop,
+        rejoins: Bool
     ) async throws -> OpenedReplica {
         let nonce = UInt64.random(in: 1...UInt64.max)
         var store = storeConfiguration(directory, runtime)
@@ -114,7 +117,7 @@ package final class ReplicaComponent: NodeComponent {
             "the manifest is lost, whole or in part; asking the peers for theirs",
             metadata: ["reason": "\(reason)"])
         store.refusesGap = false
-        let answer = try await replacement(directory, store, nonce: nonce)
+        let answer = try await replacement(directory, store, on: loop, nonce: nonce)
         store.replacement = answer?.state
         store.donor = answer?.donor ?? .none
         return try OpenedReplica.open(store, log: logOptions, nonce: nonce)
@@ -122,7 +125,8 @@ package final class ReplicaComponent: NodeComponent {
 
     /// A peer's manifest; nil if none gives it and this node can go on with its own.
     private func replacement(
-        _ directory: DataDirectory, _ store: StoreConfiguration, nonce: UInt64
+        _ directory: DataDirectory, _ store: StoreConfiguration, on loop: any EventLoop,
+        nonce: UInt64
     ) async throws -> ManifestRescue.Answer? {
         // Peers refuse an older start of this node than they have seen: this one counts.
         let hardState = try HardState.open(
@@ -131,7 +135,7 @@ package final class ReplicaComponent: NodeComponent {
         let rescue = ManifestRescue(
             configuration: try transportConfiguration(
                 bootCounter: hardState.current.bootCounter, nonce: nonce),
-            eventLoops: eventLoops, logger: logger)
+            eventLoops: loop, logger: logger)
         // An own one that is whole is good enough if nobody has a newer one: then peers have the
         // log that it lacks.
         guard try Store.hasManifest(store) else {

@@ -6,7 +6,10 @@ extension Replica {
     /// with a leader's before.
     private static let clockSuspectMilliseconds: UInt64 = 30_000
 
-    /// Once per turn: whether this leader's clock may decide what has expired. Steps down if most
+    /// A verdict counts for so long, unless this clock was set or another was heard.
+    private static let clockVerdictMilliseconds: UInt64 = 10
+
+    /// Each turn: whether this leader's clock may decide what has expired. Steps down if most
     /// members say that it is the wrong one.
     func checkClock() {
         let now = environment.monotonicMilliseconds
@@ -16,6 +19,13 @@ extension Replica {
             updateFitness()
         }
         guard core.role == .leader else { return }
+        let offset = Int64(clamping: wall) &- Int64(clamping: now)
+        if let judged = judgedClock, (offset &- judged.offset).magnitude <= 1,
+            now < judged.at + Replica.clockVerdictMilliseconds
+        {
+            return
+        }
+        judgedClock = (offset, now)
         let verdict = clockCheck.verdict(
             voters: voters, own: options.node, wall: wall, now: now)
         hasAgreedClock = verdict == .agrees

@@ -168,7 +168,9 @@ extension Replica {
             }
             for entry in batch {
                 guard store.canApply else { break }
+                let frozen = store.frozenCount
                 store.apply(entry)
+                if store.frozenCount != frozen { hasJobNews = true }
                 applied(entry)
             }
         }
@@ -180,6 +182,7 @@ extension Replica {
 
     private func applied(_ entry: Entry) {
         openProposals.applied(entry.position)
+        if entry.header.kind != .write { hasJobNews = true }
         if entry.header.kind == .membership {
             step(.membership(RaftMembers(store.membership)))
         }
@@ -187,11 +190,13 @@ extension Replica {
     }
 
     private func becomeLeader(_ term: Term) {
+        hasJobNews = true
         environment.note(.becameLeader(term))
         tail.clock = max(tail.clock, leaderClockHeard)
         director.reset(now: environment.monotonicMilliseconds)
         clockCheck.reset()
         hasAgreedClock = false
+        judgedClock = nil
         // Nobody counts as long gone before this leader has waited for them.
         let now = environment.monotonicMilliseconds
         reports.removeAll()
@@ -216,6 +221,7 @@ extension Replica {
     }
 
     private func leaderChanged(_ term: Term, leader: MemberID) {
+        hasJobNews = true
         environment.note(.leaderIs(leader, term))
         if leader != options.node {
             director.reset(now: environment.monotonicMilliseconds)

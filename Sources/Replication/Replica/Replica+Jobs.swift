@@ -53,9 +53,15 @@ extension Replica {
     /// News of plain progress is sent at most this often.
     private static let progressIntervalMilliseconds: UInt64 = 100
 
+    /// What writes alone change is looked at from time to time: a look costs more than a write.
+    private static let directionIntervalMilliseconds: UInt64 = 10
+
     func directJobs() {
         guard !hasFailed else { return }
         let now = environment.monotonicMilliseconds
+        guard hasJobNews || now >= nextDirection else { return }
+        hasJobNews = false
+        nextDirection = now + Replica.directionIntervalMilliseconds
         store.turn(now: now)
         director.absorb(store.takeJobInputs(), now: now)
         if core.role == .leader {
@@ -64,6 +70,7 @@ extension Replica {
             reportToLeader()
         }
         releaseOldThings()
+        memberStatuses = makeMemberStatuses()
     }
 
     var voters: [MemberID] {

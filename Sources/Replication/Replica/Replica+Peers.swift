@@ -56,6 +56,7 @@ extension Replica {
             hearClock(heartbeat.clock)
             compareClock(heartbeat.clock)
         case .heartbeatReply(let reply) where reply.term == core.term:
+            judgedClock = nil
             clockCheck.answered(
                 round: reply.round, by: member, clock: reply.clock,
                 now: environment.monotonicMilliseconds)

@@ -1,5 +1,5 @@
 // Group commit: proposals that waited go into one entry, up to a megabyte; at most a few entries
-// are on their way before the next must gather more, so that groups grow under load.
+// are on their way to a quorum before the next must gather more, so that groups grow under load.
 import Engine
 
 /// A batch that waits to become part of an entry.
@@ -11,7 +11,7 @@ struct WaitingProposal {
 
 extension Replica {
     /// Entries on their way above which a new one waits to gather more.
-    private static let entriesInFlightMax = 2
+    private static let entriesInFlightMax: UInt64 = 2
     /// Gathered bytes at which a new entry goes out at once.
     private static let eagerBytes = 256 << 10
 
@@ -19,13 +19,20 @@ extension Replica {
     func propose() {
         guard waitingHead < waitingProposals.count, !hasFailed else { return }
         while waitingHead < waitingProposals.count {
-            guard openProposals.entriesInFlight < Replica.entriesInFlightMax || waitingIsEager(),
+            guard entriesInFlight < Replica.entriesInFlightMax || waitingIsEager(),
                 core.role != .leader || core.canPropose(bytes: nextEntryBytes())
             else { return }
             proposeGroup()
         }
         waitingProposals.removeAll(keepingCapacity: true)
         waitingHead = 0
+    }
+
+    /// Not committed yet. What is committed and not applied is no reason to wait: the next entry's
+    /// way to the disks begins before this turn applies them.
+    private var entriesInFlight: UInt64 {
+        let last = tail.position.index
+        return last > core.commitIndex ? last - core.commitIndex : 0
     }
 
     /// At most so large is the next entry: a group, or a proposal that is larger by itself. Asked

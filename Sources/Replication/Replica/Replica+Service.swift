@@ -65,7 +65,7 @@ extension Replica: ReplicaService {
         ReplicaStatus(
             node: options.node, role: core.role.name, term: core.term, leader: core.leader,
             commit: core.commitIndex, durable: durable, applied: store.applied,
-            frontier: store.frontier, stateRoot: store.stateRoot, members: memberStatuses(),
+            frontier: store.frontier, stateRoot: store.stateRoot, members: memberStatuses,
             obstacle: obstacle)
     }
 
@@ -77,7 +77,7 @@ extension Replica: ReplicaService {
         return logRefusal
     }
 
-    private func memberStatuses() -> [MemberStatus] {
+    func makeMemberStatuses() -> [MemberStatus] {
         let membership =
             store.membership.members.isEmpty ? options.seedMembers : store.membership
         let progress = core.progress(now: environment.monotonicMilliseconds)

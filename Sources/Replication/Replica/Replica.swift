@@ -38,8 +38,11 @@ package final class Replica: @unchecked Sendable {
     /// Highest clock of a leader: heard in heartbeats and votes, or told as one.
     var leaderClockHeard: ClockMilliseconds = 0
     var clockCheck: ClockCheck
-    /// As a leader: judged in this turn.
+    /// As a leader: as last judged.
     var hasAgreedClock = false
+    /// When that was, and how far the wall clock was ahead of the monotonic one. Nil: it has to be
+    /// judged again.
+    var judgedClock: (offset: Int64, at: UInt64)?
     /// Of the wall clock over the monotonic one when most members last agreed with it.
     var agreedOffset: Int64 = 0
     /// Until when this member, whose clock was found wrong, does not lead; monotonic milliseconds.
@@ -57,6 +60,12 @@ package final class Replica: @unchecked Sendable {
     /// What the leader last told of all members.
     var toldMatches: [MemberID: LogIndex] = [:]
     var lastProgress: UInt64 = 0
+    /// Something happened that flushes, jobs or reports may follow from.
+    var hasJobNews = true
+    /// When they are looked at without news.
+    var nextDirection: UInt64 = 0
+    /// As of the last look at jobs: no member's place is news that somebody waits for.
+    var memberStatuses: [MemberStatus] = []
     var lastReport = SentReport()
     var isMending = false
     var nextMend: UInt64 = 0
@@ -133,6 +142,7 @@ package final class Replica: @unchecked Sendable {
         updateFitness()
         noteHoles()
         store.noteDurable(durable)
+        memberStatuses = makeMemberStatuses()
         publish()
     }
 
@@ -183,6 +193,7 @@ package final class Replica: @unchecked Sendable {
     package var hasInput: Bool { !inbox.isEmpty }
 
     func handle(_ event: ReplicaEvent) {
+        if !event.isTraffic { hasJobNews = true }
         switch event {
         case .messages(let messages, let from):
             for message in messages { handle(message, from: from) }

@@ -24,6 +24,29 @@ package enum ReplicaEvent: Sendable {
     case mended(LogIndex, Entry?)
 }
 
+extension ReplicaEvent {
+    /// Belongs to writes and reads alone: no flush and no job follows from it.
+    var isTraffic: Bool {
+        switch self {
+        case .messages(let messages, _): messages.allSatisfy(\.isTraffic)
+        case .log(.durable), .propose, .read, .forward, .forwardNotSent, .forwardAnswered, .wait:
+            true
+        case .log, .connected, .disconnected, .answersLost, .store, .transfer, .mended: false
+        }
+    }
+}
+
+extension PeerMessage {
+    fileprivate var isTraffic: Bool {
+        switch self {
+        case .report, .progress, .recompute: false
+        case .raft, .readIndex, .readIndexReply, .forward, .forwardReply, .wait, .waitReply,
+            .fetch, .fetchReply:
+            true
+        }
+    }
+}
+
 /// A queue with one reader, handed over whole once per turn.
 package final class ReplicaInbox: Sendable {
     private let events = Mutex<[ReplicaEvent]>([])

@@ -1,9 +1,10 @@
 // The edge of a replica on a node: its threads, clocks, connections and job pools. Everything here
 // hands over and waits; what is decided is decided in `Replica`.
 //
-// Threads: one for the replica's turns, one for the log's appends and syncs, a pool for flushes,
-// compaction and healing, a small one that answers peers' fetches. Event loops of the transport
-// only append to the inbox.
+// Threads: an event loop for the replica's turns and for all traffic with peers, one for the log's
+// appends and syncs, a pool for flushes, compaction and healing, a small one that answers peers'
+// fetches. Turns and traffic share a thread because most turns begin with a message and end with
+// one: what a read of sockets brought is one turn, and what the turn sends leaves with it.
 import Engine
 import Logging
 import NIOCore
@@ -18,20 +19,26 @@ import Synchronization
 package final class ReplicaRuntime: ReplicaEnvironment, @unchecked Sendable {
     private let logger: Logger
     private let onHalt: @Sendable (String) -> Void
-    private let replicaSignal = WakeSignal()
     private let logSignal = WakeSignal()
+    /// A turn is on its way.
+    private let isTurnScheduled = Atomic(false)
     private let pool: ThreadPool
     private let fetchPool: ThreadPool
     private let fetches: PeerFetches
-    /// Set once, before the threads start.
+    // Set once, before `isRunning`.
     private var transport: PeerTransport?
     private var started: Replica?
-    private var threads: [pthread_t] = []
+    private var loop: (any EventLoop)?
+
+    private var ticks: RepeatedTask?
+    private var logThread: pthread_t?
+    /// There are turns: what is posted before waits for the first.
+    private let isRunning = Atomic(false)
     private let isStopping = Atomic(false)
     private let isPreparing = Atomic(false)
 
     /// Milliseconds between turns when nothing comes.
-    private static let tickMilliseconds: UInt64 = 10
+    private static let tickInterval = TimeAmount.milliseconds(10)
 
     /// `onHalt` is called, from any thread, when the node must end: nothing is acknowledged after.
     package init(
@@ -52,46 +59,61 @@ package final class ReplicaRuntime: ReplicaEnvironment, @unchecked Sendable {
         return started
     }
 
-    /// Opens the transport and starts the threads. `opened` is a recovered log and store.
+    /// Opens the transport and starts the threads. `opened` is a recovered log and store; `loop`
+    /// runs until after `stop`.
     package func start(
         _ opened: OpenedReplica, options: ReplicaOptions,
-        transport configuration: PeerTransportConfiguration?, eventLoops: any EventLoopGroup
+        transport configuration: PeerTransportConfiguration?, on loop: any EventLoop
     ) async throws {
+        self.loop = loop
         started = Replica(options: options, environment: self, opened: opened)
-        let peers = configuration?.peers.map(\.member) ?? []
+        if let configuration {
+            // A file that is filled as it grows makes every few thousandth write wait for its disk.
+            if opened.log.last.index == .zero { fillNextFile(of: opened.log) }
+            try await startTransport(configuration, opened, on: loop)
+        }
+        isRunning.store(true, ordering: .releasing)
+        let interval = ReplicaRuntime.tickInterval
+        ticks = loop.scheduleRepeatedTask(initialDelay: interval, delay: interval) { [self] _ in
+            turn()
+        }
+        startLogThread()
+    }
+
+    private func startTransport(
+        _ configuration: PeerTransportConfiguration, _ opened: OpenedReplica,
+        on loop: any EventLoop
+    ) async throws {
+        let peers = configuration.peers.map(\.member)
         if !peers.isEmpty {
             opened.store.healer.setRepairSource(PeerRepairSource(runtime: self, peers: peers))
         }
-        if let configuration {
-            let transport = PeerTransport(
-                configuration, eventLoopGroup: eventLoops, logger: logger, delegate: self)
-            self.transport = transport
-            fetches.start(transport: transport, peers: peers)
-            try await transport.start()
-        }
-        startThreads()
+        let transport = PeerTransport(
+            configuration, eventLoopGroup: loop, logger: logger, delegate: self)
+        self.transport = transport
+        fetches.start(transport: transport, peers: peers)
+        try await transport.start()
     }
 
-    private func startThreads() {
+    /// On the loop.
+    private func turn() {
+        // Before the inbox is looked at: what comes later schedules another turn.
+        _ = isTurnScheduled.exchange(false, ordering: .acquiringAndReleasing)
+        guard !isStopping.load(ordering: .acquiring) else { return }
+        replica.turn()
+        fetches.expire(now: monotonicMilliseconds)
+    }
+
+    private func startLogThread() {
         let replica = self.replica
-        threads.append(
-            startThread { [self] in
-                while !isStopping.load(ordering: .acquiring) {
-                    replicaSignal.wait(
-                        until: monotonicMilliseconds + ReplicaRuntime.tickMilliseconds)
-                    replica.turn()
-                    fetches.expire(now: monotonicMilliseconds)
-                }
-            })
-        threads.append(
-            startThread { [self] in
-                while !isStopping.load(ordering: .acquiring) {
-                    logSignal.wait(until: monotonicMilliseconds + 1_000)
-                    replica.logWriter.turn()
-                    prepareLog(replica)
-                }
+        logThread = startThread { [self] in
+            while !isStopping.load(ordering: .acquiring) {
+                logSignal.wait(until: monotonicMilliseconds + 1_000)
                 replica.logWriter.turn()
-            })
+                prepareLog(replica)
+            }
+            replica.logWriter.turn()
+        }
     }
 
     /// Fills the log's next file ahead of the writer, off the commit path.
@@ -100,11 +122,15 @@ package final class ReplicaRuntime: ReplicaEnvironment, @unchecked Sendable {
             return
         }
         pool.submit(.flush) { [self] in
-            do throws(EngineError) { try replica.log.prepareNext() } catch {
-                // The next append meets the same disk and decides.
-                logger.warning("the log cannot prepare its file: \(error)")
-            }
+            fillNextFile(of: replica.log)
             isPreparing.store(false, ordering: .relaxed)
+        }
+    }
+
+    private func fillNextFile(of log: Log) {
+        do throws(EngineError) { try log.prepareNext() } catch {
+            // The next append meets the same disk and decides.
+            logger.warning("the log cannot prepare its file: \(error)")
         }
     }
 
@@ -114,12 +140,14 @@ package final class ReplicaRuntime: ReplicaEnvironment, @unchecked Sendable {
         await handOver()
         await transport?.stop()
         isStopping.store(true, ordering: .releasing)
-        replicaSignal.signal()
         logSignal.signal()
-        for thread in threads { pthread_join(thread, nil) }
+        if let logThread { pthread_join(logThread, nil) }
         fetches.failAll()
         fetchPool.stop()
-        replica.stop()
+        ticks?.cancel()
+        let replica = self.replica
+        // Behind the last turn.
+        try? await loop?.submit { replica.stop() }.get()
         pool.stop()
     }
 
@@ -157,7 +185,12 @@ package final class ReplicaRuntime: ReplicaEnvironment, @unchecked Sendable {
         return isTaken ?? false
     }
 
-    package func wakeReplica() { replicaSignal.signal() }
+    package func wakeReplica() {
+        guard isRunning.load(ordering: .acquiring), !isStopping.load(ordering: .acquiring),
+            !isTurnScheduled.exchange(true, ordering: .acquiringAndReleasing)
+        else { return }
+        loop?.execute { [self] in turn() }
+    }
     package func wakeLogWriter() { logSignal.signal() }
 
     package func halt(reason: String) {
@@ -260,8 +293,9 @@ final class WakeSignal: @unchecked Sendable {
         monitor.lock()
         let wasSignalled = isSignalled
         isSignalled = true
-        if !wasSignalled { monitor.signal() }
         monitor.unlock()
+        // Not under the lock, for which the woken thread would have to wait.
+        if !wasSignalled { monitor.signal() }
     }
 
     /// Returns when signalled since the last return, or at `deadline`.

@@ -28,12 +28,15 @@ private final class Leader {
     let replica = FakeReplica()
     let evaluator: Evaluator
 
-    init(settings: RESPSettings = RESPSettings()) {
+    init(
+        settings: RESPSettings = RESPSettings(),
+        run: @escaping @Sendable (@escaping @Sendable () -> Void) -> Void = { $0() }
+    ) {
         replica.set {
             $0.commitsAtOnce = false
             $0.readAnswer = nil
         }
-        evaluator = Evaluator(service: replica, settings: settings) { $0() }
+        evaluator = Evaluator(service: replica, settings: settings, run: run)
     }
 
     func submit(_ lines: String...) -> Answer {
@@ -77,6 +80,29 @@ private final class Leader {
         #expect(second.text == nil)
         leader.replica.commit()
         #expect(second.text == ":2\r\n")
+    }
+
+    /// Its caller may be an event loop; the order of requests holds all the same.
+    @Test func onlyTheRunnerReads() {
+        let runs = Mutex<[@Sendable () -> Void]>([])
+        let leader = Leader { run in runs.withLock { $0.append(run) } }
+        let blind = leader.submit("SET a 1", "MSET b 1 c 1")
+        #expect(leader.proposals == 1)
+        let reading = leader.submit("INCR a")
+        let behind = leader.submit("SET a 5")
+        #expect(leader.proposals == 1)
+        leader.replica.commit(1)
+        let count = runs.withLock { $0.count }
+        #expect(count == 1)
+        runs.withLock { $0.removeFirst() }()
+        leader.replica.commit()
+        // An answer that came meanwhile needs no runner.
+        #expect(blind.text == "+OK\r\n+OK\r\n")
+        #expect(reading.text == ":2\r\n" && behind.text == "+OK\r\n")
+        #expect(leader.replica.store.value("a") == "5")
+        #expect(runs.withLock { $0.isEmpty })
+        #expect(leader.submit("SET a 6").text == nil)
+        #expect(runs.withLock { $0.isEmpty })
     }
 
     /// What waited for room is not let in all at once.
