@@ -8,6 +8,13 @@
 #endif
 #include <sys/file.h>
 #include <time.h>
+#ifdef __linux__
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#else
+#include <sched.h>
+#endif
 
 int martlet_open(const char *path, int flags, mode_t mode, int direct) {
     int extra = O_CLOEXEC;
@@ -39,6 +46,25 @@ uint64_t martlet_boottime_ns(void) {
     }
 #endif
     return 0;
+}
+
+void martlet_futex_wait(void *word, uint32_t expected) {
+#ifdef __linux__
+    (void)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0);
+#else
+    (void)word;
+    (void)expected;
+    (void)sched_yield();
+#endif
+}
+
+void martlet_futex_wake(void *word, int32_t count) {
+#ifdef __linux__
+    (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
+#else
+    (void)word;
+    (void)count;
+#endif
 }
 
 void martlet_spin_hint(void) {

@@ -46,6 +46,12 @@ uint64_t martlet_boottime_ns(void);
 /// `kept` free bytes stay at the end of an arena. Without effect outside of glibc.
 void martlet_set_allocator_thresholds(size_t mapped, size_t kept);
 
+/// Sleeps while the 32 bits at `word` are `expected`, until a wake; may return without a reason.
+void martlet_futex_wait(void *_Nonnull word, uint32_t expected);
+
+/// Wakes up to `count` threads of this process that sleep on `word`.
+void martlet_futex_wake(void *_Nonnull word, int32_t count);
+
 /// Hints the processor that this thread spins.
 void martlet_spin_hint(void);
 

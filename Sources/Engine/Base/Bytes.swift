@@ -117,6 +117,16 @@ package struct ByteWriter: Sendable {
 
     package var count: Int { bytes.count }
 
+    /// Room for `more` bytes at once, where a few appends would make room several times.
+    @inline(__always)
+    package mutating func reserve(_ more: Int) {
+        let needed = bytes.count + more
+        if needed > bytes.capacity { bytes.reserveCapacity(max(needed, 2 * bytes.capacity)) }
+    }
+
+    @inline(__always)
+    package mutating func write(_ byte: UInt8) { bytes.append(byte) }
+
     @inline(__always)
     package mutating func write<T: FixedWidthInteger>(_ value: T) {
         withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) }
@@ -153,6 +163,24 @@ package struct ByteWriter: Sendable {
     package mutating func writePrefixed(_ text: String) { writePrefixed([UInt8](text.utf8)) }
 }
 
+/// How many bytes `value` takes as a varint.
+@inline(__always)
+func varintBytes(_ value: UInt64) -> Int { max(70 - value.leadingZeroBitCount, 7) / 7 }
+
+/// Writes `value` as a varint at `place` and returns the place behind it.
+@inline(__always)
+func writeVarint(_ value: UInt64, into bytes: UnsafeMutableRawBufferPointer, at place: Int) -> Int {
+    var rest = value
+    var place = place
+    while rest >= 0x80 {
+        bytes[place] = UInt8(truncatingIfNeeded: rest) | 0x80
+        place += 1
+        rest >>= 7
+    }
+    bytes[place] = UInt8(truncatingIfNeeded: rest)
+    return place + 1
+}
+
 /// Bytewise order of two keys, as memcmp with the shorter first.
 @inline(__always)
 package func compareKeys(_ left: UnsafeRawBufferPointer, _ right: UnsafeRawBufferPointer) -> Int {
@@ -162,6 +190,18 @@ package func compareKeys(_ left: UnsafeRawBufferPointer, _ right: UnsafeRawBuffe
         if order != 0 { return Int(order) }
     }
     return left.count - right.count
+}
+
+/// Whether two keys are the same; most that are not differ in length or in the first bytes.
+@inline(__always)
+func areEqual(_ left: UnsafeRawBufferPointer, _ right: UnsafeRawBufferPointer) -> Bool {
+    guard left.count == right.count else { return false }
+    if left.count >= 8,
+        left.loadUnaligned(as: UInt64.self) != right.loadUnaligned(as: UInt64.self)
+    {
+        return false
+    }
+    return compareKeys(left, right) == 0
 }
 
 extension [UInt8] {

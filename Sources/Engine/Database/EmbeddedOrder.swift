@@ -5,10 +5,18 @@
 // whoever finds nobody committing takes the group, and with it the entries that the engine itself
 // wants in the log, in one append and one sync. The lock is not held over the sync; `isCommitting`
 // keeps others from the log meanwhile, and whatever comes up then is left to the committing thread.
-// So a thread that reports finished work never waits for a disk or for a writer.
+// So a thread that reports finished work never waits for a disk or for a writer. Writers that wait
+// for their group sleep at its latch, without the lock; who ends a commit calls one of the next
+// group to commit that.
 //
 // No wait without somebody who ends it: a thread sleeps only while work is under way, else it
 // throws. Jobs and maintenance are in `EmbeddedOrder+Jobs.swift`.
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#endif
 
 final class EmbeddedOrder: LogOrder, @unchecked Sendable {
     let monitor = Monitor()
@@ -21,31 +29,39 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
     /// A write waits for the sync of its group.
     private let syncsGroups: Bool
 
-    var tail: LogPoint
-    private var waiting = WriteGroup()
+    @exclusivity(unchecked) var tail: LogPoint
+    @exclusivity(unchecked) private var waiting = WriteGroup()
     /// What is at the log now, and applied when it is back.
     private var underWay = WriteBatch()
     private var proposalsUnderWay: [Proposal] = []
     /// Entries of the engine's own that wait for their place in the log, in order.
-    var proposals: [Proposal] = []
+    @exclusivity(unchecked) var proposals: [Proposal] = []
     /// When proposals that found no space are tried again.
-    var retryProposalsAt: UInt64 = 0
+    @exclusivity(unchecked) var retryProposalsAt: UInt64 = 0
     /// One thread is at the log, without the lock.
-    private(set) var isCommitting = false
+    @exclusivity(unchecked) private(set) var isCommitting = false
     /// Entries were applied that flushes or jobs follow from.
-    var mustAdvance = false
-    var isAdvancing = false
+    @exclusivity(unchecked) var mustAdvance = false
+    @exclusivity(unchecked) var isAdvancing = false
     var director: JobDirector
-    private var throttle: WriteThrottle
+    @exclusivity(unchecked) private var throttle: WriteThrottle
+    @exclusivity(unchecked) private var delay = CommitDelay()
     var trimmedThrough = LogIndex.zero
 
     static let member = MemberID(1)
 
-    /// Writers that wait for one commit.
+    /// Writers that wait for one commit. `failure` is what came of it once the latch is open.
     private final class WriteGroup {
         var batch = WriteBatch()
+        var writers = 0
         var isDone = false
         var failure: EngineError?
+        let latch = Latch()
+
+        func conclude() {
+            isDone = true
+            latch.open()
+        }
     }
 
     final class Proposal {
@@ -108,11 +124,11 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
         try batch.checkLimits()
         try batch.checkOperators(store.functions)
         monitor.lock()
-        defer {
+        do throws(EngineError) { try waitForPlace(batch) } catch {
             advanceIfDue()
             monitor.unlock()
+            throw error
         }
-        try waitForPlace(batch)
         try commitPlaced(batch)
     }
 
@@ -135,12 +151,21 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
     {
         try batch.checkLimits()
         try batch.checkOperators(store.functions)
-        var checked = try check(reads, above: sequence)
+        let checked = try check(reads, above: sequence)
         monitor.lock()
-        defer {
+        do throws(EngineError) { try waitForPlace(batch, reads, checked: checked) } catch {
             advanceIfDue()
             monitor.unlock()
+            throw error
         }
+        try commitPlaced(batch)
+    }
+
+    /// As `waitForPlace`; until then nothing above `sequence` touched what was read.
+    private func waitForPlace(
+        _ batch: WriteBatch, _ reads: ReadSet, checked sequence: SequenceNumber
+    ) throws(EngineError) {
+        var checked = sequence
         try waitForPlace(batch)
         // What was applied meanwhile is in memtables; if it was flushed meanwhile, too, then it
         // is read without the lock, again.
@@ -158,7 +183,6 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
         for ahead in proposalsUnderWay + proposals where ahead.kind == .bulk {
             if let key = reads.touched(byBulk: ahead.payload) { throw .conflict(key: key) }
         }
-        try commitPlaced(batch)
     }
 
     /// Returns through which sequence nothing touched what was read.
@@ -200,29 +224,52 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
         }
     }
 
+    /// With the lock, which it releases.
     private func commitPlaced(_ batch: WriteBatch) throws(EngineError) {
-        if syncsGroups {
-            try commitInGroup(batch)
-        } else {
-            try commitAlone(batch)
+        guard syncsGroups else {
+            defer {
+                advanceIfDue()
+                monitor.unlock()
+            }
+            return try commitAlone(batch)
         }
+        try commitInGroup(batch)
     }
 
     /// Without a sync the whole commit is short: it happens under the lock.
     private func commitAlone(_ batch: WriteBatch) throws(EngineError) {
         try gate.check()
         let entry = makeWrite(batch, after: tail)
-        do throws(EngineError) { try append([entry]) } catch {
+        do throws(EngineError) { try append([entry], writers: 1) } catch {
             throw noteAppendFailure(error)
         }
         applyCommitted(entry)
     }
 
+    /// With the lock, which it releases.
     private func commitInGroup(_ batch: WriteBatch) throws(EngineError) {
         let group = waiting
         if group.batch.isEmpty { group.batch = batch } else { group.batch.append(batch) }
-        while !group.isDone { commitOrWait() }
+        group.writers += 1
+        if isCommitting, environment.yield == nil {
+            monitor.unlock()
+            while group.latch.wait() == .called { commitCalled(group) }
+        } else {
+            while !group.isDone { commitOrWait() }
+            advanceIfDue()
+            monitor.unlock()
+        }
         if let failure = group.failure { throw failure }
+    }
+
+    /// For `group`, unless somebody came before.
+    private func commitCalled(_ group: WriteGroup) {
+        monitor.lock()
+        if group === waiting, !isCommitting {
+            commitWaiting()
+            advanceIfDue()
+        }
+        monitor.unlock()
     }
 
     /// Orders an entry that is no batch of a writer, and waits for it. With the lock held.
@@ -243,6 +290,7 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
     /// lock held, which an append with a sync releases.
     func commitWaiting() {
         isCommitting = true
+        waitForWriters()
         repeat {
             let group = waiting
             let taken = proposals
@@ -253,7 +301,7 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
             do throws(EngineError) {
                 try gate.check()
                 let entries = makeEntries(group, taken)
-                try append(entries)
+                try append(entries, writers: group.writers)
                 for entry in entries { applyCommitted(entry) }
                 for (proposal, entry) in zip(taken, entries.suffix(taken.count)) {
                     proposal.conclude(.success(entry.position))
@@ -265,11 +313,26 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
             }
             underWay = WriteBatch()
             proposalsUnderWay = []
-            group.isDone = true
+            group.conclude()
             monitor.broadcast()
         } while !proposals.isEmpty && retryProposalsAt <= environment.monotonic()
         isCommitting = false
+        if waiting.writers > 0 { waiting.latch.call() }
         trim()
+    }
+
+    /// Lets those join the group that are likely to come at once.
+    private func waitForWriters() {
+        guard syncsGroups, environment.yield == nil, waiting.writers > 0,
+            let plan = delay.plan(joined: waiting.writers)
+        else { return }
+        let end = monotonicNanoseconds() + plan.nanoseconds
+        repeat {
+            monitor.unlock()
+            sched_yield()
+            monitor.lock()
+        } while waiting.writers < plan.writers && monotonicNanoseconds() < end
+        delay.waited(for: plan.writers, joined: waiting.writers)
     }
 
     private func makeEntries(_ group: WriteGroup, _ proposals: [Proposal]) -> [Entry] {
@@ -297,34 +360,47 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
     }
 
     private func makeWrite(_ batch: WriteBatch, after end: LogPoint) -> Entry {
-        let distance = end.nextSequence.rawValue - store.horizon(at: clock).rawValue
-        return make(.write, batch.payload(horizonDistance: distance), after: end)
+        let now = max(environment.wall(), end.clock)
+        let distance = end.nextSequence.rawValue - store.horizon(at: now).rawValue
+        return Entry(
+            kind: .write, payloadBytes: batch.payloadBytes(horizonDistance: distance),
+            previous: end.position.checksum, group: 0, term: term, index: end.position.index + 1,
+            firstSequence: end.nextSequence, clock: now, commit: promisedCommit
+        ) { batch.writePayload(horizonDistance: distance, into: $0) }
     }
 
     /// Never earlier than that of what is in the log.
     var clock: ClockMilliseconds { max(environment.wall(), tail.clock) }
 
     private func make(_ kind: EntryKind, _ payload: [UInt8], after end: LogPoint) -> Entry {
-        // `commit` promises that what is below was synced: an unsynced log promises nothing.
         Entry(
             kind: kind, payload: payload, previous: end.position.checksum, group: 0, term: term,
             index: end.position.index + 1, firstSequence: end.nextSequence,
-            clock: max(environment.wall(), end.clock), commit: syncsGroups ? store.applied : .zero)
+            clock: max(environment.wall(), end.clock), commit: promisedCommit)
     }
 
+    /// `commit` promises that what is below was synced: an unsynced log promises nothing.
+    private var promisedCommit: LogIndex { syncsGroups ? store.applied : .zero }
+
     /// One group. With a sync the lock is released; only a committing thread may call it then.
-    private func append(_ entries: [Entry]) throws(EngineError) {
+    private func append(_ entries: [Entry], writers: Int) throws(EngineError) {
         guard options.usesLog, !entries.isEmpty else { return }
         guard syncsGroups else { return try log.append(entries, sync: false) }
+        let start = monotonicNanoseconds()
         monitor.unlock()
-        defer { monitor.lock() }
+        defer {
+            monitor.lock()
+            delay.committed(
+                writers: writers, behind: waiting.writers,
+                nanoseconds: monotonicNanoseconds() - start)
+        }
         try log.append(entries, sync: true)
     }
 
     private func applyCommitted(_ entry: Entry) {
-        tail = LogPoint(after: entry)
         let frozen = store.frozenCount
         store.apply(entry)
+        tail = store.appliedTail
         store.noteDurable(entry.index)
         if entry.header.kind == .compact { director.compactApplied() }
         switch entry.header.kind {

@@ -13,6 +13,13 @@ package func wallMilliseconds() -> ClockMilliseconds {
     return UInt64(now.tv_sec) * 1_000 + UInt64(now.tv_nsec) / 1_000_000
 }
 
+/// Time since start-up that never goes back, nanoseconds.
+func monotonicNanoseconds() -> UInt64 {
+    var now = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return UInt64(now.tv_sec) * 1_000_000_000 + UInt64(now.tv_nsec)
+}
+
 /// Time since start-up that never goes back, milliseconds.
 package func monotonicMilliseconds() -> UInt64 {
     var now = timespec()

@@ -19,6 +19,37 @@ package protocol EntryCursor: AnyObject {
     func seekBefore(_ key: UnsafeRawBufferPointer) throws(EngineError)
     func next() throws(EngineError)
     func previous() throws(EngineError)
+    /// `next`, and the entry that it comes to; nil at the end. One call where a scan would else
+    /// make four for every entry.
+    func advance() throws(EngineError) -> CursorEntry?
+}
+
+/// An entry that a cursor stands on; borrowed until its next move.
+package struct CursorEntry {
+    package let key: UnsafeRawBufferPointer
+    package let trailer: Trailer
+    package let value: UnsafeRawBufferPointer
+
+    @inline(__always)
+    package init(
+        key: UnsafeRawBufferPointer, trailer: Trailer, value: UnsafeRawBufferPointer
+    ) {
+        self.key = key
+        self.trailer = trailer
+        self.value = value
+    }
+}
+
+extension EntryCursor {
+    package func advance() throws(EngineError) -> CursorEntry? {
+        try next()
+        return current
+    }
+
+    /// The entry that the cursor stands on.
+    package var current: CursorEntry? {
+        isValid ? CursorEntry(key: key, trailer: trailer, value: value) : nil
+    }
 }
 
 /// The newest version of a key that a source holds at or below a sequence, its value copied.
@@ -30,6 +61,12 @@ package struct FoundVersion {
         self.trailer = trailer
         self.value = value
     }
+}
+
+/// As `FoundVersion`, its value where the source has it.
+struct BorrowedVersion {
+    let trailer: Trailer
+    let value: UnsafeRawBufferPointer
 }
 
 /// Whether a read may wait for the disk.

@@ -78,6 +78,20 @@ package final class LevelCursor: EntryCursor {
         if !show(cursor) { try enterFirst(from: index + 1) }
     }
 
+    package func advance() throws(EngineError) -> CursorEntry? {
+        invariant(valid, "a cursor moves from an entry")
+        valid = false
+        if let entry = try enter(index).advance() {
+            currentKey = entry.key
+            currentTrailer = entry.trailer
+            currentValue = entry.value
+            valid = true
+            return entry
+        }
+        try enterFirst(from: index + 1)
+        return current
+    }
+
     package func previous() throws(EngineError) {
         invariant(valid, "a cursor moves from an entry")
         valid = false

@@ -3,19 +3,21 @@
 // source's number), so that equal inputs merge equally everywhere. Used by `MergingCursor`.
 
 package struct MergeHeap: ~Copyable {
-    /// The entry that a source stands on; the key stays the source's until it moves.
+    /// The entry that a source stands on; key and value stay the source's until it moves.
     package struct Head {
         package let key: UnsafeRawBufferPointer
         package let trailer: Trailer
+        package let value: UnsafeRawBufferPointer
         /// First eight bytes of the key, big-endian: most comparisons end here.
         fileprivate let prefix: UInt64
         package let source: Int
 
         @inline(__always)
-        package init(key: UnsafeRawBufferPointer, trailer: Trailer, source: Int) {
-            self.key = key
-            self.trailer = trailer
-            self.prefix = keyPrefix(key)
+        package init(_ entry: CursorEntry, source: Int) {
+            key = entry.key
+            trailer = entry.trailer
+            value = entry.value
+            prefix = keyPrefix(entry.key)
             self.source = source
         }
     }

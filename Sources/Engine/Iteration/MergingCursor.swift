@@ -7,13 +7,14 @@
 
 package final class MergingCursor: EntryCursor {
     private let children: [any EntryCursor]
-    private var heap: MergeHeap
+    @exclusivity(unchecked) private var heap: MergeHeap
 
     // Private with package getters: the compiler then proves that accesses do not overlap, instead
     // of checking it at run time for every entry.
     private var valid = false
     private var currentKey = UnsafeRawBufferPointer(start: nil, count: 0)
     private var currentTrailer = Trailer(rawValue: 0)
+    private var currentValue = UnsafeRawBufferPointer(start: nil, count: 0)
     /// The child that stands on the current entry.
     private var top = 0
 
@@ -31,7 +32,7 @@ package final class MergingCursor: EntryCursor {
     package var isValid: Bool { valid }
     package var key: UnsafeRawBufferPointer { currentKey }
     package var trailer: Trailer { currentTrailer }
-    package var value: UnsafeRawBufferPointer { children[top].value }
+    package var value: UnsafeRawBufferPointer { currentValue }
 
     package func seekToFirst() throws(EngineError) {
         valid = false
@@ -69,8 +70,19 @@ package final class MergingCursor: EntryCursor {
             rebuild(reversed: false)
             return
         }
-        try child.next()
-        advanceTop(child)
+        moveTop(to: try child.advance())
+    }
+
+    package func advance() throws(EngineError) -> CursorEntry? {
+        if heap.isReversed {
+            try next()
+            return current
+        }
+        invariant(valid, "a cursor moves from an entry")
+        valid = false
+        moveTop(to: try children[top].advance())
+        guard valid else { return nil }
+        return CursorEntry(key: currentKey, trailer: currentTrailer, value: currentValue)
     }
 
     package func previous() throws(EngineError) {
@@ -86,15 +98,14 @@ package final class MergingCursor: EntryCursor {
             return
         }
         try child.previous()
-        advanceTop(child)
+        moveTop(to: child.current)
     }
 
     /// The top child has moved in the current direction.
     @inline(__always)
-    private func advanceTop(_ child: any EntryCursor) {
-        if child.isValid {
-            heap.replaceTop(
-                MergeHeap.Head(key: child.key, trailer: child.trailer, source: top))
+    private func moveTop(to entry: CursorEntry?) {
+        if let entry {
+            heap.replaceTop(MergeHeap.Head(entry, source: top))
         } else {
             heap.removeTop()
         }
@@ -104,9 +115,8 @@ package final class MergingCursor: EntryCursor {
     /// Every child stands where the direction wants it.
     private func rebuild(reversed: Bool) {
         heap.removeAll(reversed: reversed)
-        for (index, child) in children.enumerated() where child.isValid {
-            heap.insert(
-                MergeHeap.Head(key: child.key, trailer: child.trailer, source: index))
+        for (index, child) in children.enumerated() {
+            if let entry = child.current { heap.insert(MergeHeap.Head(entry, source: index)) }
         }
         publish()
     }
@@ -117,6 +127,7 @@ package final class MergingCursor: EntryCursor {
         let head = heap.top
         currentKey = head.key
         currentTrailer = head.trailer
+        currentValue = head.value
         top = head.source
         valid = true
     }

@@ -14,7 +14,7 @@ package final class VisibleIterator {
     private let sequence: SequenceNumber
     private let now: ClockMilliseconds
     private let cursor: any EntryCursor
-    private var cover: RangeCover
+    @exclusivity(unchecked) private var cover: RangeCover
 
     // Private with package getters: the compiler then proves that accesses do not overlap, instead
     // of checking it at run time for every pair.
@@ -66,7 +66,7 @@ package final class VisibleIterator {
         try withKey(span.start) { (start) throws(EngineError) in
             try cursor.seek(start, VisibleIterator.beforeAllVersions)
         }
-        try settleForward(passingCurrentKey: false)
+        try settleForward(cursor.current, passingCurrentKey: false)
     }
 
     package func seekToLast() throws(EngineError) {
@@ -86,7 +86,7 @@ package final class VisibleIterator {
         valid = false
         isReversed = false
         try cursor.seek(key, VisibleIterator.beforeAllVersions)
-        try settleForward(passingCurrentKey: false)
+        try settleForward(cursor.current, passingCurrentKey: false)
     }
 
     /// The last live key at or before `key`.
@@ -107,10 +107,9 @@ package final class VisibleIterator {
         if isReversed {
             isReversed = false
             try cursor.seek(currentKey.bytes, VisibleIterator.behindAllVersions)
-            try settleForward(passingCurrentKey: false)
+            try settleForward(cursor.current, passingCurrentKey: false)
         } else {
-            try cursor.next()
-            try settleForward(passingCurrentKey: true)
+            try settleForward(try cursor.advance(), passingCurrentKey: true)
         }
     }
 
@@ -124,42 +123,43 @@ package final class VisibleIterator {
         try settleReverse()
     }
 
-    /// Stops on the first live pair at or behind the cursor's entry. `passingCurrentKey`: older
-    /// versions of the current key come first and are not for us.
-    private func settleForward(passingCurrentKey: Bool) throws(EngineError) {
+    /// Stops on the first live pair at or behind `first`, the cursor's entry. `passingCurrentKey`:
+    /// older versions of the current key come first and are not for us.
+    @inline(__always)
+    private func settleForward(_ first: CursorEntry?, passingCurrentKey: Bool) throws(EngineError) {
         var passing = passingCurrentKey
         var steps = 0
-        while cursor.isValid {
-            let key = cursor.key
-            if passing, compareKeys(key, currentKey.bytes) == 0 {
-                try pass(&steps, to: VisibleIterator.behindAllVersions)
+        var place = first
+        while let entry = place {
+            if passing, areEqual(entry.key, currentKey.bytes) {
+                place = try pass(&steps, to: VisibleIterator.behindAllVersions)
                 continue
             }
-            if let end = span.end, end.compare(with: key) <= 0 { return }
-            let trailer = cursor.trailer
-            if trailer.sequence > sequence {
+            if let end = span.end, end.compare(with: entry.key) <= 0 { return }
+            if entry.trailer.sequence > sequence {
                 passing = false
-                if steps == VisibleIterator.stepsBeforeSeek { currentKey.assign(key) }
-                try pass(&steps, to: .seek(sequence))
+                if steps == VisibleIterator.stepsBeforeSeek { currentKey.assign(entry.key) }
+                place = try pass(&steps, to: .seek(sequence))
                 continue
             }
-            currentKey.assign(key)
-            if try show(trailer, cursor.value) { return }
+            currentKey.assign(entry.key)
+            if try show(entry.trailer, entry.value) { return }
             passing = true
             steps = 0
-            try cursor.next()
+            place = try cursor.advance()
         }
     }
 
     /// Moves on by one version; after some, at once to `trailer` of the current key.
-    private func pass(_ steps: inout Int, to trailer: Trailer) throws(EngineError) {
+    @inline(never)
+    private func pass(_ steps: inout Int, to trailer: Trailer) throws(EngineError) -> CursorEntry? {
         if steps < VisibleIterator.stepsBeforeSeek {
             steps += 1
-            try cursor.next()
-        } else {
-            steps = 0
-            try cursor.seek(currentKey.bytes, trailer)
+            return try cursor.advance()
         }
+        steps = 0
+        try cursor.seek(currentKey.bytes, trailer)
+        return cursor.current
     }
 
     /// Stops on the last live pair at or before the cursor's entry, which is the oldest version of

@@ -22,12 +22,12 @@ package final class Log: @unchecked Sendable {
 
     let lock = PlainLock()
     /// Oldest first; only the last one may be unsealed.
-    var segments: [LogSegment] = []
-    var lastPosition: Position
+    @exclusivity(unchecked) var segments: [LogSegment] = []
+    @exclusivity(unchecked) var lastPosition: Position
     /// False while the last entry is a hole whose checksum nobody knows.
-    var isLastKnown = true
-    var durablePosition: Position
-    var terms = TermRuns()
+    @exclusivity(unchecked) var isLastKnown = true
+    @exclusivity(unchecked) var durablePosition: Position
+    @exclusivity(unchecked) var terms = TermRuns()
     var settings: SettingsHistory
     var holeList = HoleList()
     /// Entries that fill holes of segments which still have others.
@@ -36,22 +36,22 @@ package final class Log: @unchecked Sendable {
     /// them damaged.
     var layout: UInt64 = 0
     var useClock: UInt64 = 0
-    var poison: String?
+    @exclusivity(unchecked) var poison: String?
     var spare = SpareState.none
 
     // Appender.
-    var epoch: UInt32 = 0
-    var writer: SegmentWriter?
-    var rule: SegmentRule
+    @exclusivity(unchecked) var epoch: UInt32 = 0
+    @exclusivity(unchecked) var writer: SegmentWriter?
+    @exclusivity(unchecked) var rule: SegmentRule
     /// False while the active segment has holes: its end cannot be told.
-    var isRuleKnown = true
+    @exclusivity(unchecked) var isRuleKnown = true
     /// Where the next entry goes.
-    var nextIndex: LogIndex
+    @exclusivity(unchecked) var nextIndex: LogIndex
     /// Segments with bytes that no sync covers, oldest first.
-    var dirty: [LogSegment] = []
+    @exclusivity(unchecked) var dirty: [LogSegment] = []
     var isDirectoryDirty = false
     /// Frames that this process appended.
-    private(set) var appendedBytes: UInt64 = 0
+    @exclusivity(unchecked) private(set) var appendedBytes: UInt64 = 0
 
     enum SpareState { case none, preparing, ready }
 

@@ -73,33 +73,37 @@ public struct Entry: Sendable {
         kind: EntryKind, payload: [UInt8], previous: Digest128, group: UInt32, term: Term,
         index: LogIndex, firstSequence: SequenceNumber, clock: ClockMilliseconds, commit: LogIndex
     ) {
-        invariant(payload.count <= Limits.entryPayloadBytes, "an entry's payload is too long")
-        var writer = ByteWriter(capacity: EntryHeader.size + payload.count)
-        writer.write(Digest128.zero)
-        writer.write(previous)
-        writer.write(group)
-        writer.write(term.rawValue)
-        writer.write(index.rawValue)
-        writer.write(firstSequence.rawValue)
-        writer.write(clock)
-        writer.write(commit.rawValue)
-        writer.write(UInt32(payload.count))
-        writer.write(kind.rawValue)
-        writer.write(UInt8(0))
-        writer.write(EntryHeader.format)
-        writer.write(raw: payload)
-        let checksum = writer.bytes.withUnsafeBytes {
-            Digest128(of: UnsafeRawBufferPointer(rebasing: $0[16...]))
-        }
-        writer.bytes.withUnsafeMutableBytes {
-            $0.storeBytes(of: checksum.low.littleEndian, toByteOffset: 0, as: UInt64.self)
-            $0.storeBytes(of: checksum.high.littleEndian, toByteOffset: 8, as: UInt64.self)
-        }
-        self.encoded = writer.bytes
-        self.header = EntryHeader(
-            checksum: checksum, previous: previous, group: group, term: term, index: index,
+        self.init(
+            kind: kind, payloadBytes: payload.count, previous: previous, group: group, term: term,
+            index: index, firstSequence: firstSequence, clock: clock, commit: commit
+        ) { $0.copyBytes(from: payload) }
+    }
+
+    /// As above, of a payload that `fill` writes where it belongs.
+    init(
+        kind: EntryKind, payloadBytes: Int, previous: Digest128, group: UInt32, term: Term,
+        index: LogIndex, firstSequence: SequenceNumber, clock: ClockMilliseconds,
+        commit: LogIndex, fill: (UnsafeMutableRawBufferPointer) -> Void
+    ) {
+        invariant(payloadBytes <= Limits.entryPayloadBytes, "an entry's payload is too long")
+        var header = EntryHeader(
+            checksum: .zero, previous: previous, group: group, term: term, index: index,
             firstSequence: firstSequence, clock: clock, commit: commit,
-            length: UInt32(payload.count), kind: kind, flags: 0)
+            length: UInt32(payloadBytes), kind: kind, flags: 0)
+        let size = EntryHeader.size + payloadBytes
+        encoded = [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
+            let all = UnsafeMutableRawBufferPointer(start: buffer.baseAddress, count: size)
+            header.encodeWithoutChecksum(into: all)
+            fill(UnsafeMutableRawBufferPointer(rebasing: all[EntryHeader.size...]))
+            let sealed = UnsafeRawBufferPointer(
+                rebasing: all[EntryHeader.checksumBytes...])
+            header.checksum = Digest128(of: sealed)
+            all.storeBytes(of: header.checksum.low.littleEndian, as: UInt64.self)
+            all.storeBytes(
+                of: header.checksum.high.littleEndian, toByteOffset: 8, as: UInt64.self)
+            count = size
+        }
+        self.header = header
     }
 
     /// Takes over stored or received bytes: exactly one entry, its checksum verified. The payload's
@@ -111,6 +115,25 @@ public struct Entry: Sendable {
 }
 
 extension EntryHeader {
+    fileprivate static let checksumBytes = 16
+
+    /// All of the header but its checksum, which follows from what is behind it.
+    fileprivate func encodeWithoutChecksum(into bytes: UnsafeMutableRawBufferPointer) {
+        bytes.storeBytes(of: previous.low.littleEndian, toByteOffset: 16, as: UInt64.self)
+        bytes.storeBytes(of: previous.high.littleEndian, toByteOffset: 24, as: UInt64.self)
+        bytes.storeBytes(of: group.littleEndian, toByteOffset: 32, as: UInt32.self)
+        bytes.storeBytes(of: term.rawValue.littleEndian, toByteOffset: 36, as: UInt64.self)
+        bytes.storeBytes(of: index.rawValue.littleEndian, toByteOffset: 44, as: UInt64.self)
+        bytes.storeBytes(
+            of: firstSequence.rawValue.littleEndian, toByteOffset: 52, as: UInt64.self)
+        bytes.storeBytes(of: clock.littleEndian, toByteOffset: 60, as: UInt64.self)
+        bytes.storeBytes(of: commit.rawValue.littleEndian, toByteOffset: 68, as: UInt64.self)
+        bytes.storeBytes(of: length.littleEndian, toByteOffset: 76, as: UInt32.self)
+        bytes.storeBytes(of: kind.rawValue, toByteOffset: 80, as: UInt8.self)
+        bytes.storeBytes(of: flags, toByteOffset: 81, as: UInt8.self)
+        bytes.storeBytes(of: EntryHeader.format.littleEndian, toByteOffset: 82, as: UInt16.self)
+    }
+
     /// Parses a header without judging its checksum: for readers that must learn the length first.
     package init(parsing bytes: UnsafeRawBufferPointer) throws(DecodingError) {
         var reader = ByteReader(bytes)

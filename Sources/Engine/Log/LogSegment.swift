@@ -11,13 +11,13 @@ final class LogSegment {
     /// Nil if the one on disk is damaged; rebuilt when the segment is written again.
     var header: SegmentHeader?
     /// Of `header.key`; nil if the entries are plain.
-    var cipher: FileCipher?
+    @exclusivity(unchecked) var cipher: FileCipher?
     /// By index from `first`; nil for a sealed segment whose table is not loaded.
-    var offsets: [UInt64]?
+    @exclusivity(unchecked) var offsets: [UInt64]?
     /// Entries, missing ones included.
-    var count: Int
+    @exclusivity(unchecked) var count: Int
     /// End of the last frame.
-    var end: UInt64
+    @exclusivity(unchecked) var end: UInt64
     var isSealed: Bool
     var lastUse: UInt64 = 0
 

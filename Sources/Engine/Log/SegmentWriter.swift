@@ -15,11 +15,11 @@ final class SegmentWriter {
     let segment: LogSegment
     private let options: LogOptions
     /// The file has written blocks up to here.
-    private var allocated: UInt64
-    private var mapping: (any FileMapping)?
+    @exclusivity(unchecked) private var allocated: UInt64
+    @exclusivity(unchecked) private var mapping: (any FileMapping)?
     private var buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 16)
     /// The next frame starts a group: everything before it was synced, or may be.
-    var startsGroup = true
+    @exclusivity(unchecked) var startsGroup = true
 
     init(_ segment: LogSegment, _ options: LogOptions) throws(FileError) {
         self.segment = segment

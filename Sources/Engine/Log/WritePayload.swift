@@ -65,6 +65,7 @@ public struct WriteBatch: Sendable {
     public mutating func put(_ key: [UInt8], _ value: [UInt8]) {
         grows = true
         note(key: key.count, value: value.count)
+        effects.reserve(key.count + value.count + 16)
         effects.write(Effect.Tag.put)
         effects.writePrefixed(key)
         effects.writePrefixed(value)
@@ -73,6 +74,7 @@ public struct WriteBatch: Sendable {
     package mutating func put(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
         grows = true
         note(key: key.count, value: value.count)
+        effects.reserve(key.count + value.count + 16)
         effects.write(Effect.Tag.put)
         effects.writePrefixed(key)
         effects.writePrefixed(value)
@@ -174,11 +176,25 @@ public struct WriteBatch: Sendable {
 
     /// The payload of a `write` entry. `horizonDistance` is firstSequence − horizon.
     package func payload(horizonDistance: UInt64) -> [UInt8] {
-        var writer = ByteWriter(capacity: effects.count + 16)
-        writer.writeVarint(horizonDistance)
-        writer.writeVarint(UInt64(count))
-        writer.write(raw: effects.bytes)
-        return writer.bytes
+        let size = payloadBytes(horizonDistance: horizonDistance)
+        return [UInt8](unsafeUninitializedCapacity: size) { buffer, initialized in
+            writePayload(
+                horizonDistance: horizonDistance,
+                into: UnsafeMutableRawBufferPointer(start: buffer.baseAddress, count: size))
+            initialized = size
+        }
+    }
+
+    /// Length of that payload.
+    func payloadBytes(horizonDistance: UInt64) -> Int {
+        varintBytes(horizonDistance) + varintBytes(UInt64(count)) + effects.count
+    }
+
+    /// Writes that payload, which `bytes` are just long enough for.
+    func writePayload(horizonDistance: UInt64, into bytes: UnsafeMutableRawBufferPointer) {
+        var place = writeVarint(horizonDistance, into: bytes, at: 0)
+        place = writeVarint(UInt64(count), into: bytes, at: place)
+        UnsafeMutableRawBufferPointer(rebasing: bytes[place...]).copyBytes(from: effects.bytes)
     }
 }
 

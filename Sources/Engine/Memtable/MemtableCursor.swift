@@ -12,14 +12,14 @@ package final class MemtableCursor: EntryCursor {
     package var isValid: Bool { node != nil }
 
     @inline(__always)
-    private var current: SkipListNode {
+    private var place: SkipListNode {
         guard let node else { brokenInvariant("an invalid memtable cursor was read") }
         return node
     }
 
-    package var key: UnsafeRawBufferPointer { current.key }
-    package var trailer: Trailer { Trailer(rawValue: current.trailer) }
-    package var value: UnsafeRawBufferPointer { current.value }
+    package var key: UnsafeRawBufferPointer { place.key }
+    package var trailer: Trailer { Trailer(rawValue: place.trailer) }
+    package var value: UnsafeRawBufferPointer { place.value }
 
     package func seekToFirst() { node = memtable.list.first }
     package func seekToLast() { node = memtable.list.lastNode() }
@@ -33,13 +33,13 @@ package final class MemtableCursor: EntryCursor {
     }
 
     package func next() {
-        node = current.next(0)
+        node = place.next(0)
         // A flush walks nodes in key order, which is random order in memory: fetch the one after
         // this while the caller works on this one.
         if let following = node?.next(0) { martlet_prefetch(following.base) }
     }
 
-    package func previous() { moveBefore(current.key, current.trailer) }
+    package func previous() { moveBefore(place.key, place.trailer) }
 
     private func moveBefore(_ key: UnsafeRawBufferPointer, _ trailer: UInt64) {
         let found = memtable.list.nodeBefore(key, trailer)

@@ -5,7 +5,7 @@ package final class TableCursor: EntryCursor {
     private let reader: TableReader
     private let io: ReadIO
     private let fillCache: Bool
-    private var ahead = ReadAhead()
+    @exclusivity(unchecked) private var ahead = ReadAhead()
     private var pinned: PinnedBlock?
     private var ordinal = 0
     private var position = 0
@@ -17,7 +17,9 @@ package final class TableCursor: EntryCursor {
     /// So many leading bytes of `assembled` equal the first key's.
     private var assembledShared = 0
 
-    package private(set) var isValid = false
+    // Private with a package getter: the compiler then proves that accesses do not overlap, instead
+    // of checking it at run time for every entry.
+    private var valid = false
 
     init(_ reader: TableReader, _ io: ReadIO, fillCache: Bool) {
         self.reader = reader
@@ -31,8 +33,15 @@ package final class TableCursor: EntryCursor {
         assembled.deallocate()
     }
 
+    package var isValid: Bool { valid }
+
     package var key: UnsafeRawBufferPointer {
-        invariant(isValid, "an invalid table cursor was read")
+        invariant(valid, "an invalid table cursor was read")
+        return currentKey
+    }
+
+    @inline(__always)
+    private var currentKey: UnsafeRawBufferPointer {
         if entry.shared == 0 { return entry.suffix }
         return UnsafeRawBufferPointer(
             start: assembled.baseAddress, count: entry.shared + entry.suffix.count)
@@ -53,7 +62,7 @@ package final class TableCursor: EntryCursor {
     }
 
     package func seek(_ key: UnsafeRawBufferPointer, _ trailer: Trailer) throws(EngineError) {
-        isValid = false
+        valid = false
         guard blockTotal > 0 else { return }
         guard try enter(try reader.index(io).find(key, trailer)) else { return }
         let found = block.lowerBound(key, trailer)
@@ -64,7 +73,7 @@ package final class TableCursor: EntryCursor {
     }
 
     package func seekBefore(_ key: UnsafeRawBufferPointer) throws(EngineError) {
-        isValid = false
+        valid = false
         guard blockTotal > 0 else { return }
         let newest = Trailer(rawValue: .max)
         let found = try reader.index(io).find(key, newest)
@@ -77,14 +86,25 @@ package final class TableCursor: EntryCursor {
     }
 
     package func next() throws(EngineError) {
-        invariant(isValid, "an invalid table cursor was moved")
+        invariant(valid, "an invalid table cursor was moved")
         if position + 1 < block.count { return move(to: position + 1) }
         guard try enter(ordinal + 1) else { return }
         move(to: 0)
     }
 
+    package func advance() throws(EngineError) -> CursorEntry? {
+        invariant(valid, "an invalid table cursor was moved")
+        if position + 1 < block.count {
+            move(to: position + 1)
+        } else {
+            guard try enter(ordinal + 1) else { return nil }
+            move(to: 0)
+        }
+        return CursorEntry(key: currentKey, trailer: entry.trailer, value: entry.value)
+    }
+
     package func previous() throws(EngineError) {
-        invariant(isValid, "an invalid table cursor was moved")
+        invariant(valid, "an invalid table cursor was moved")
         if position > 0 { return move(to: position - 1) }
         guard try enter(ordinal - 1) else { return }
         move(to: block.count - 1)
@@ -92,7 +112,7 @@ package final class TableCursor: EntryCursor {
 
     /// Pins block `target`; false, and invalid, if there is none.
     private func enter(_ target: Int) throws(EngineError) -> Bool {
-        isValid = false
+        valid = false
         guard target >= 0, target < blockTotal else { return false }
         if pinned != nil, ordinal == target { return true }
         pinned?.release()
@@ -110,7 +130,7 @@ package final class TableCursor: EntryCursor {
     private func move(to index: Int) {
         position = index
         entry = block.entry(index)
-        isValid = true
+        valid = true
         if entry.shared > 0 { assemble() }
     }
 

@@ -108,11 +108,20 @@ extension EntryCursor {
         return entry
     }
 
+    /// Moves on both ways, in turn.
     func collectForward() throws(EngineError) -> [ModelEntry] {
         var entries: [ModelEntry] = []
         while isValid {
             entries.append(modelEntry)
-            try next()
+            if entries.count.isMultiple(of: 2) {
+                try next()
+            } else if let entry = try advance() {
+                invariant(
+                    entry.key.elementsEqual(key) && entry.trailer == trailer
+                        && entry.value.elementsEqual(value), "advance shows another entry")
+            } else {
+                invariant(!isValid, "advance hides an entry")
+            }
         }
         return entries
     }

@@ -53,9 +53,15 @@ import Testing
                     let key = all[random.below(all.count)].key
                     try cursor.seek(before: key)
                     place = all.partitionPoint { $0.key.isKeyBefore(key) } - 1
-                case 2...4:
+                case 2:
                     try cursor.next()
                     place += 1
+                case 3...4:
+                    let entry = try cursor.advance()
+                    place += 1
+                    #expect(
+                        entry.map { [UInt8]($0.value) } == cursor.current.map { [UInt8]($0.value) })
+                    #expect((entry != nil) == cursor.isValid)
                 default:
                     try cursor.previous()
                     place -= 1
