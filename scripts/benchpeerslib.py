@@ -43,6 +43,8 @@ class Peers:
             "threads": options.threads, "cache-mb": options.cache_mb,
             "compression": options.compression, "blob-threshold": options.blob_threshold,
             "write-rate": options.write_rate, "wal": "on", "sync": "off", "seed": self.seed,
+            # As db_bench, which times operations with --histogram only.
+            "histogram": "off",
             **{name.replace("_", "-"): value for name, value in changed.items()}}
         command = [self.binary, "bench", "engine", "--dir", directory, "--workloads", workloads]
         for name, value in flags.items():

@@ -14,11 +14,24 @@ extension Database {
         try delete([UInt8](key))
     }
 
-    /// The newest value; nil if there is none.
-    package func get(_ key: UnsafeRawBufferPointer) throws(EngineError) -> [UInt8]? {
+    /// Calls `body` with the newest value, which is borrowed until then and not copied if it lies
+    /// in one piece. False, and no call, if there is none.
+    package func withValue(
+        of key: UnsafeRawBufferPointer, _ body: (UnsafeRawBufferPointer) -> Void
+    ) throws(EngineError) -> Bool {
         try gate.check()
-        let (view, sequence) = store.pin()
-        return try view.get(key, at: sequence, now: environment.wall(), io: .blocking)?.value
+        return try store.withValue(of: key, clock: environment.wall, body)
+    }
+
+    /// As `multiGet`, calling `body` with each value as `withValue` does, or with nil.
+    package func withValues(
+        of keys: [[UInt8]], _ body: (UnsafeRawBufferPointer?) -> Void
+    ) throws(EngineError) {
+        try gate.check()
+        try store.withView { (view, sequence) throws(EngineError) in
+            try view.withValues(
+                of: keys, at: sequence, now: environment.wall(), io: .blocking, body)
+        }
     }
 
     /// Iterates what is visible now of `span`. Unpositioned at first.

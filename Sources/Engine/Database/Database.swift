@@ -164,9 +164,10 @@ public final class Database: @unchecked Sendable {
     /// Faster than as many calls of `get`.
     public func multiGet(_ keys: [[UInt8]]) throws(EngineError) -> [[UInt8]?] {
         try gate.check()
-        let (view, sequence) = store.pin()
-        return try view.multiGet(keys, at: sequence, now: environment.wall(), io: .blocking)
-            .map { $0?.value }
+        return try store.withView { (view, sequence) throws(EngineError) in
+            try view.multiGet(keys, at: sequence, now: environment.wall(), io: .blocking)
+                .map { $0?.value }
+        }
     }
 
     /// Up to `limit` pairs of `span` in key order, or in reverse.

@@ -4,14 +4,39 @@ extension Store: KeyValueReader {
     package func get(_ key: [UInt8], now: ClockMilliseconds, io: ReadIO) throws(EngineError)
         -> LiveValue?
     {
-        try get(key, in: ReadPin(self), now: now, io: io)
+        try get(key, clock: { now }, io: io)
     }
 
     /// As above; the clock is looked at only for what may expire.
     func get(_ key: [UInt8], clock: () -> ClockMilliseconds, io: ReadIO) throws(EngineError)
         -> LiveValue?
     {
-        try get(key, in: ReadPin(self), now: clock(), io: io)
+        let index = applied
+        return try withView { (view, sequence) throws(EngineError) in
+            try get(key, in: view, at: sequence, after: index, now: clock(), io: io)
+        }
+    }
+
+    /// As above, without a copy if the value lies in one piece: `body` is called with it, and it is
+    /// borrowed until then. False, and no call, if there is none.
+    @inline(__always)
+    func withValue(
+        of key: UnsafeRawBufferPointer, clock: () -> ClockMilliseconds,
+        _ body: (UnsafeRawBufferPointer) -> Void
+    ) throws(EngineError) -> Bool {
+        let index = applied
+        return try withView { (view, sequence) throws(EngineError) in
+            do throws(EngineError) {
+                return try view.withValue(
+                    of: key, at: sequence, now: clock(), io: .blocking, body)
+            } catch {
+                let value = try readElsewhere(
+                    [UInt8](key), error, after: index, now: clock(), io: .blocking)
+                guard let value else { return false }
+                value.value.withUnsafeBytes(body)
+                return true
+            }
+        }
     }
 
     /// Without asking a peer to answer in this node's place: what a node answers for another that
@@ -33,24 +58,35 @@ extension Store: KeyValueReader {
 
     package func pinned() -> any KeyValueReader { PinnedReader(self) }
 
+    /// `index` was applied before `view` was taken.
     fileprivate func get(
-        _ key: [UInt8], in pin: ReadPin, now: @autoclosure () -> ClockMilliseconds, io: ReadIO
+        _ key: [UInt8], in view: ReadView, at sequence: SequenceNumber, after index: LogIndex,
+        now: @autoclosure () -> ClockMilliseconds, io: ReadIO
     ) throws(EngineError) -> LiveValue? {
         do throws(EngineError) {
-            return try pin.view.get(key, at: pin.sequence, now: now(), io: io)
+            return try view.get(key, at: sequence, now: now(), io: io)
         } catch {
-            let lost: BlockAddress
-            switch error {
-            case .blockLost(let address, _): lost = address
-            case .tableLost(let table, _): lost = BlockAddress(table: table, ordinal: .leaves)
-            default: throw error
-            }
-            // A peer answers from its own state, at the pin's index or later.
-            guard io == .blocking,
-                let answer = healer.readElsewhere(key, lost: lost, at: pin.index, now: now())
-            else { throw error }
-            return answer.value
+            return try readElsewhere(key, error, after: index, now: now(), io: io)
         }
+    }
+
+    /// What a peer says of `key`, which cannot be read here for `error`: from its own state, at
+    /// `index` or later.
+    @inline(never)
+    private func readElsewhere(
+        _ key: [UInt8], _ error: EngineError, after index: LogIndex,
+        now: @autoclosure () -> ClockMilliseconds, io: ReadIO
+    ) throws(EngineError) -> LiveValue? {
+        let lost: BlockAddress
+        switch error {
+        case .blockLost(let address, _): lost = address
+        case .tableLost(let table, _): lost = BlockAddress(table: table, ordinal: .leaves)
+        default: throw error
+        }
+        guard io == .blocking,
+            let answer = healer.readElsewhere(key, lost: lost, at: index, now: now())
+        else { throw error }
+        return answer.value
     }
 }
 
@@ -79,7 +115,8 @@ private final class PinnedReader: KeyValueReader {
     }
 
     func get(_ key: [UInt8], now: ClockMilliseconds, io: ReadIO) throws(EngineError) -> LiveValue? {
-        try store.get(key, in: pin, now: now, io: io)
+        try store.get(
+            key, in: pin.view, at: pin.sequence, after: pin.index, now: now, io: io)
     }
 
     func scan(

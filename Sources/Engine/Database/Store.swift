@@ -26,12 +26,12 @@ package final class Store: @unchecked Sendable {
     package let scrubber: Scrubber
 
     // The log side.
-    var active: ActiveSegment
-    var frozen: [FrozenSegment] = []
+    @exclusivity(unchecked) var active: ActiveSegment
+    @exclusivity(unchecked) var frozen: [FrozenSegment] = []
     package internal(set) var settings: LoggedSettings
     package internal(set) var membership: Membership
-    package internal(set) var appliedTail: LogPoint
-    var durable = LogIndex.zero
+    @exclusivity(unchecked) package internal(set) var appliedTail: LogPoint
+    @exclusivity(unchecked) var durable = LogIndex.zero
 
     // The manifest side.
     let manifestFile: ManifestFile
@@ -55,22 +55,22 @@ package final class Store: @unchecked Sendable {
     var retryInstallAt: UInt64 = 0
     var now: UInt64 = 0
     /// Whether writes are refused for lack of space.
-    package internal(set) var space: SpaceGuard
+    @exclusivity(unchecked) package internal(set) var space: SpaceGuard
     var reserve: Reserve
-    var nextSpaceCheck: UInt64 = 0
-    var spaceDueClock: ClockMilliseconds = 0
+    @exclusivity(unchecked) var nextSpaceCheck: UInt64 = 0
+    @exclusivity(unchecked) var spaceDueClock: ClockMilliseconds = 0
     /// When failed work is due again; `.max` if none waits.
-    package private(set) var nextRetry = UInt64.max
+    @exclusivity(unchecked) package private(set) var nextRetry = UInt64.max
     /// Why it failed, by what it was.
     var failures = WorkFailures()
 
     /// Tables at level 0, stand-ins among them: as the published view has them.
-    private(set) var level0Count = 0
+    @exclusivity(unchecked) private(set) var level0Count = 0
 
     // Jobs.
-    private var history: HistoryWindow
+    @exclusivity(unchecked) private var history: HistoryWindow
     /// Of this node's transactions.
-    var openReads = OpenReads()
+    @exclusivity(unchecked) var openReads = OpenReads()
     let attempts: SharedAttempts
     let pacer: CompactionPacer?
     /// Those that compute jobs.
@@ -92,6 +92,8 @@ package final class Store: @unchecked Sendable {
     // Read by any thread.
     private let viewLock = PlainLock()
     private var view = ReadView(memtables: [], standIns: [], version: Version.empty)
+    /// The same view, for reads that need no pair with a sequence of that moment.
+    private let currentView: SharedReference<ReadView>
     /// Guards the two below.
     private let sharedLock = PlainLock()
     private var manifestRecord: ManifestState
@@ -131,6 +133,7 @@ package final class Store: @unchecked Sendable {
         active = ActiveSegment(
             first: parts.state.flushed.position.index + 1, settings: parts.state.settings)
         manifestRecord = parts.state
+        currentView = SharedReference(view)
         history = HistoryWindow(
             milliseconds: parts.options.historyWindowMilliseconds, clock: parts.state.flushed.clock,
             sequence: SequenceNumber(parts.state.flushed.nextSequence.rawValue - 1))
@@ -195,6 +198,21 @@ package final class Store: @unchecked Sendable {
         viewLock.withLock { (view, SequenceNumber(visible.load(ordering: .acquiring))) }
     }
 
+    /// Calls `body` with a view that stays meanwhile, and then a sequence: together a prefix of the
+    /// log, which ends with the view if that has no memtable for the sequence any more. Costs less
+    /// than `pin`.
+    @inline(__always)
+    func withView<Value>(
+        _ body: (ReadView, SequenceNumber) throws(EngineError) -> Value
+    ) throws(EngineError) -> Value {
+        let use = currentView.use()
+        defer { use.end() }
+        guard let view = use.object else { brokenInvariant("a store without a view") }
+        return try view.with { (view) throws(EngineError) in
+            try body(view, SequenceNumber(visible.load(ordering: .acquiring)))
+        }
+    }
+
     /// The manifest as it is installed: what a donor gives to a peer that lost its own, and what
     /// status pages show.
     package var manifest: ManifestState { sharedLock.withLock { manifestRecord } }
@@ -213,6 +231,7 @@ package final class Store: @unchecked Sendable {
             horizon: installed.horizon)
         // Before the view: who reads at this clock sees what the view shows.
         appliedClock.store(max(clock, installed.clock), ordering: .releasing)
+        currentView.replace(with: next)
         // The old ones are let go outside of the locks: files may go with them.
         viewLock.withLock { swap(&view, &next) }
         level0Count =

@@ -38,9 +38,10 @@ struct MergeChain: KeySearch {
     }
 
     mutating func visit(_ table: Unmanaged<TableHandle>) throws(EngineError) {
-        guard let reader = try probe.reader(of: table, above: base) else { return }
+        guard let use = try probe.reader(of: table, above: base) else { return }
+        defer { use.end() }
         let probe = self.probe
-        try reader.forEachVersion(
+        try use.reader.takeUnretainedValue().forEachVersion(
             of: probe.key, hash: probe.hash, at: probe.sequence, io: probe.io
         ) { trailer, value in
             take(trailer, value)

@@ -9,7 +9,8 @@
 // Jobs let go at the deepest level what had expired by their clock. So no read of a view is at an
 // earlier one, whatever "now" it brings: it would see some of what was alive then, and not all.
 
-package final class ReadView: Sendable {
+package final class ReadView: @unchecked Sendable {
+    // Unchecked: immutable after init.
     /// Newest first; the first may still grow.
     package let memtables: [Memtable]
     /// Flushed tables that are not in the version yet, newest first.
@@ -22,6 +23,10 @@ package final class ReadView: Sendable {
     package let clock: ClockMilliseconds
     /// The highest horizon of what made its tables: a read at a lower sequence would miss versions.
     package let horizon: SequenceNumber
+    // What a point read goes through, in plain memory, so that no reference is counted on the way:
+    // the memtables, and the tables that may overlap, stand-ins first.
+    private let plainMemtables: UnsafeMutableBufferPointer<Unmanaged<Memtable>>
+    private let plainOverlapping: UnsafeMutableBufferPointer<Unmanaged<TableHandle>>
 
     package init(
         memtables: [Memtable], standIns: [TableHandle], version: Version,
@@ -35,6 +40,13 @@ package final class ReadView: Sendable {
         self.mergeOperators = mergeOperators
         self.clock = clock
         self.horizon = horizon
+        plainMemtables = .unretained(memtables)
+        plainOverlapping = .unretained(standIns + version.levels[0])
+    }
+
+    deinit {
+        plainMemtables.deallocate()
+        plainOverlapping.deallocate()
     }
 
     /// The value of `key` that a reader at `sequence` sees; nil if there is none or it has expired.
@@ -58,9 +70,43 @@ package final class ReadView: Sendable {
         _ key: UnsafeRawBufferPointer, at sequence: SequenceNumber,
         now: @autoclosure () -> ClockMilliseconds, io: ReadIO
     ) throws(EngineError) -> LiveValue? {
-        guard let found = try newestVersion(key, at: sequence, io: io) else { return nil }
+        var search = PointSearch(KeyProbe(key: key, sequence: sequence, io: io))
+        defer { search.end() }
+        try walk(key, &search)
+        guard let found = search.visible else { return nil }
+        return try liveValue(key, found, at: sequence, now: now(), io: io)
+    }
+
+    /// As `get`, without a copy if the value lies in one piece: `body` is called with it, and it is
+    /// borrowed until then. False, and no call, if there is none.
+    @inline(__always)
+    func withValue(
+        of key: UnsafeRawBufferPointer, at sequence: SequenceNumber,
+        now: @autoclosure () -> ClockMilliseconds, io: ReadIO,
+        _ body: (UnsafeRawBufferPointer) -> Void
+    ) throws(EngineError) -> Bool {
+        var search = PointSearch(KeyProbe(key: key, sequence: sequence, io: io))
+        defer { search.end() }
+        try walk(key, &search)
+        guard let found = search.visible else { return false }
+        if found.trailer.kind == .put {
+            body(found.value)
+            return true
+        }
+        let live = try liveValue(key, found, at: sequence, now: now(), io: io)
+        guard let live else { return false }
+        live.value.withUnsafeBytes(body)
+        return true
+    }
+
+    /// What the newest version of `key` says.
+    @inline(__always)
+    func liveValue(
+        _ key: UnsafeRawBufferPointer, _ found: BorrowedVersion, at sequence: SequenceNumber,
+        now: @autoclosure () -> ClockMilliseconds, io: ReadIO
+    ) throws(EngineError) -> LiveValue? {
         switch found.trailer.kind {
-        case .put: return LiveValue(value: found.value)
+        case .put: return LiveValue(value: [UInt8](found.value))
         case .delete, .singleDelete: return nil
         case .merge:
             let now = max(now(), clock)
@@ -69,88 +115,22 @@ package final class ReadView: Sendable {
             return try separatedValue(found.value, now: max(now(), clock), io: io)
         case .expiringPut, nil:
             let now = max(now(), clock)
-            var live: LiveValue?
-            var failure: EngineError?
-            found.value.withUnsafeBytes { bytes in
-                do throws(EngineError) {
-                    guard
-                        let content = try VersionContent(found.trailer, bytes, now: now)
-                    else { return }
-                    live = LiveValue(value: [UInt8](content.value), expiry: content.expiry)
-                } catch {
-                    failure = error
-                }
+            guard let content = try VersionContent(found.trailer, found.value, now: now) else {
+                return nil
             }
-            if let failure { throw failure }
-            return live
+            return LiveValue(value: [UInt8](content.value), expiry: content.expiry)
         }
     }
 
     /// The value that a stored reference leads to; nil if it has expired.
     @inline(never)
     private func separatedValue(
-        _ stored: [UInt8], now: @autoclosure () -> ClockMilliseconds, io: ReadIO
+        _ stored: UnsafeRawBufferPointer, now: @autoclosure () -> ClockMilliseconds, io: ReadIO
     ) throws(EngineError) -> LiveValue? {
-        let reference = try withKey(stored) { (bytes) throws(EngineError) in
-            try BlobReference(stored: bytes)
-        }
+        let reference = try BlobReference(stored: stored)
         if let expiry = reference.expiry, expiry <= now() { return nil }
         return LiveValue(
             value: try blobs.value(reference, io: io), expiry: reference.expiry)
-    }
-
-    /// How many keys are fetched ahead: enough to keep the memory busy, few enough for what was
-    /// fetched to stay in the first-level cache.
-    private static let prefetchedKeys = 16
-
-    /// The values of `keys` that a reader at `sequence` sees, in their order. Reads of several keys
-    /// wait for memory together: what each will touch is fetched before the first of them is read.
-    package func multiGet(
-        _ keys: [[UInt8]], at sequence: SequenceNumber, now: ClockMilliseconds, io: ReadIO
-    ) throws(EngineError) -> [LiveValue?] {
-        var values: [LiveValue?] = []
-        values.reserveCapacity(keys.count)
-        var start = 0
-        while start < keys.count {
-            let end = min(start + ReadView.prefetchedKeys, keys.count)
-            if end - start > 1 { prefetch(keys[start..<end], at: sequence) }
-            for place in start..<end {
-                values.append(try get(keys[place], at: sequence, now: now, io: io))
-            }
-            start = end
-        }
-        return values
-    }
-
-    /// In rounds, each of which touches what the one before had fetched: the memory that a round
-    /// asks for comes at once for all keys. Of the sorted levels; memtables and level 0 have no one
-    /// place to fetch.
-    private func prefetch(_ keys: ArraySlice<[UInt8]>, at sequence: SequenceNumber) {
-        var places: [FetchedPlace] = []
-        places.reserveCapacity(2 * keys.count)
-        for index in keys.indices {
-            keys[index].withUnsafeBytes { key in
-                let hash = Checksum.hash64(key)
-                let prefix = keyPrefix(key)
-                for level in version.sorted {
-                    let table = level.find(key, prefix)
-                    guard let reader = table?._withUnsafeGuaranteedRef({ $0.openReader }) else {
-                        continue
-                    }
-                    reader.prefetchFilter(hash)
-                    places.append(FetchedPlace(key: index, hash: hash, reader: reader))
-                }
-            }
-        }
-        for index in places.indices {
-            let place = places[index]
-            places[index].block = keys[place.key].withUnsafeBytes {
-                place.reader.prefetchSlot($0, hash: place.hash, at: sequence)
-            }
-        }
-        for place in places {
-            if let block = place.block { place.reader.prefetchBlock(block) }
-        }
     }
 
     /// What the operands of `key` make, of which a reader at `sequence` sees one at least. A merged
@@ -172,33 +152,42 @@ package final class ReadView: Sendable {
     package func newestVersion(
         _ key: UnsafeRawBufferPointer, at sequence: SequenceNumber, io: ReadIO
     ) throws(EngineError) -> FoundVersion? {
-        var search = PointSearch(key: key, sequence: sequence, io: io)
+        var search = PointSearch(KeyProbe(key: key, sequence: sequence, io: io))
+        defer { search.end() }
         try walk(key, &search)
-        return search.visible
+        return search.visible.map {
+            FoundVersion(trailer: $0.trailer, value: [UInt8]($0.value))
+        }
     }
 
     /// Shows `search` the sources that may hold `key`, newest first, until older ones add nothing.
     /// Those that may interleave in age are all shown.
     @inline(__always)
-    private func walk<Search: KeySearch>(_ key: UnsafeRawBufferPointer, _ search: inout Search)
-        throws(EngineError)
-    {
-        for memtable in memtables {
-            search.visit(memtable)
-            if search.isDecided { break }
-        }
-        for table in standIns where table.record.span.contains(key) {
-            try search.visit(.passUnretained(table))
-        }
-        for table in version.levels[0] where table.record.span.contains(key) {
-            try search.visit(.passUnretained(table))
-        }
+    private func walk<Search: KeySearch & ~Copyable>(
+        _ key: UnsafeRawBufferPointer, _ search: inout Search
+    ) throws(EngineError) {
+        try visitUnsorted(key, &search)
         if search.isDecided { return }
         let prefix = keyPrefix(key)
         for level in version.sorted {
             guard let table = level.find(key, prefix) else { continue }
             try search.visit(table)
             if search.isDecided { return }
+        }
+    }
+
+    /// Memtables, and the tables that may overlap.
+    @inline(__always)
+    func visitUnsorted<Search: KeySearch & ~Copyable>(
+        _ key: UnsafeRawBufferPointer, _ search: inout Search
+    ) throws(EngineError) {
+        for memtable in plainMemtables {
+            memtable._withUnsafeGuaranteedRef { search.visit($0) }
+            if search.isDecided { break }
+        }
+        for table in plainOverlapping
+        where table._withUnsafeGuaranteedRef({ $0.record.span.contains(key) }) {
+            try search.visit(table)
         }
     }
 
@@ -276,6 +265,17 @@ package final class ReadView: Sendable {
     }
 }
 
+extension UnsafeMutableBufferPointer {
+    /// The objects in new memory; the caller keeps them.
+    fileprivate static func unretained<Object: AnyObject>(_ objects: [Object])
+        -> UnsafeMutableBufferPointer where Element == Unmanaged<Object>
+    {
+        let plain = UnsafeMutableBufferPointer.allocate(capacity: objects.count)
+        _ = plain.initialize(from: objects.map { Unmanaged.passUnretained($0) })
+        return plain
+    }
+}
+
 extension Memtable {
     /// Whether any version of a key of `span` is in it.
     fileprivate func holds(_ span: KeySpan) throws(EngineError) -> Bool {
@@ -285,53 +285,5 @@ extension Memtable {
         }
         guard cursor.isValid else { return false }
         return span.end.map { $0.compare(with: cursor.key) > 0 } ?? true
-    }
-}
-
-/// A table that may hold a key of a batch.
-private struct FetchedPlace {
-    let key: Int
-    let hash: UInt64
-    let reader: TableReader
-    /// Where in it; nil if its filter knows better.
-    var block: Int?
-}
-
-/// The state of one point read on its way through the sources.
-private struct PointSearch: KeySearch {
-    private var probe: KeyProbe
-    private var best: FoundVersion?
-    private var bestSequence = SequenceNumber.zero
-
-    init(key: UnsafeRawBufferPointer, sequence: SequenceNumber, io: ReadIO) {
-        probe = KeyProbe(key: key, sequence: sequence, io: io)
-    }
-
-    /// Something was found, so sources that are older as a whole do not matter.
-    var isDecided: Bool { max(bestSequence, probe.covering) > .zero }
-
-    var visible: FoundVersion? { bestSequence > probe.covering ? best : nil }
-
-    @inline(__always)
-    mutating func visit(_ memtable: Memtable) {
-        probe.cover(by: memtable)
-        if let found = memtable.lookup(probe.key, hash: probe.hash, at: probe.sequence) {
-            take(found)
-        }
-    }
-
-    @inline(__always)
-    mutating func visit(_ table: Unmanaged<TableHandle>) throws(EngineError) {
-        guard let reader = try probe.reader(of: table, above: bestSequence) else { return }
-        let found = try reader.lookup(
-            probe.key, hash: probe.hash, at: probe.sequence, io: probe.io)
-        if let found { take(found) }
-    }
-
-    @inline(__always)
-    private mutating func take(_ found: FoundVersion) {
-        guard found.trailer.sequence > bestSequence else { return }
-        bestSequence = found.trailer.sequence
-        best = found
     }
 }

@@ -38,7 +38,7 @@ private final class FileOwner: Sendable {
 }
 
 package final class TableHandle: @unchecked Sendable {
-    // Unchecked: `open` is touched under `slot` alone; the rest is constant or atomic.
+    // Unchecked: all of it is constant or atomic.
     package let record: TableRecord
     /// Counts heals; part of the file's name.
     package let generation: UInt64
@@ -52,9 +52,8 @@ package final class TableHandle: @unchecked Sendable {
     private let writtenTombstones: [RangeTombstone]
     private let source: any TableSource
     private let owner: FileOwner
-    private let slot = PlainLock()
-    private var open: TableReader?
-    /// Serialises opening, apart from `slot`, so that cache-only readers never wait for a disk.
+    private let open: SharedReference<TableReader>
+    /// Serialises opening.
     private let opening = PlainLock()
     private let wasUsed = Atomic<Bool>(false)
     /// Reads of the reader that found nothing, before this handle had it.
@@ -85,7 +84,7 @@ package final class TableHandle: @unchecked Sendable {
         self.source = source
         self.writtenTombstones = writtenTombstones
         self.owner = owner
-        self.open = open
+        self.open = SharedReference(open)
         fruitlessBefore = open?.fruitlessReads ?? 0
     }
 
@@ -117,30 +116,47 @@ package final class TableHandle: @unchecked Sendable {
     /// from this node's file or not at all: so does who answers peers, lest two of them wait for
     /// each other.
     package func reader(io: ReadIO, mending: Bool = true) throws(EngineError) -> TableReader {
-        if let open = readerInUse { return open }
+        noteUse()
+        if let reader = openReader { return reader }
         guard io == .blocking else { throw .wouldBlock }
         return try opening.withLock { () throws(EngineError) in
-            if let open = slot.withLock({ open }) { return open }
+            if let reader = openReader { return reader }
             let reader = try source.openReader(self, mending: mending)
-            slot.withLock { open = reader }
+            open.replace(with: reader)
             return reader
         }
     }
 
-    /// The reader, if the table is open, which it stays for longer now that it is used.
+    /// As `reader`, for one read.
     @inline(__always)
-    var readerInUse: TableReader? {
-        if !wasUsed.load(ordering: .relaxed) { wasUsed.store(true, ordering: .relaxed) }
-        return slot.withLock { open }
+    func useReader(io: ReadIO) throws(EngineError) -> ReaderUse {
+        if let use = useOpenReader() { return use }
+        return ReaderUse(retaining: try reader(io: io))
     }
 
     /// The reader, if the table is open.
-    package var openReader: TableReader? { slot.withLock { open } }
+    @inline(__always)
+    func useOpenReader() -> ReaderUse? {
+        noteUse()
+        let use = open.use()
+        if let reader = use.object { return ReaderUse(reader, use) }
+        use.end()
+        return nil
+    }
+
+    /// The table stays open for longer.
+    @inline(__always)
+    private func noteUse() {
+        if !wasUsed.load(ordering: .relaxed) { wasUsed.store(true, ordering: .relaxed) }
+    }
+
+    /// The reader, if the table is open.
+    package var openReader: TableReader? { open.retained }
 
     /// Its range tombstones, if they are in memory; else none.
     package var knownTombstones: [RangeTombstone] {
         if !writtenTombstones.isEmpty { return writtenTombstones }
-        guard let open = slot.withLock({ open }) else { return [] }
+        guard let open = openReader else { return [] }
         do throws(EngineError) { return try open.rangeTombstones(io: .cacheOnly).tombstones } catch
         {
             return []
@@ -155,16 +171,9 @@ package final class TableHandle: @unchecked Sendable {
     }
 
     /// Lets the reader go; the next use opens another.
-    package func closeReader() {
-        // Released outside the lock: closing a file may take its time.
-        let closed = slot.withLock { () -> TableReader? in
-            defer { open = nil }
-            return open
-        }
-        withExtendedLifetime(closed) {}
-    }
+    package func closeReader() { open.replace(with: nil) }
 
-    package var isOpen: Bool { slot.withLock { open != nil } }
+    package var isOpen: Bool { openReader != nil }
 
     /// Point reads of this handle, since it was opened, that read a block and found nothing.
     package var fruitlessReads: UInt64 {
@@ -174,6 +183,30 @@ package final class TableHandle: @unchecked Sendable {
 
     /// Whether it was used since the last call: the second chance of the clock that closes files.
     func takeUse() -> Bool { wasUsed.exchange(false, ordering: .relaxed) }
+}
+
+/// An open table for one read: it stays until `end`.
+struct ReaderUse {
+    let reader: Unmanaged<TableReader>
+    /// Nil if the reader is retained instead.
+    private let use: SharedReference<TableReader>.Use?
+
+    @inline(__always)
+    init(_ reader: Unmanaged<TableReader>, _ use: SharedReference<TableReader>.Use) {
+        self.reader = reader
+        self.use = use
+    }
+
+    init(retaining reader: TableReader) {
+        self.reader = .passRetained(reader)
+        use = nil
+    }
+
+    /// Once.
+    @inline(__always)
+    func end() {
+        if let use { use.end() } else { reader.release() }
+    }
 }
 
 extension TableHandle {

@@ -19,16 +19,16 @@ package final class Memtable: @unchecked Sendable {
     private let tombstoneTotal = Atomic<Int>(0)
     private let bytes = Atomic<Int>(0)
     private let entries = Atomic<Int>(0)
-    private var tombstoneBytes = 0
-    private var runBytes = 0
+    @exclusivity(unchecked) private var tombstoneBytes = 0
+    @exclusivity(unchecked) private var runBytes = 0
 
     /// Deletes among the point entries.
-    package private(set) var deleteCount: UInt64 = 0
+    @exclusivity(unchecked) package private(set) var deleteCount: UInt64 = 0
     /// Wrapping sum of `EntrySum` over point entries and range tombstones.
-    package private(set) var entrySum: UInt64 = 0
+    @exclusivity(unchecked) package private(set) var entrySum: UInt64 = 0
     /// Over point entries and range tombstones; nil while empty.
-    package private(set) var smallestSequence: SequenceNumber?
-    package private(set) var largestSequence: SequenceNumber?
+    @exclusivity(unchecked) package private(set) var smallestSequence: SequenceNumber?
+    @exclusivity(unchecked) package private(set) var largestSequence: SequenceNumber?
 
     package init() {}
 
@@ -125,19 +125,35 @@ package final class Memtable: @unchecked Sendable {
     package func lookup(_ key: UnsafeRawBufferPointer, hash: UInt64, at sequence: SequenceNumber)
         -> FoundVersion?
     {
+        find(key, hash: hash, at: sequence).map {
+            FoundVersion(trailer: $0.trailer, value: [UInt8]($0.value))
+        }
+    }
+
+    /// As `lookup`, without a copy.
+    @inline(__always)
+    func find(_ key: UnsafeRawBufferPointer, hash: UInt64, at sequence: SequenceNumber)
+        -> BorrowedVersion?
+    {
         guard entryCount > 0, filter.mayContain(hash) else { return nil }
-        if !runs.isEmpty { return lookupWithRuns(key, at: sequence) }
+        return search(key, at: sequence)
+    }
+
+    @inline(never)
+    private func search(_ key: UnsafeRawBufferPointer, at sequence: SequenceNumber)
+        -> BorrowedVersion?
+    {
+        if !runs.isEmpty { return searchWithRuns(key, at: sequence) }
         guard let node = list.nodeAtOrAfter(key, Trailer.seek(sequence).rawValue),
             compareKeys(node.key, key) == 0
         else { return nil }
-        return FoundVersion(
-            trailer: Trailer(rawValue: node.trailer), value: [UInt8](node.value))
+        return BorrowedVersion(trailer: Trailer(rawValue: node.trailer), value: node.value)
     }
 
     /// Skiplist and runs interleave in age.
     @inline(never)
-    private func lookupWithRuns(_ key: UnsafeRawBufferPointer, at sequence: SequenceNumber)
-        -> FoundVersion?
+    private func searchWithRuns(_ key: UnsafeRawBufferPointer, at sequence: SequenceNumber)
+        -> BorrowedVersion?
     {
         var newest = Trailer(rawValue: 0)
         var value = UnsafeRawBufferPointer(start: nil, count: 0)
@@ -153,7 +169,7 @@ package final class Memtable: @unchecked Sendable {
             value = bytes
         }
         guard newest.rawValue > 0 else { return nil }
-        return FoundVersion(trailer: newest, value: [UInt8](value))
+        return BorrowedVersion(trailer: newest, value: value)
     }
 
     /// Visits the versions of `key` at or below `sequence`, newest first, until `body` is done.
@@ -180,6 +196,13 @@ package final class Memtable: @unchecked Sendable {
         while let older = ofRuns.popLast() {
             guard body(older.trailer, older.value) == .goOn else { return }
         }
+    }
+
+    /// The sequence of the newest range tombstone over `key` at or below `sequence`.
+    @inline(__always)
+    func covering(_ key: UnsafeRawBufferPointer, at sequence: SequenceNumber) -> SequenceNumber? {
+        if tombstoneTotal.load(ordering: .acquiring) == 0 { return nil }
+        return rangeTombstones.covering(key, at: sequence)
     }
 
     /// The range tombstones inserted so far, as an immutable list.

@@ -16,6 +16,22 @@ import Synchronization
     import Musl
 #endif
 
+/// Where in a table a key may be.
+enum BlockPlace {
+    /// What would tell is not in memory.
+    case unknown
+    case none
+    case block(Int)
+}
+
+/// A version that a point read found, where it lies in a block that is pinned for it. The reader of
+/// the table must stay as long.
+struct PinnedVersion {
+    let trailer: Trailer
+    let value: UnsafeRawBufferPointer
+    let pinned: PinnedBlock
+}
+
 package final class TableReader: @unchecked Sendable {
     // @unchecked: what changes after init is atomic (`slots`, `indexWord`, `charged`) or under a
     // lock (`loadedTombstones`).
@@ -34,6 +50,8 @@ package final class TableReader: @unchecked Sendable {
     let prefixFilter: PrefixFilter?
     /// A BlockSlot per data block, then one per filter partition.
     let slots: UnsafeMutableRawPointer
+    /// Data blocks: those with ordinals below it.
+    let dataCount: Int
     /// The address of a retained DecodedIndex; 0 until loaded. Set once.
     private let indexWord = Atomic<UInt>(0)
     private let loadedTombstones = Mutex<RangeTombstoneList?>(nil)
@@ -67,6 +85,7 @@ package final class TableReader: @unchecked Sendable {
         self.record = record
         self.table = table
         self.leafList = leaves
+        dataCount = leaves.dataCount
         filter = filters.whole
         filterIndex = filters.index
         prefixFilter = filters.prefix
@@ -140,39 +159,72 @@ package final class TableReader: @unchecked Sendable {
     package func lookup(
         _ key: UnsafeRawBufferPointer, hash: UInt64, at sequence: SequenceNumber, io: ReadIO
     ) throws(EngineError) -> FoundVersion? {
+        guard let found = try find(key, hash: hash, at: sequence, io: io) else { return nil }
+        defer { found.pinned.release() }
+        return FoundVersion(trailer: found.trailer, value: [UInt8](found.value))
+    }
+
+    /// As `lookup`, without a copy.
+    @inline(__always)
+    func find(
+        _ key: UnsafeRawBufferPointer, hash: UInt64, at sequence: SequenceNumber, io: ReadIO
+    ) throws(EngineError) -> PinnedVersion? {
         guard mayContain(key, hash: hash, io: io) else { return nil }
+        let ordinal = try blockOrdinal(key, at: sequence, io: io)
+        guard ordinal < dataCount else { return nil }
+        return try find(key, hash: hash, at: sequence, in: ordinal, io: io)
+    }
+
+    /// The block that may hold the newest version of `key` at or below `sequence`; `dataCount` if
+    /// there is none.
+    @inline(__always)
+    private func blockOrdinal(
+        _ key: UnsafeRawBufferPointer, at sequence: SequenceNumber, io: ReadIO
+    ) throws(EngineError) -> Int {
         let seek = Trailer.seek(sequence)
-        let ordinal = try index(io).find(key, seek)
-        guard ordinal < leafList.dataCount else { return nil }
+        guard let index = loadedIndex else { return try self.index(io).find(key, seek) }
+        return index._withUnsafeGuaranteedRef { $0.find(key, seek) }
+    }
+
+    /// As above, in the block that the index names.
+    @inline(__always)
+    func find(
+        _ key: UnsafeRawBufferPointer, hash: UInt64, at sequence: SequenceNumber, in ordinal: Int,
+        io: ReadIO
+    ) throws(EngineError) -> PinnedVersion? {
         let pinned = try pin(ordinal, io, fillCache: true)
-        defer { pinned.release() }
         let block = DataBlock(pinned.block.bytes)
-        guard let entry = block.find(key, tag: DataBlockFormat.tag(hash), seek: seek) else {
+        let entry = block.find(
+            key, tag: DataBlockFormat.tag(hash), seek: Trailer.seek(sequence))
+        guard let entry else {
+            pinned.release()
             fruitless.wrappingAdd(1, ordering: .relaxed)
             return nil
         }
-        return FoundVersion(trailer: entry.trailer, value: [UInt8](entry.value))
+        return PinnedVersion(trailer: entry.trailer, value: entry.value, pinned: pinned)
     }
 
-    // What `lookup` will touch, fetched by the CPU if it is in memory: first what the filter says,
+    // What `find` will touch, fetched by the CPU if it is in memory: first what the filter says,
     // then where the block lies, then the block.
 
+    @inline(__always)
     func prefetchFilter(_ hash: UInt64) { filter?.prefetch(hash) }
 
-    /// The block that may hold `key`; nil if the filter knows that there is none.
+    /// Where the newest version of `key` at or below `sequence` is, by filter and index.
+    @inline(__always)
     func prefetchSlot(
         _ key: UnsafeRawBufferPointer, hash: UInt64, at sequence: SequenceNumber
-    ) -> Int? {
-        guard mayContain(key, hash: hash, io: .cacheOnly),
-            let address = UnsafeRawPointer(bitPattern: indexWord.load(ordering: .acquiring))
-        else { return nil }
-        let index = Unmanaged<DecodedIndex>.fromOpaque(address)
+    ) -> BlockPlace {
+        // A partition of a filter may have to be loaded first.
+        guard filterIndex == nil, let index = loadedIndex else { return .unknown }
+        guard mayContain(key, hash: hash, io: .cacheOnly) else { return .none }
         let ordinal = index._withUnsafeGuaranteedRef { $0.find(key, Trailer.seek(sequence)) }
-        guard ordinal < leafList.dataCount else { return nil }
+        guard ordinal < dataCount else { return .none }
         martlet_prefetch(slots + ordinal * BlockSlot.bytes)
-        return ordinal
+        return .block(ordinal)
     }
 
+    @inline(__always)
     func prefetchBlock(_ ordinal: Int) { BlockSlot(slots + ordinal * BlockSlot.bytes).prefetch() }
 
     /// Visits the versions of `key` at or below `sequence`, newest first, until `body` is done.
@@ -241,11 +293,15 @@ package final class TableReader: @unchecked Sendable {
     /// The decoded index; lives as long as the reader.
     @inline(__always)
     func index(_ io: ReadIO) throws(EngineError) -> DecodedIndex {
-        if let address = UnsafeRawPointer(bitPattern: indexWord.load(ordering: .acquiring)) {
-            return Unmanaged<DecodedIndex>.fromOpaque(address).takeUnretainedValue()
-        }
+        if let loadedIndex { return loadedIndex.takeUnretainedValue() }
         if io == .cacheOnly { throw .wouldBlock }
         return try loadIndex(mending: true)
+    }
+
+    @inline(__always)
+    private var loadedIndex: Unmanaged<DecodedIndex>? {
+        UnsafeRawPointer(bitPattern: indexWord.load(ordering: .acquiring))
+            .map { Unmanaged<DecodedIndex>.fromOpaque($0) }
     }
 
     private func loadIndex(mending: Bool) throws(EngineError) -> DecodedIndex {

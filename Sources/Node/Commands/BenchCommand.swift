@@ -76,6 +76,9 @@ package struct EngineBenchCommand: ParsableCommand {
     @Option(help: "Seed of keys and values.")
     var seed: UInt64 = 301
 
+    @Option(help: "on or off: time every operation, which makes the fastest a third slower.")
+    var histogram = "on"
+
     @Flag(help: "One JSON object per workload.")
     var json = false
 
@@ -131,6 +134,7 @@ package struct EngineBenchCommand: ParsableCommand {
         options.writeRate = UInt64(
             try FlagRange.checked("--write-rate", writeRate, 0...1 << 40))
         options.seed = seed
+        options.timesOperations = try checked("--histogram", histogram)
         return options
     }
 

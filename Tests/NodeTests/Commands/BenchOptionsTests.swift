@@ -14,6 +14,7 @@ import Testing
             "--merge-operator", "append",
             "--threads", "4", "--cache-mb", "64", "--compression", "zstd-dict:9", "--wal", "on",
             "--sync", "on", "--seed", "42", "--blob-threshold", "1024", "--json",
+            "--histogram", "off",
         ])
         let options = try command.options()
         #expect(options.directory == "/d")
@@ -24,7 +25,7 @@ import Testing
         #expect(options.usesLog && options.syncsLog)
         #expect(options.seed == 42 && options.batchKeys == 32)
         #expect(options.blobThreshold == 1024)
-        #expect(options.mergeOperator == .append)
+        #expect(options.mergeOperator == .append && !options.timesOperations)
     }
 
     @Test func defaultsAreThoseOfTheComparison() throws {
@@ -33,7 +34,7 @@ import Testing
         #expect(options.count == 1_000_000 && options.keyBytes == 16 && options.valueBytes == 100)
         #expect(options.threads == 1 && options.compression == .none)
         #expect(options.blobThreshold == 0)
-        #expect(options.usesLog && !options.syncsLog)
+        #expect(options.usesLog && !options.syncsLog && options.timesOperations)
         #expect(options.batchKeys == 10 && options.mergeOperator == .int64Add)
     }
 
@@ -45,7 +46,7 @@ import Testing
         ["--wal", "maybe"], ["--sync", "1"],
         ["--wal", "off", "--sync", "on"], ["--seed", "-1"], ["--batch-size", "0"],
         ["--merge-operator", "max"], ["--blob-threshold", "-1"],
-        ["--workloads", "fillsync", "--wal", "off"],
+        ["--workloads", "fillsync", "--wal", "off"], ["--histogram", "no"],
     ])
     func wrongFlagsAreRefused(arguments: [String]) {
         #expect(throws: (any Error).self) {

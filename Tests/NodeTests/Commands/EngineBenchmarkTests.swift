@@ -240,6 +240,16 @@ import Testing
         #expect(object["flushed_bytes"] as? Int == 3200 && object["live_bytes"] as? Int == 200)
     }
 
+    @Test func withoutTimesARunOnlyCounts() throws {
+        let database = FakeBenchmarkDatabase()
+        var wanted = options([.fillseq, .readrandom, .multireadrandom])
+        wanted.timesOperations = false
+        let reports = try run(database, wanted)
+        #expect(reports.map(\.operations) == [200, 200, 200])
+        #expect(reports.allSatisfy { $0.latency == nil && $0.seconds > 0 })
+        #expect(!reports[0].json.contains("_us") && !reports[0].line.contains("p50"))
+    }
+
     @Test func aStallIsLongerThanFiftyMilliseconds() {
         var first = LatencyRecorder()
         var second = LatencyRecorder()

@@ -39,13 +39,11 @@ final class FakeBenchmarkDatabase: BenchmarkDatabase {
         contents.withLock { _ = $0.pairs.removeValue(forKey: Array(key)) }
     }
 
-    func get(_ key: UnsafeRawBufferPointer, into value: inout [UInt8]) throws -> Bool {
-        let found = contents.withLock { contents in
+    func get(_ key: UnsafeRawBufferPointer) throws -> Int? {
+        contents.withLock { contents in
             contents.getKeys.append(Array(key))
-            return contents.pairs[Array(key)]
+            return contents.pairs[Array(key)]?.count
         }
-        value = found ?? []
-        return found != nil
     }
 
     func merge(_ key: UnsafeRawBufferPointer, _ operand: UnsafeRawBufferPointer) throws {

@@ -42,7 +42,10 @@ package struct BenchmarkKey {
         bytes = [UInt8](repeating: UInt8(ascii: "0"), count: count)
     }
 
-    package mutating func set(_ number: UInt64) {
+    package mutating func set(_ number: UInt64) { BenchmarkKey.set(number, in: &bytes) }
+
+    /// Of a key that is kept elsewhere.
+    static func set(_ number: UInt64, in bytes: inout [UInt8]) {
         let count = min(8, bytes.count)
         for place in 0..<count {
             bytes[place] = UInt8(truncatingIfNeeded: number >> UInt64((count - place - 1) * 8))

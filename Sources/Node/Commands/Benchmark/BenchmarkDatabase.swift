@@ -10,8 +10,8 @@ package protocol BenchmarkDatabase: AnyObject, Sendable {
     func merge(_ key: UnsafeRawBufferPointer, _ operand: UnsafeRawBufferPointer) throws
     /// Deletes every key from `start` on that is below `end`.
     func deleteRange(_ start: UnsafeRawBufferPointer, _ end: UnsafeRawBufferPointer) throws
-    /// Replaces `value` by what `key` has; false if it has nothing.
-    func get(_ key: UnsafeRawBufferPointer, into value: inout [UInt8]) throws -> Bool
+    /// Length of what `key` has, which is not copied: nor is it by db_bench. Nil if it has nothing.
+    func get(_ key: UnsafeRawBufferPointer) throws -> Int?
     /// Looks all of `keys` up in one state; how many of them have a value.
     func getMany(_ keys: [[UInt8]]) throws -> Int
     /// A view of the state as of now.
@@ -71,6 +71,8 @@ package struct BenchmarkOptions: Sendable, Equatable {
     /// what it can.
     package var writeRate: UInt64 = 0
     package var seed: UInt64 = 301
+    /// Whether every operation is timed, at the cost of its rate; db_bench's --histogram.
+    package var timesOperations = true
 
     package init() {}
 }

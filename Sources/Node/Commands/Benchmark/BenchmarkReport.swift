@@ -3,15 +3,28 @@ import Engine
 import Histogram
 
 package struct BenchmarkReport: Sendable, Equatable {
+    package struct Latency: Sendable, Equatable {
+        package var medianMicroseconds: Double
+        package var p99Microseconds: Double
+        package var p999Microseconds: Double
+        package var maxMicroseconds: Double
+        /// Operations that took more than 50 ms.
+        package var stalls: UInt64
+
+        init(_ recorder: LatencyRecorder) {
+            medianMicroseconds = recorder.microseconds(50)
+            p99Microseconds = recorder.microseconds(99)
+            p999Microseconds = recorder.microseconds(99.9)
+            maxMicroseconds = recorder.maxMicroseconds
+            stalls = recorder.stalls
+        }
+    }
+
     package var workload: BenchmarkWorkload
     package var operations: UInt64
     package var seconds: Double
-    package var medianMicroseconds: Double
-    package var p99Microseconds: Double
-    package var p999Microseconds: Double
-    package var maxMicroseconds: Double
-    /// Operations that took more than 50 ms.
-    package var stalls: UInt64
+    /// Nil if operations were not timed.
+    package var latency: Latency?
     /// Of the run so far: what flushes and compactions wrote, what tables take at the end.
     package var storage: StorageUse
     package var bytesWritten: UInt64
@@ -30,11 +43,13 @@ package struct BenchmarkReport: Sendable, Equatable {
             json.field("ops", operations)
             json.field("seconds", seconds)
             json.field("ops_per_sec", operationsPerSecond)
-            json.field("p50_us", medianMicroseconds)
-            json.field("p99_us", p99Microseconds)
-            json.field("p999_us", p999Microseconds)
-            json.field("max_us", maxMicroseconds)
-            json.field("stalls_above_50ms", stalls)
+            if let latency {
+                json.field("p50_us", latency.medianMicroseconds)
+                json.field("p99_us", latency.p99Microseconds)
+                json.field("p999_us", latency.p999Microseconds)
+                json.field("max_us", latency.maxMicroseconds)
+                json.field("stalls_above_50ms", latency.stalls)
+            }
             json.field("flushed_bytes", storage.flushedBytes)
             json.field("compacted_bytes", storage.compactedBytes)
             json.field("live_bytes", storage.liveBytes)
@@ -47,10 +62,15 @@ package struct BenchmarkReport: Sendable, Equatable {
     package var line: String {
         let number = JSONText.number
         let name = workload.rawValue.padding(to: 17)
+        let times = latency.map { latency in
+            "p50 \(number(latency.medianMicroseconds)) µs  "
+                + "p99 \(number(latency.p99Microseconds)) µs  "
+                + "p99.9 \(number(latency.p999Microseconds)) µs  "
+                + "max \(number(latency.maxMicroseconds)) µs  "
+        }
         return "\(name) \(number(operationsPerSecond.rounded()).padding(left: 10)) ops/s  "
-            + "\(number(seconds)) s  p50 \(number(medianMicroseconds)) µs  "
-            + "p99 \(number(p99Microseconds)) µs  p99.9 \(number(p999Microseconds)) µs  "
-            + "max \(number(maxMicroseconds)) µs  written \(bytesWritten)  read \(bytesRead)"
+            + "\(number(seconds)) s  " + (times ?? "")
+            + "written \(bytesWritten)  read \(bytesRead)"
             + (found > 0 ? "  found \(found)" : "")
     }
 }
@@ -65,7 +85,8 @@ extension String {
     }
 }
 
-/// Latencies of one thread, nanoseconds, three significant digits, up to an hour.
+/// Latencies of one thread, nanoseconds, three significant digits, up to an hour; or nothing but
+/// counts.
 package struct LatencyRecorder: Sendable {
     package private(set) var histogram = Histogram<UInt64>(
         highestTrackableValue: 3_600_000_000_000, numberOfSignificantValueDigits: .three)
@@ -76,7 +97,10 @@ package struct LatencyRecorder: Sendable {
     /// Longer than this is a stall.
     package static let stallNanoseconds: UInt64 = 50_000_000
 
-    package init() {}
+    /// Whether `lap` reads the clock.
+    package let timesOperations: Bool
+
+    package init(timesOperations: Bool = true) { self.timesOperations = timesOperations }
 
     /// So many operations that were made as one, and took so long together.
     @inline(__always)
@@ -85,6 +109,10 @@ package struct LatencyRecorder: Sendable {
         if nanoseconds > LatencyRecorder.stallNanoseconds { stalls += 1 }
         operations += UInt64(count)
     }
+
+    /// So many operations, of which nobody knows how long they took.
+    @inline(__always)
+    package mutating func count(_ count: Int) { operations += UInt64(count) }
 
     package mutating func merge(_ other: LatencyRecorder) {
         histogram.add(other.histogram)

@@ -12,7 +12,7 @@ extension EngineBenchmark {
     package static let blockBytes = 4096
 
     func digestBlocks(seed: UInt64) -> LatencyRecorder {
-        var recorder = LatencyRecorder()
+        var recorder = newRecorder()
         var random = BenchmarkRandom(seed: seed)
         let block = random.nextText(EngineBenchmark.blockBytes)
         var last = monotonicNanoseconds()
@@ -24,7 +24,7 @@ extension EngineBenchmark {
     }
 
     func merge(seed: UInt64) throws -> LatencyRecorder {
-        var recorder = LatencyRecorder()
+        var recorder = newRecorder()
         var random = BenchmarkRandom(seed: seed)
         var values = BenchmarkValues(valueBytes: options.valueBytes, seed: seed)
         var key = BenchmarkKey(count: options.keyBytes)
@@ -48,7 +48,7 @@ extension EngineBenchmark {
     }
 
     func deleteRanges(seed: UInt64) throws -> LatencyRecorder {
-        var recorder = LatencyRecorder()
+        var recorder = newRecorder()
         var random = BenchmarkRandom(seed: seed)
         var start = BenchmarkKey(count: options.keyBytes)
         var end = BenchmarkKey(count: options.keyBytes)
@@ -66,18 +66,18 @@ extension EngineBenchmark {
     }
 
     func readBatches(seed: UInt64) throws -> LatencyRecorder {
-        var recorder = LatencyRecorder()
+        var recorder = newRecorder()
         var random = BenchmarkRandom(seed: seed)
-        var key = BenchmarkKey(count: options.keyBytes)
+        let key = BenchmarkKey(count: options.keyBytes).bytes
         var left = options.count
-        var batch: [[UInt8]] = []
-        batch.reserveCapacity(options.batchKeys)
+        // Rewritten in place, as db_bench does.
+        var batch = [[UInt8]](repeating: key, count: min(options.batchKeys, left))
         var last = monotonicNanoseconds()
         while left > 0 {
-            batch.removeAll(keepingCapacity: true)
-            for _ in 0..<min(options.batchKeys, left) {
-                key.set(random.next(below: UInt64(options.count)))
-                batch.append(key.bytes)
+            if left < batch.count { batch.removeLast(batch.count - left) }
+            for place in batch.indices {
+                BenchmarkKey.set(
+                    random.next(below: UInt64(options.count)), in: &batch[place])
             }
             recorder.found += UInt64(try database.getMany(batch))
             left -= batch.count
@@ -87,7 +87,7 @@ extension EngineBenchmark {
     }
 
     func scanPrefixes(seed: UInt64) throws -> LatencyRecorder {
-        var recorder = LatencyRecorder()
+        var recorder = newRecorder()
         var random = BenchmarkRandom(seed: seed)
         var key = BenchmarkKey(count: options.keyBytes)
         var last = monotonicNanoseconds()

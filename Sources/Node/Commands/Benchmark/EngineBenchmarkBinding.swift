@@ -55,13 +55,14 @@ private final class EngineUnderTest: BenchmarkDatabase, @unchecked Sendable {
     }
 
     func getMany(_ keys: [[UInt8]]) throws -> Int {
-        try database.multiGet(keys).reduce(0) { $0 + ($1 == nil ? 0 : 1) }
+        var found = 0
+        try database.withValues(of: keys) { if $0 != nil { found += 1 } }
+        return found
     }
 
-    func get(_ key: UnsafeRawBufferPointer, into value: inout [UInt8]) throws -> Bool {
-        guard let found = try database.get(key) else { return false }
-        value = found
-        return true
+    func get(_ key: UnsafeRawBufferPointer) throws -> Int? {
+        var length = 0
+        return try database.withValue(of: key) { length = $0.count } ? length : nil
     }
 
     func makeIterator() throws -> any BenchmarkIterator {
