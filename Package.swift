@@ -77,8 +77,8 @@ let package = Package(
         .executableTarget(name: "martlet", dependencies: ["Node"], swiftSettings: settings),
         .testTarget(name: "EngineTests", dependencies: ["Engine"], swiftSettings: settings),
         .target(
-            name: "FuzzTargets", dependencies: ["Engine"], path: "Tests/Fuzz/Targets",
-            swiftSettings: settings),
+            name: "FuzzTargets", dependencies: ["Engine", "Replication"],
+            path: "Tests/Fuzz/Targets", swiftSettings: settings),
         .testTarget(
             name: "FuzzTests", dependencies: ["FuzzTargets", "Engine"], swiftSettings: settings),
         .target(
@@ -122,7 +122,7 @@ if Context.environment["FUZZING"] != nil {
 // Scripts that test build parts of it, which need no package: those for TLS and HTTP are two thirds
 // of a build.
 let parts = [
-    "engine": ["Engine", "EngineTests", "FuzzTargets", "FuzzTests", "fuzz"],
+    "engine": ["Engine", "EngineTests", "Replication", "FuzzTargets", "FuzzTests", "fuzz"],
     // What runs at full scale with optimization: databases and clusters on one thread.
     "simulation": [
         "Engine", "EngineTests", "Replication", "ReplicationTests", "Simulation", "martlet-sim",
@@ -133,6 +133,14 @@ if let name = Context.environment["TEST_BUILD"], let part = parts[name] {
     package.targets.removeAll { !(shims + part).contains($0.name) }
     package.products.removeAll { $0.name != "Engine" }
     package.dependencies = []
+    for target in package.targets where target.name == "Replication" {
+        target.dependencies = ["Engine"]
+        // Threads and sockets.
+        target.exclude = [
+            "Repair/PeerRepairSource.swift", "Replica/PeerFetches.swift",
+            "Replica/ReplicaRuntime.swift", "Transport",
+        ]
+    }
     if name == "simulation" {
         let sources = [
             "EngineTests": [
@@ -146,14 +154,6 @@ if let name = Context.environment["TEST_BUILD"], let part = parts[name] {
         ]
         for target in package.targets {
             target.sources = sources[target.name] ?? target.sources
-            if target.name == "Replication" {
-                target.dependencies = ["Engine"]
-                // Threads and sockets.
-                target.exclude = [
-                    "Repair/PeerRepairSource.swift", "Replica/PeerFetches.swift",
-                    "Replica/ReplicaRuntime.swift", "Transport",
-                ]
-            }
             if target.name == "ReplicationTests" {
                 target.dependencies = ["Engine", "Replication", "Simulation"]
             }

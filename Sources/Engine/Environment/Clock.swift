@@ -20,9 +20,14 @@ func monotonicNanoseconds() -> UInt64 {
     return UInt64(now.tv_sec) * 1_000_000_000 + UInt64(now.tv_nsec)
 }
 
-/// Time since start-up that never goes back, milliseconds.
+/// Time since start-up that never goes back and counts while the machine sleeps, milliseconds: a
+/// leader that was suspended must find its lease over.
 package func monotonicMilliseconds() -> UInt64 {
     var now = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &now)
+    #if os(Linux)
+        clock_gettime(CLOCK_BOOTTIME, &now)
+    #else
+        clock_gettime(CLOCK_MONOTONIC, &now)
+    #endif
     return UInt64(now.tv_sec) * 1_000 + UInt64(now.tv_nsec) / 1_000_000
 }

@@ -34,12 +34,24 @@ package final class Monitor: @unchecked Sendable {
     /// Releases the lock until somebody signals. May return without a reason: check again.
     package func wait() { pthread_cond_wait(condition, mutex) }
 
-    /// As `wait`, at most until this time of `monotonicMilliseconds`.
+    /// As `wait`, at most until this time of `monotonicMilliseconds`. No condition waits by that
+    /// clock where it counts sleep: what is left of the time is waited for by another.
     package func wait(until deadline: UInt64) {
-        var time = timespec(
-            tv_sec: Int(deadline / 1_000), tv_nsec: Int(deadline % 1_000) * 1_000_000)
+        let now = monotonicMilliseconds()
+        let left = min(deadline > now ? deadline - now : 0, Monitor.longestWait)
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        time.tv_sec += Int(left / 1_000)
+        time.tv_nsec += Int(left % 1_000) * 1_000_000
+        if time.tv_nsec >= 1_000_000_000 {
+            time.tv_sec += 1
+            time.tv_nsec -= 1_000_000_000
+        }
         pthread_cond_timedwait(condition, mutex, &time)
     }
+
+    /// Milliseconds; more than any process lives, and added to any time no overflow.
+    private static let longestWait: UInt64 = 1 << 42
 
     package func broadcast() { pthread_cond_broadcast(condition) }
     package func signal() { pthread_cond_signal(condition) }

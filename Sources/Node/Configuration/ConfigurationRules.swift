@@ -103,6 +103,39 @@ enum ConfigurationRules {
                         + " (\(SettingParsing.format(milliseconds: election)))"
                 ))
         }
+        return problems + leadershipProblems(configuration)
+    }
+
+    private static func leadershipProblems(_ configuration: NodeConfiguration)
+        -> [ConfigurationProblem]
+    {
+        var problems: [ConfigurationProblem] = []
+        let (lease, drift) = (
+            configuration.read.leaseMilliseconds, configuration.read.leaseDriftMilliseconds
+        )
+        let election = configuration.raft.electionTimeoutMilliseconds
+        if lease > 0, lease <= drift {
+            problems.append(
+                .init(
+                    key: "read.lease",
+                    "\(SettingParsing.format(milliseconds: lease)) is not above read.lease-drift"
+                        + " (\(SettingParsing.format(milliseconds: drift)))"))
+        }
+        if lease >= election {
+            problems.append(
+                .init(
+                    key: "read.lease",
+                    "\(SettingParsing.format(milliseconds: lease)) is not below"
+                        + " raft.election-timeout"
+                        + " (\(SettingParsing.format(milliseconds: election)))"))
+        }
+        let preferred = configuration.raft.preferredLeader
+        if preferred != .none,
+            !configuration.membership.members.contains(where: { $0.id == preferred })
+        {
+            problems.append(
+                .init(key: "raft.preferred-leader", "\(preferred) is none of the members"))
+        }
         return problems
     }
 

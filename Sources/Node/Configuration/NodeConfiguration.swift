@@ -24,6 +24,7 @@ package struct NodeConfiguration: Sendable, Equatable {
     package var heal = HealSettings()
     package var encryption = EncryptionSettings()
     package var raft = RaftSettings()
+    package var read = ReadSettings()
     package var clock = ClockSettings()
     /// The node's data was lost, and it comes back without it: of one start, no setting.
     package var rejoins = false
@@ -170,10 +171,20 @@ extension NodeConfiguration {
     package struct RaftSettings: Sendable, Equatable {
         package var electionTimeoutMilliseconds: UInt64 = 500
         package var heartbeatMilliseconds: UInt64 = 75
+        /// Is handed leadership when it is heard and up to date; `.none`: nobody is preferred.
+        package var preferredLeader = MemberID.none
     }
 
     package struct ClockSettings: Sendable, Equatable {
         package var offsetMaxMilliseconds: UInt64 = 500
+    }
+
+    package struct ReadSettings: Sendable, Equatable {
+        /// For so long a leader serves reads without asking the others; 0: it always asks. All
+        /// members have to agree on it.
+        package var leaseMilliseconds: UInt64 = 0
+        /// By so much two members' clocks may drift apart during a lease.
+        package var leaseDriftMilliseconds: UInt64 = 15
     }
 
     package struct ClientSettings: Sendable, Equatable {

@@ -84,6 +84,18 @@ package enum SettingCatalog {
     private static let cluster: [SettingDefinition] = [
         .duration("raft.election-timeout", \.raft.electionTimeoutMilliseconds, 50...minute),
         .duration("raft.heartbeat-interval", \.raft.heartbeatMilliseconds, 5...minute / 3),
+        SettingDefinition(
+            key: "raft.preferred-leader", allowed: "none, or the id of a member",
+            apply: { (text, _, configuration) throws(SettingProblem) in
+                let id = text == "none" ? 0 : try SettingParsing.integer(text, 1...Int.max)
+                configuration.raft.preferredLeader = MemberID(UInt64(id))
+            },
+            show: { configuration in
+                let preferred = configuration.raft.preferredLeader
+                return preferred == .none ? "none" : preferred.description
+            }),
+        .duration("read.lease", \.read.leaseMilliseconds, 0...10_000),
+        .duration("read.lease-drift", \.read.leaseDriftMilliseconds, 1...1_000),
         .duration("clock.max-offset", \.clock.offsetMaxMilliseconds, 10...minute),
     ]
 

@@ -56,6 +56,8 @@ final class ManifestRescue: PeerTransportDelegate {
                 + "restore the directory from a backup")
     }
 
+    func takesMessages(of member: MemberID) -> Bool { true }
+
     func peerMessagesReceived(_ messages: [PeerMessage], from member: MemberID) {
         for case .fetchReply(_, .bytes(let bytes)) in messages {
             do throws(DecodingError) {

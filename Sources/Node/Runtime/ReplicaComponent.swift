@@ -226,6 +226,9 @@ package final class ReplicaComponent: NodeComponent {
             store: storeOptions)
         options.electionTimeoutMilliseconds = configuration.raft.electionTimeoutMilliseconds
         options.heartbeatMilliseconds = configuration.raft.heartbeatMilliseconds
+        options.leaseMilliseconds = configuration.read.leaseMilliseconds
+        options.leaseDriftMilliseconds = configuration.read.leaseDriftMilliseconds
+        options.preferredLeader = configuration.raft.preferredLeader
         options.retainBytes = configuration.log.retainBytes
         options.maxClockOffsetMilliseconds = configuration.clock.offsetMaxMilliseconds
         options.seed = UInt64.random(in: 1...UInt64.max)

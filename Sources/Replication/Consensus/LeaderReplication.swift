@@ -191,8 +191,12 @@ extension RaftCore {
     // MARK: Answers
 
     mutating func receive(_ reply: AppendReply, from: MemberID, _ out: inout [RaftAction]) {
-        guard let place = hear(from, term: reply.term, &out), reply.index <= log.last else {
-            return
+        guard let place = hear(from, term: reply.term, &out) else { return }
+        guard reply.index <= log.last else {
+            // A refusal may be of what this member sent before it lost the end of its log.
+            guard reply.isAccepted else { return }
+            let lie = Contradiction.acknowledges(reply.index, last: log.last)
+            return out.append(.contradicted(by: from, lie))
         }
         if reply.isAccepted {
             accepted(reply, place, &out)

@@ -148,6 +148,9 @@ extension RaftCore {
     ) {
         let isPast = newTerm == term && (role == .leader || role == .candidate)
         guard newTerm >= term, !isPast else { return }
+        guard newTerm > term || leader == .none || leader == from else {
+            return out.append(.contradicted(by: from, .orders(newTerm, leader: leader)))
+        }
         if newTerm > term { becomeFollower(newTerm, leader: from, &out) }
         guard isPromotable else { return }
         campaign(isTransfer: true, &out)

@@ -117,7 +117,7 @@ package struct RaftCore: Sendable {
         case .propose(let entries): propose(entries, &out)
         case .appendDurable(let index, let term): appendDurable(index, term, &out)
         case .read(let context): read(context, &out)
-        case .transfer(let target): startTransfer(to: target, &out)
+        case .transfer(let target): orderTransfer(to: target, &out)
         case .unreachable(let member): linkBroke(member)
         case .reachable(let member): linkMade(member, &out)
         case .membership(let members): setMembers(members, &out)
@@ -161,6 +161,7 @@ package struct RaftCore: Sendable {
         case .appendReply(let reply): receive(reply, from: from, &out)
         case .heartbeatReply(let reply): receive(reply, from: from, &out)
         case .timeoutNow(let term): receiveTimeoutNow(term, from: from, &out)
+        case .transfer(let term, let target): receiveTransfer(to: target, in: term, &out)
         }
     }
 
@@ -222,11 +223,13 @@ package struct RaftCore: Sendable {
         _ leader: MemberID, term newTerm: Term, _ out: inout [RaftAction]
     ) -> Bool {
         if newTerm > term || role == .preCandidate || role == .candidate || self.leader == .none {
-            guard newTerm > term || role != .leader else { return false }
             becomeFollower(newTerm, leader: leader, &out)
         }
         // Two leaders of one term cannot be; whatever this is, it is not followed.
-        guard role == .follower, self.leader == leader else { return false }
+        guard role == .follower, self.leader == leader else {
+            out.append(.contradicted(by: leader, .leads(newTerm, leader: self.leader)))
+            return false
+        }
         heardLeaderAt = now
         isLeaderLinkBroken = false
         timer.heardLeader(now)
@@ -289,7 +292,7 @@ extension RaftMessage {
         case .appendReply(let reply): reply.term
         case .heartbeat(let heartbeat): heartbeat.term
         case .heartbeatReply(let reply): reply.term
-        case .timeoutNow(let term): term
+        case .timeoutNow(let term), .transfer(let term, _): term
         }
     }
 }

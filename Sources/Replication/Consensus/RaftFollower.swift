@@ -14,31 +14,44 @@ extension RaftCore {
             let reply = AppendReply(term: term, isAccepted: false, index: request.previousIndex)
             return send(.appendReply(reply), to: from, &out)
         }
-        guard request.isWellFormed, hearLeader(from, term: request.term, &out) else { return }
+        guard request.isWellFormed else {
+            let lie = Contradiction.entries(after: request.previousIndex)
+            return out.append(.contradicted(by: from, lie))
+        }
+        guard hearLeader(from, term: request.term, &out) else { return }
         let previous = request.previousIndex
         guard previous <= commitIndex || log.term(at: previous) == request.previousTerm else {
             return refuse(request, from: from, &out)
         }
-        guard take(request.entries, &out) else { return }
+        if let lie = take(request.entries, &out) {
+            return out.append(.contradicted(by: from, lie))
+        }
         let end = previous + UInt64(request.entries.count)
         matchedIndex = max(matchedIndex, end)
         advanceCommit(to: min(request.commit, matchedIndex), &out)
         if end <= durableIndex { acknowledge(&out) }
     }
 
-    /// Appends what is new of `entries`, after removing what contradicts them. False if they
-    /// contradict what is committed, which no leader's entries do: then nothing is touched.
-    private mutating func take(_ entries: [Entry], _ out: inout [RaftAction]) -> Bool {
+    /// Appends what is new of `entries`, after removing what contradicts them. If they contradict
+    /// what is committed, which no leader's entries do, nothing is touched.
+    private mutating func take(_ entries: [Entry], _ out: inout [RaftAction]) -> Contradiction? {
         let known = entries.firstIndex {
             $0.index > commitIndex && ($0.index > log.last || log.term(at: $0.index) != $0.term)
         }
         for entry in entries[..<(known ?? entries.count)] where entry.index <= commitIndex {
-            if let here = log.term(at: entry.index), here != entry.term { return false }
+            if let here = log.term(at: entry.index), here != entry.term {
+                return .committed(entry.index)
+            }
         }
-        guard let start = known else { return true }
+        guard let start = known else { return nil }
+        // The term of `previousIndex` is not compared where all is committed.
+        let before = entries[start].index - 1
+        if let here = log.term(at: before), entries[start].term < here {
+            return .entries(after: before)
+        }
         if entries[start].index <= log.last { truncate(after: entries[start].index - 1, &out) }
         append(start == 0 ? entries : Array(entries[start...]), &out)
-        return true
+        return nil
     }
 
     private mutating func truncate(after index: LogIndex, _ out: inout [RaftAction]) {

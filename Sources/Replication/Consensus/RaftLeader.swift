@@ -64,7 +64,10 @@ extension RaftCore {
         _ reply: HeartbeatReply, from: MemberID, _ out: inout [RaftAction]
     ) {
         guard let place = hear(from, term: reply.term, &out) else { return }
-        guard reply.round <= round else { return }
+        guard reply.round <= round else {
+            let lie = Contradiction.answers(round: reply.round, latest: round)
+            return out.append(.contradicted(by: from, lie))
+        }
         members[place].heartbeatAcked(round: reply.round, isPromised: reply.isPromised)
         confirmReads(&out)
         guard role == .leader else { return }

@@ -38,6 +38,9 @@ extension RaftCore {
     /// Encoded bytes of this term's entries that are not committed.
     package var uncommittedBytes: UInt64 { role == .leader ? sizes.bytes(after: commitIndex) : 0 }
 
+    /// Reads that are neither answered nor refused.
+    package var waitingReads: Int { reads.waiting.count + reads.joined.count }
+
     /// The member that leadership is being handed to.
     package var transferTarget: MemberID? { transfer?.target }
 

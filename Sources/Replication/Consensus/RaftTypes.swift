@@ -13,6 +13,8 @@ package enum RaftMessage: Sendable, Equatable {
     case heartbeatReply(HeartbeatReply)
     /// Campaign at once (leadership transfer).
     case timeoutNow(term: Term)
+    /// A member that was told to transfer leadership tells the leader of this term.
+    case transfer(term: Term, to: MemberID)
 }
 
 package struct VoteRequest: Sendable, Equatable {
@@ -203,4 +205,6 @@ package enum RaftAction: Sendable {
     case dropped([Entry])
     /// A follower needs entries that this log no longer has.
     case needsTables(MemberID)
+    /// What the member said cannot be true, and was ignored.
+    case contradicted(by: MemberID, Contradiction)
 }

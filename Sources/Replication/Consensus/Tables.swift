@@ -24,8 +24,11 @@ extension RaftCore {
         _ base: LogIndex, _ baseTerm: Term, _ new: RaftMembers, _ out: inout [RaftAction]
     ) {
         // Older than what is committed here: nothing of it is new.
-        guard role != .leader, base > commitIndex, base.rawValue < RaftConfiguration.counterLimit
+        guard role != .leader, base > commitIndex, base.rawValue < RaftConfiguration.counterLimit,
+            baseTerm.rawValue < RaftConfiguration.counterLimit
         else { return }
+        // Nobody leads in a term before that of an entry it holds.
+        if baseTerm > term { becomeFollower(baseTerm, leader: .none, &out) }
         if log.term(at: base) != baseTerm {
             log = RaftLog(base: base, baseTerm: baseTerm)
             unsynced = UnsyncedAppends()

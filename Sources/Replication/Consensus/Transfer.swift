@@ -3,6 +3,21 @@
 import Engine
 
 extension RaftCore {
+    /// Whoever does not lead passes the order on. Without a leader there is nothing to hand over.
+    mutating func orderTransfer(to target: MemberID, _ out: inout [RaftAction]) {
+        if role == .leader { return startTransfer(to: target, &out) }
+        guard leader != .none else { return }
+        send(.transfer(term: term, to: target), to: leader, &out)
+    }
+
+    /// The order of another member; it goes no further, and not into another leadership.
+    mutating func receiveTransfer(
+        to target: MemberID, in orderTerm: Term, _ out: inout [RaftAction]
+    ) {
+        guard role == .leader, orderTerm == term else { return }
+        startTransfer(to: target, &out)
+    }
+
     /// A second order for the same target changes nothing; one for another replaces the first; one
     /// for this member, or for nobody who could lead, only takes back what was ordered before.
     mutating func startTransfer(to target: MemberID, _ out: inout [RaftAction]) {

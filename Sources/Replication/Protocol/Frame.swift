@@ -16,6 +16,7 @@ package enum FrameType: UInt8, Sendable, CaseIterable {
     case timeoutNow = 22
     case leaseHeartbeat = 23
     case promise = 24
+    case transfer = 25
     case report = 32
     case progress = 33
     case recompute = 34
@@ -52,7 +53,8 @@ package struct FrameLimits: Sendable, Hashable {
         switch type {
         case .hello, .refusal: return FrameLimits.handshakeBytes
         case .vote, .voteReply, .appendReply, .heartbeat, .heartbeatReply, .timeoutNow,
-            .leaseHeartbeat, .promise, .recompute, .readIndex, .readIndexReply, .wait, .waitReply:
+            .leaseHeartbeat, .promise, .transfer, .recompute, .readIndex, .readIndexReply, .wait,
+            .waitReply:
             return FrameLimits.fixedBytes
         case .progress: return FrameLimits.progressBytes
         case .report: return ordinaryBytes

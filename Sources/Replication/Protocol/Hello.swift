@@ -96,6 +96,8 @@ package enum RefusalReason: UInt8, Sendable, CaseIterable {
     /// Another process runs with this member's id.
     case clone = 10
     case protocolViolation = 11
+    /// The peer takes nothing of what is sent to it.
+    case notReading = 12
 }
 
 /// The last frame on a connection: what was wrong, for the other side's log.

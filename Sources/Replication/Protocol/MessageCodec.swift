@@ -81,7 +81,7 @@ package enum MessageCodec {
         switch type {
         case .hello, .refusal: throw DecodingError("a frame of type \(type) is not a message")
         case .vote, .voteReply, .append, .appendReply, .heartbeat, .heartbeatReply, .timeoutNow,
-            .leaseHeartbeat, .promise:
+            .leaseHeartbeat, .promise, .transfer:
             let group = try reader.read(UInt32.self)
             return .raft(
                 group: group, try RaftMessageCodec.read(type, group: group, &reader))
@@ -299,6 +299,7 @@ extension PeerMessage {
         case .raft(_, .heartbeatReply(let reply)):
             return reply.isPromised ? .promise : .heartbeatReply
         case .raft(_, .timeoutNow): return .timeoutNow
+        case .raft(_, .transfer): return .transfer
         case .report: return .report
         case .progress: return .progress
         case .recompute: return .recompute

@@ -40,6 +40,9 @@ enum RaftMessageCodec {
             try writer.writeNumber(reply.clock)
         case .timeoutNow(let term):
             try writer.writeNumber(term.rawValue)
+        case .transfer(let term, let target):
+            try writer.writeNumber(term.rawValue)
+            writer.write(target.rawValue)
         }
     }
 
@@ -72,6 +75,9 @@ enum RaftMessageCodec {
                     term: term, round: round, clock: try reader.readNumber(),
                     isPromised: type == .promise))
         case .timeoutNow: return .timeoutNow(term: Term(try reader.readNumber()))
+        case .transfer:
+            let term = Term(try reader.readNumber())
+            return .transfer(term: term, to: MemberID(try reader.read(UInt64.self)))
         case .hello, .refusal, .report, .progress, .recompute, .readIndex, .readIndexReply,
             .forward, .forwardReply, .wait, .waitReply, .fetch, .fetchReply:
             throw DecodingError("a frame of type \(type) is not a consensus message")

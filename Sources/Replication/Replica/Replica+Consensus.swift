@@ -35,6 +35,7 @@ extension Replica {
         case .dropped(let entries): dropped(entries)
         case .needsTables(let member):
             environment.note(.memberPastRetention(member, first: log.first))
+        case .contradicted(let member, let what): noteContradiction(what, by: member)
         }
     }
 

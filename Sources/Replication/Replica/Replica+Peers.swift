@@ -24,6 +24,8 @@ extension Replica {
             store.recompute(job, attempt: attempt)
         case .readIndex(let request): serveReadIndex(request, from: member)
         case .readIndexReply(let request, let reply):
+            // Only the leader was asked; what another leader was asked is asked again.
+            guard member == core.leader else { return }
             switch reply {
             case .ready(let index, let clock):
                 reads.confirmed(request, index: index, clock: clock)
@@ -45,7 +47,7 @@ extension Replica {
     }
 
     private func handle(_ message: RaftMessage, from member: MemberID) {
-        if case .append(let request) = message, !isAcceptable(request) { return }
+        if case .append(let request) = message, !isAcceptable(request, from: member) { return }
         if case .voteReply(let reply) = message {
             // Before the vote counts: it may make this member the leader.
             hearClock(reply.clock)
@@ -66,7 +68,11 @@ extension Replica {
 
     /// Judges entries before anything is acknowledged: applying them later cannot fail. An entry
     /// from far in the future is not acknowledged; a clock that wrong would expire everything.
-    private func isAcceptable(_ request: AppendRequest) -> Bool {
+    private func isAcceptable(_ request: AppendRequest, from member: MemberID) -> Bool {
+        if let index = contradictedCommit(request) {
+            noteContradiction(.committed(index), by: member)
+            return false
+        }
         let latest = environment.wallMilliseconds + ReplicaOptions.clockAheadMilliseconds
         for entry in request.entries {
             if entry.header.clock > latest, entry.index > core.lastIndex {
@@ -84,6 +90,33 @@ extension Replica {
             }
         }
         return true
+    }
+
+    /// The first entry that contradicts what is committed here: equal index and term with another
+    /// content, or behind another entry than the committed one. Who is at or below its commit index
+    /// keeps what it has.
+    private func contradictedCommit(_ request: AppendRequest) -> LogIndex? {
+        let commit = core.commitIndex
+        for entry in request.entries {
+            guard entry.index <= commit + 1 else { return nil }
+            if entry.index <= commit, let known = cache[entry.index],
+                known.header.checksum != entry.header.checksum
+            {
+                return entry.index
+            }
+            let before = entry.index - 1
+            let known =
+                before == tail.position.index
+                ? tail.position.checksum : cache[before]?.header.checksum ?? .zero
+            if before <= commit, known != .zero, entry.header.previous != known { return before }
+        }
+        return nil
+    }
+
+    func noteContradiction(_ what: Contradiction, by member: MemberID) {
+        // What a log with holes says of them is a guess until they are mended.
+        if case .committed = what, !holes.isEmpty { return }
+        environment.note(.contradiction(member, "\(what)"))
     }
 
     func forward(_ bytes: [UInt8], _ completion: @escaping @Sendable (ForwardOutcome) -> Void) {

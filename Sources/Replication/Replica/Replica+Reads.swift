@@ -17,6 +17,8 @@ struct ReadTable {
     private var ready: [(Replica.ReadCompletion, Result<ReadPermit, ServiceRefusal>)] = []
     private var retry: [Replica.ReadCompletion] = []
 
+    var count: Int { groups.count }
+
     /// `clock` is the leader's, when it began to ask for a confirmation: the quorum that gives it
     /// has heard of that time then, so no later leader's clock starts before it.
     mutating func add(
@@ -128,7 +130,7 @@ extension Replica {
 
     /// A follower asks for an index: the answer goes back when the round it starts has a quorum.
     func serveReadIndex(_ request: RequestID, from member: MemberID) {
-        guard core.role == .leader, hasAgreedClock else {
+        guard core.role == .leader, hasAgreedClock, reads.count < Replica.readsMax else {
             environment.send(
                 .readIndexReply(request, .notLeader(leader: core.leader)), to: member)
             return
@@ -158,6 +160,9 @@ extension Replica {
             ], deadline: deadline, clock: leaderClock(), isRemote: false)
         step(.read(context: context))
     }
+
+    /// Confirmations under way; a member asks for one in a turn. With more it asks again.
+    private static let readsMax = 4_096
 
     /// What ends by time alone.
     func expire() {

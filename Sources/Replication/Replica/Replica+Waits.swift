@@ -67,6 +67,8 @@ extension Replica {
     /// The leader answers when the question's time is over; its answer has a way to go.
     private static let answerWayMilliseconds: UInt64 = 200
     private static let questionMilliseconds: UInt64 = 2_000
+    /// With so many of them no other member's is taken; it asks again.
+    private static let waitsMax = 65_536
 
     /// The leader answered, or does not lead.
     func answered(_ wait: DurabilityWait, _ reached: Int?) {
@@ -80,7 +82,7 @@ extension Replica {
     }
 
     func serveWait(_ request: RequestID, _ question: DurabilityQuestion, from member: MemberID) {
-        guard core.role == .leader else {
+        guard core.role == .leader, waits.count < Replica.waitsMax else {
             environment.send(.waitReply(request, nil), to: member)
             return
         }

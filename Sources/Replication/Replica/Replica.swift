@@ -115,6 +115,9 @@ package final class Replica: @unchecked Sendable {
         configuration.electionTimeout =
             options.electionTimeoutMilliseconds...(2 * options.electionTimeoutMilliseconds)
         configuration.heartbeatInterval = options.heartbeatMilliseconds
+        configuration.leaseMilliseconds = options.leaseMilliseconds
+        configuration.leaseDriftMilliseconds = options.leaseDriftMilliseconds
+        configuration.preferredLeader = options.preferredLeader
         core = RaftCore(
             configuration, term: state.term, vote: state.vote,
             isVoteTrusted: opened.hardState.isVoteTrusted || membership.voters == [options.node],

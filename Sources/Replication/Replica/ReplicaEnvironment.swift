@@ -34,5 +34,7 @@ package enum ReplicaNote: Sendable, Equatable {
     case memberPastRetention(MemberID, first: LogIndex)
     case logDiverged(index: LogIndex)
     case divergence(String)
+    /// What the member said cannot be true: it is to be cut off, and told why.
+    case contradiction(MemberID, String)
     case warning(String)
 }

@@ -13,6 +13,12 @@ package struct ReplicaOptions: Sendable {
     package var heartbeatMilliseconds: UInt64 = 50
     /// A leader whose clock differs by more from those of most members steps down.
     package var maxClockOffsetMilliseconds: UInt64 = 500
+    /// For so long a leader serves reads without asking the others; 0: it always asks.
+    package var leaseMilliseconds: UInt64 = 0
+    /// By so much two members' clocks may drift apart during a lease.
+    package var leaseDriftMilliseconds: UInt64 = 15
+    /// Whoever else leads hands over to it.
+    package var preferredLeader = MemberID.none
     /// Recent entries kept in memory for followers.
     package var cacheBytes = 32 << 20
     /// Log bytes held back for members that are behind.

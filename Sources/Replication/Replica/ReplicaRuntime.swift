@@ -25,6 +25,10 @@ package final class ReplicaRuntime: ReplicaEnvironment, @unchecked Sendable {
     private let pool: ThreadPool
     private let fetchPool: ThreadPool
     private let fetches: PeerFetches
+    private let intake = PeerIntake()
+    /// Questions of each member that wait for a thread.
+    private let openFetches = Mutex<[MemberID: Int]>([:])
+    private static let openFetchesMax = 256
     // Set once, before `isRunning`.
     private var transport: PeerTransport?
     private var started: Replica?
@@ -100,7 +104,9 @@ package final class ReplicaRuntime: ReplicaEnvironment, @unchecked Sendable {
         // Before the inbox is looked at: what comes later schedules another turn.
         _ = isTurnScheduled.exchange(false, ordering: .acquiringAndReleasing)
         guard !isStopping.load(ordering: .acquiring) else { return }
+        intake.turnBegins()
         replica.turn()
+        intake.turnEnded()
         fetches.expire(now: monotonicMilliseconds)
     }
 
@@ -211,6 +217,8 @@ package final class ReplicaRuntime: ReplicaEnvironment, @unchecked Sendable {
         case .logDiverged(let index):
             logger.critical("logs diverge", metadata: ["index": "\(index)"])
         case .divergence(let text): logger.error("divergence", metadata: ["what": "\(text)"])
+        case .contradiction(let member, let text):
+            transport?.cutOff(member, Refusal(.protocolViolation, text))
         case .warning(let text): logger.warning("\(text)")
         }
     }
@@ -253,13 +261,27 @@ extension ReplicaRuntime: PeerTransportDelegate {
             default: rest.append(message)
             }
         }
-        if !rest.isEmpty { replica.post(.messages(rest, from: member)) }
+        guard !rest.isEmpty else { return }
+        replica.post(.messages(rest, from: member))
+        intake.add(rest, from: member)
     }
 
+    package func takesMessages(of member: MemberID) -> Bool { intake.hasRoom(for: member) }
+
     private func serve(_ id: RequestID, _ request: FetchRequest, to member: MemberID) {
+        let isTaken = openFetches.withLock { open in
+            guard open[member, default: 0] < ReplicaRuntime.openFetchesMax else { return false }
+            open[member, default: 0] += 1
+            return true
+        }
+        guard isTaken else {
+            send(.fetchReply(id, .unavailable("too many questions at once")), to: member)
+            return
+        }
         let replica = self.replica
         fetchPool.submit(.heal) { [weak self] in
             let reply = RepairServer.answer(request, replica: replica)
+            self?.openFetches.withLock { $0[member, default: 1] -= 1 }
             self?.send(.fetchReply(id, reply), to: member)
         }
     }

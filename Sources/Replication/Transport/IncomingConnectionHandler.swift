@@ -24,6 +24,7 @@ final class IncomingConnectionHandler: ChannelInboundHandler {
     /// The address without its port: one stranger is one stranger.
     private var host = ""
     private var deadline: Scheduled<Void>?
+    private var isPaused = false
 
     init(transport: PeerTransport) {
         self.transport = transport
@@ -84,9 +85,38 @@ final class IncomingConnectionHandler: ChannelInboundHandler {
         if case .open(let member, _) = phase, !messages.isEmpty {
             transport.counters.messagesReceived.add(messages.count, ordering: .relaxed)
             transport.delegate?.peerMessagesReceived(messages, from: member)
+            pauseIfFull(member)
         }
         if let violation { refuse(Refusal(.protocolViolation, violation.what)) }
     }
+
+    /// Reads no more while the receiver has too much of this member's: TCP then holds it back, and
+    /// what it wants to send waits on its own side.
+    private func pauseIfFull(_ member: MemberID) {
+        guard let channel, !isPaused, let delegate = transport.delegate,
+            !delegate.takesMessages(of: member)
+        else { return }
+        isPaused = true
+        try? channel.syncOptions?.setOption(.autoRead, value: false)
+        transport.logRepeated(
+            "node \(member) sends faster than this node takes: its messages wait",
+            sameAs: "waits", key: "flood \(member)")
+        waitForRoom(member, channel)
+    }
+
+    private func waitForRoom(_ member: MemberID, _ channel: any Channel) {
+        let delay = TimeAmount.milliseconds(IncomingConnectionHandler.pauseMilliseconds)
+        channel.eventLoop.assumeIsolated().scheduleTask(in: delay) {
+            guard let delegate = self.transport.delegate, case .open = self.phase else { return }
+            guard delegate.takesMessages(of: member) else {
+                return self.waitForRoom(member, channel)
+            }
+            self.isPaused = false
+            try? channel.syncOptions?.setOption(.autoRead, value: true)
+        }
+    }
+
+    private static let pauseMilliseconds: Int64 = 2
 
     private func readFrames(into messages: inout [PeerMessage]) throws(DecodingError) {
         while let frame = try assembler.next() {
@@ -138,6 +168,15 @@ final class IncomingConnectionHandler: ChannelInboundHandler {
             end("the connection of node \(member) (\(lane)) broke: \(describeNetworkError(error))")
         case .closing: context.close(promise: nil)
         }
+    }
+
+    /// `PeerTransport.cutOff`.
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        guard let refusal = event as? Refusal else {
+            return context.fireUserInboundEventTriggered(event)
+        }
+        if case .closing = phase { return }
+        refuse(refusal)
     }
 
     private func refuse(_ refusal: Refusal) {

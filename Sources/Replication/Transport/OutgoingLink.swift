@@ -28,6 +28,8 @@ final class OutgoingLink: @unchecked Sendable {
     private var channel: (any Channel)?
     private var openedAt: NIODeadline?
     private var endReason: String?
+    /// Set while the socket takes nothing.
+    private var stall: Scheduled<Void>?
     private var backoff: ReconnectBackoff
     private var writer: OutgoingWriter
 
@@ -95,6 +97,7 @@ final class OutgoingLink: @unchecked Sendable {
         loop.flatSubmit {
             if case .waiting(let retry?) = self.phase { retry.cancel() }
             let wasOpen = self.isOpen
+            self.stall?.cancel()
             self.phase = .stopped
             self.attempt += 1
             self.writer.abandon(self.queue.close(.stopped), .stopped)
@@ -172,7 +175,25 @@ final class OutgoingLink: @unchecked Sendable {
     }
 
     func writabilityChanged(_ attempt: Int) {
-        if attempt == self.attempt { drain() }
+        guard attempt == self.attempt else { return }
+        stall?.cancel()
+        stall = nil
+        drain()
+    }
+
+    /// The socket is full: time runs until it takes something.
+    private func watchStall(_ channel: any Channel) {
+        guard stall == nil, !channel.isWritable else { return }
+        let limit = transport.configuration.stallTimeoutMilliseconds
+        let attempt = attempt
+        stall = loop.scheduleTask(in: .milliseconds(limit)) {
+            guard attempt == self.attempt else { return }
+            let what = "node \(self.member) has read nothing for \(limit) ms"
+            self.noteEnd(attempt, what)
+            // Nothing more fits on this connection. The member's own still carry the reason.
+            self.transport.cutOff(self.member, Refusal(.notReading, what))
+            channel.close(promise: nil)
+        }
     }
 
     private func ended(_ attempt: Int, _ fallback: String) {
@@ -180,6 +201,8 @@ final class OutgoingLink: @unchecked Sendable {
         let wasOpen = isOpen
         if let openedAt, NIODeadline.now() - openedAt >= .seconds(1) { backoff.reset() }
         openedAt = nil
+        stall?.cancel()
+        stall = nil
         channel = nil
         self.attempt += 1
         writer.abandon(queue.close(.notConnected), .disconnected)
@@ -192,5 +215,6 @@ final class OutgoingLink: @unchecked Sendable {
     private func drain() {
         guard case .open(let channel) = phase else { return }
         if writer.write(to: channel) { loop.execute { self.drain() } }
+        watchStall(channel)
     }
 }

@@ -198,6 +198,15 @@ package final class PeerTransport: Sendable {
         return link.send(message, completion: completion)
     }
 
+    /// Ends the connections that a member made, and tells it why. It may connect again: whoever
+    /// goes on as before is cut off again, after a wait that doubles.
+    package func cutOff(_ member: MemberID, _ refusal: Refusal) {
+        let channels = state.withLock { state in
+            state.incoming.filter { $0.key.member == member }.map(\.value)
+        }
+        for channel in channels { channel.pipeline.fireUserInboundEventTriggered(refusal) }
+    }
+
     package var counts: PeerTransportCounts { counters.read() }
 
     /// Bytes that wait for a lane of a member.

@@ -39,6 +39,9 @@ package struct PeerTransportConfiguration: Sendable {
     package var connectTimeoutMilliseconds: Int64 = 2000
     /// From the TCP connection to the accepted hello.
     package var handshakeTimeoutMilliseconds: Int64 = 5000
+    /// A peer that has taken nothing for so long, while its socket's buffers are full, is cut off:
+    /// what waits for it only grows old.
+    package var stallTimeoutMilliseconds: Int64 = 4000
     /// Accepted connections whose hello is still missing.
     package var maxUnknownConnections = 128
     /// Where members' starts are remembered; nil forgets them with this process.
@@ -139,6 +142,9 @@ package enum PeerDirection: UInt8, Sendable {
 package protocol PeerTransportDelegate: AnyObject, Sendable {
     /// Everything whole that one read brought, in order.
     func peerMessagesReceived(_ messages: [PeerMessage], from member: MemberID)
+    /// False while too much of the member's waits: its connections are not read then, and this is
+    /// asked again soon.
+    func takesMessages(of member: MemberID) -> Bool
     /// Both sides accepted each other. For `outgoing`: `send` now reaches the member.
     func peerConnected(_ member: MemberID, lane: PeerLane, direction: PeerDirection)
     /// What was queued or under way is lost. For `incoming`: answers may be lost.

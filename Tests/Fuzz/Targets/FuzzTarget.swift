@@ -14,7 +14,8 @@ package struct FuzzTarget: Sendable {
         self.run = run
     }
 
-    package static let all = logTargets + tableTargets + manifestTargets
+    package static let all =
+        logTargets + tableTargets + manifestTargets + peerTargets + consensusTargets
 
     /// One whose values have to read back from their own encoding.
     static func roundTrip<Value: Equatable & Sendable>(

@@ -38,6 +38,12 @@ import Testing
     @Test(arguments: [
         (["listen.resp-port=9", "listen.http-port=9"], "listen.http-port: is 9, and so is"),
         (["raft.heartbeat-interval=200ms"], "raft.heartbeat-interval: 200ms is more than a third"),
+        (["read.lease=500ms"], "read.lease: 500ms is not below raft.election-timeout"),
+        (
+            ["read.lease=10ms"],
+            "read.lease: 10ms is not above read.lease-drift (15ms)"
+        ),
+        (["raft.preferred-leader=4"], "raft.preferred-leader: 4 is none of the members"),
         (["log.retain-bytes=64MiB"], "log.retain-bytes: 64MiB is less than two segments"),
         (["compaction.level0-slowdown=4"], "compaction.level0-slowdown: 4 is not above"),
         (["compaction.level0-stop=20"], "compaction.level0-stop: 20 is not above"),
@@ -61,6 +67,20 @@ import Testing
     func contradictionsNameBothKeys(settings: [String], start: String) throws {
         let found = try problems(set: settings)
         #expect(found.count == 1 && found[0].hasPrefix(start), "\(found)")
+    }
+
+    @Test func leasesAndPreferredLeadersAreOffUnlessSet() throws {
+        let plain = try load()
+        #expect(plain.read.leaseMilliseconds == 0)
+        #expect(plain.raft.preferredLeader == .none)
+        let set = try load(
+            set: [
+                Self.three, "read.lease=150ms", "read.lease-drift=20ms", "raft.preferred-leader=2",
+            ] + Self.tls)
+        #expect(set.read.leaseMilliseconds == 150 && set.read.leaseDriftMilliseconds == 20)
+        #expect(set.raft.preferredLeader == MemberID(2))
+        let taken = try load(set: [Self.three, "raft.preferred-leader=none"] + Self.tls)
+        #expect(taken.raft.preferredLeader == .none)
     }
 
     @Test func portsMayAllBeChosenByTheSystem() throws {

@@ -26,9 +26,11 @@
 //   tables 3 from 1 8             installs member 1's state as of entry 8 on member 3
 //   lost 1 3                      member 1 hears that tables for member 3 will not come
 //   lag 1, catch 1                stops and goes on applying what is committed
+//   forge 3 1 ack term=1 index=9  member 1 receives what member 3 never said; see RaftScript+Forge
 //   expect 1 leader term=2 commit=3 last=3 durable=3 lead=1 vote=1 log=1,2,2 match.2=3 next.2=4
 //            mode.2=probe reads=a@3,b@3 refused=c dropped=1 tables=3 led=2,4 transfer=2
 //            voters=1,2 old=1,3 learners=4 applied=3 lease=yes
+//            lies=3:acknowledges (contradictions that it found)
 //            changes=2 (membership entries in the log)
 //   expect 1->2 append,heartbeat  what is on the link (`-` for nothing)
 //   expect quiet                  nothing is under way
@@ -53,6 +55,8 @@ final class RaftScript {
         id: .none, members: RaftMembers(voters: []), seed: 7)
     private var line = ""
     private let location: SourceLocation
+    /// Told of every message that arrives.
+    var onDelivery: ((_ from: MemberID, _ to: MemberID, RaftMessage) -> Void)?
 
     @discardableResult
     init(_ text: String, sourceLocation: SourceLocation = #_sourceLocation) {
@@ -79,7 +83,7 @@ final class RaftScript {
         return node
     }
 
-    private func node(_ word: String) -> TestNode { node(UInt64(word) ?? 0) }
+    func node(_ word: String) -> TestNode { node(UInt64(word) ?? 0) }
 
     /// Messages under way on a link.
     func names(from: UInt64, to: UInt64) -> [String] {
@@ -147,6 +151,7 @@ final class RaftScript {
             node(words[0]).isApplying = true
             node(words[0]).applyCommitted()
             collect(node(words[0]))
+        case "forge": forge(words)
         case "silent": node(words[0]).proposesNoop = false
         case "expect": expect(words)
         default: fail("unknown command")
@@ -226,7 +231,7 @@ final class RaftScript {
         }
     }
 
-    private func step(_ node: TestNode, _ input: RaftInput) {
+    func step(_ node: TestNode, _ input: RaftInput) {
         node.step(input)
         collect(node)
     }
@@ -254,6 +259,7 @@ final class RaftScript {
         network.removeAll { links?.contains($0.link) ?? true }
         for envelope in due where !cuts.contains(envelope.link) {
             guard let node = nodes.first(where: { $0.id == envelope.link.to }) else { continue }
+            onDelivery?(envelope.link.from, envelope.link.to, envelope.message)
             step(node, .message(from: envelope.link.from, envelope.message))
         }
     }
@@ -357,6 +363,8 @@ final class RaftScript {
         case "old": return joined(core.members.filter(\.wasVoter).map(\.id.description))
         case "learners": return joined(core.members.filter { !$0.votes }.map(\.id.description))
         case "lease": return core.hasLease ? "yes" : "no"
+        case "lies": return joined(node.contradictions.map { "\($0.by):\($0.what.name)" })
+        case "waiting": return "\(core.waitingReads)"
         case "applied": return "\(node.applied)"
         case "changes":
             return "\(node.disk.stored.count { $0.entry.header.kind == .membership })"
@@ -399,10 +407,10 @@ final class RaftScript {
         String(UnicodeScalar(UInt8(truncatingIfNeeded: context)))
     }
 
-    private func list(_ word: String) -> [UInt64] {
+    func list(_ word: String) -> [UInt64] {
         word.split(separator: ",").compactMap { UInt64($0) }
     }
-    private func member(_ word: String) -> MemberID { MemberID(UInt64(word) ?? 0) }
+    func member(_ word: String) -> MemberID { MemberID(UInt64(word) ?? 0) }
 
     private func select(_ words: ArraySlice<String>) -> [TestNode] {
         words.isEmpty ? nodes : words.map { node($0) }

@@ -121,6 +121,7 @@ final class TestNode {
     var ledTerms: [Term] = []
     var leaders: [MemberID] = []
     var needTables: [MemberID] = []
+    var contradictions: [(by: MemberID, what: Contradiction)] = []
     var commits: [LogIndex] = []
     var sent: [(from: LogIndex, last: LogIndex, bytes: Int)] = []
     /// Promises that the machine broke.
@@ -274,6 +275,8 @@ final class TestNode {
         case .leaveJoint: propose(membership.left())
         case .dropped(let entries): dropped += entries.count
         case .needsTables(let member): needTables.append(member)
+        case .contradicted(let member, let what):
+            contradictions.append((member, what))
         }
     }
 }
@@ -298,6 +301,7 @@ extension RaftMessage {
         case .heartbeat: "heartbeat"
         case .heartbeatReply: "heartbeat-ack"
         case .timeoutNow: "timeout-now"
+        case .transfer: "transfer"
         }
     }
 }

@@ -322,4 +322,28 @@ extension RaftScript {
             expect 1 follower reads=- refused=a
             """)
     }
+
+    @Test("memory freed: nothing is kept of a read that was answered, or refused with leadership")
+    func memoryFreed() {
+        RaftScript(
+            Self.start + """
+                read 1 a
+                read 1 b
+                read 1 c
+                expect 1 waiting=3
+                deliver
+                expect 1 waiting=0 reads=a@1,b@1,c@1
+                isolate 1
+                read 1 d
+                read 1 e
+                expect 1 waiting=2
+                tick 700 1
+                expect 1 follower waiting=0 refused=d,e
+                read 1 f
+                expect 1 waiting=0 refused=d,e,f
+                heal
+                run 2000
+                expect 1 waiting=0
+                """)
+    }
 }

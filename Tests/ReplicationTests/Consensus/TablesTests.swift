@@ -324,4 +324,28 @@ struct TablesTests {
             expect 3 precandidate
             """)
     }
+
+    @Test("tables of a later term bring the term with them: nobody leads before what it holds")
+    func laterTerm() {
+        RaftScript(
+            """
+            nodes 3
+            campaign 1
+            deliver
+            run 100
+            isolate 3
+            elapse 700 1 2
+            tick 10 1
+            expect 1 follower
+            campaign 2
+            deliver
+            expect 2 leader term=2
+            propose 2 x9
+            deliver
+            run 100
+            expect 3 term=1
+            tables 3 from 2 8
+            expect 3 term=2 saved=2 commit=8 last=8
+            """)
+    }
 }

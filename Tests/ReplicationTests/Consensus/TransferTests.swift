@@ -22,13 +22,46 @@ struct TransferTests {
                 """)
     }
 
-    @Test("a follower cannot order it")
+    @Test("via a follower, which passes the order on")
     func viaFollower() {
         RaftScript(
             Self.start + """
                 transfer 2 3
+                expect 2->1 transfer
                 deliver
-                expect 1 leader term=1
+                expect 3 leader term=2
+                expect 1 follower lead=3
+                expect 2 follower lead=3
+                """)
+    }
+
+    @Test("via the follower that is to lead")
+    func viaTheTarget() {
+        RaftScript(
+            Self.start + """
+                transfer 2 2
+                deliver
+                expect 2 leader term=2
+                """)
+    }
+
+    @Test("an order that a follower passes on ends with the leadership it was for")
+    func viaFollowerTooLate() {
+        RaftScript(
+            Self.start + """
+                transfer 2 3
+                drop 2->1
+                transfer 1 2
+                deliver
+                run 100
+                expect 2 leader term=2
+                forge 3 2 transfer term=1 to=3
+                expect 2 leader transfer=0
+                forge 1 3 transfer term=2 to=1
+                expect 3 follower lead=2
+                isolate 3
+                tick 700 3
+                transfer 3 1
                 expect quiet
                 """)
     }

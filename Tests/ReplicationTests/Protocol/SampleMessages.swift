@@ -75,6 +75,7 @@ enum SampleMessages {
                 .heartbeatReply(HeartbeatReply(term: Term(4), round: 11, clock: 1_700_000_000_002)))
         ),
         ("timeoutNow", raft(.timeoutNow(term: Term(4)))),
+        ("transfer", raft(.transfer(term: Term(4), to: MemberID(3)))),
         (
             "leaseHeartbeat",
             raft(

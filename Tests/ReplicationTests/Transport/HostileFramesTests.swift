@@ -3,6 +3,7 @@
 import Engine
 import NIOCore
 import Replication
+import Synchronization
 import Testing
 
 @Suite struct HostileFramesTests {
@@ -118,6 +119,63 @@ import Testing
             client.channel.close(promise: nil)
             #expect(await node.peer.isDisconnected(3, .control, .incoming))
             #expect(!node.peer.events.elements.contains { Self.isForward($0, 6) })
+        }
+    }
+
+    /// It answers the hello and reads nothing after it, while it goes on to talk.
+    @Test func aPeerThatStopsReading() async throws {
+        let stuck = try await StuckListener.start()
+        let one = try await TransportNode.start(1) { $0.stallTimeoutMilliseconds = 300 }
+        let three = try await TransportNode.start(3, peers: [one.address(1)])
+        try one.transport.setPeers([
+            PeerAddress(member: MemberID(2), host: "127.0.0.1", port: stuck.port),
+            three.address(3),
+        ])
+        let client = try await RawClient.connect(one.port, tls: try RawClient.tls("alpha-2"))
+        client.send(
+            Hello(
+                cluster: "alpha", group: 0, sender: MemberID(2), receiver: MemberID(1),
+                lane: .control, bootCounter: 1, nonce: 1
+            ).encodedFrame())
+        #expect(await client.frames.wait { $0.contains("hello") })
+        #expect(await one.peer.isConnected(2, .control))
+        #expect(await one.peer.isConnected(3, .control))
+        let failures = Recorder<PeerSendFailure?>()
+        for _ in 0..<64 {
+            one.transport.send(
+                .forward(1, [UInt8](repeating: 1, count: 1 << 20)), to: MemberID(2)
+            ) { failures.record($0) }
+        }
+        let reason = "node 2 has read nothing for 300 ms"
+        #expect(await one.peer.lines.logged("lost the connection to node 2 (control)"))
+        #expect(await one.peer.lines.logged(reason))
+        #expect(await failures.wait { $0.count == 64 })
+        #expect(one.transport.queuedBytes(to: MemberID(2), lane: .control) == 0)
+        #expect(
+            await client.frames.wait { frames in
+                frames.contains { $0.hasPrefix("refusal") && $0.contains(reason) }
+            }, "\(client.frames.elements)")
+        #expect(await client.closed())
+        #expect(one.transport.send(.forward(7, []), to: MemberID(3)))
+        #expect(await three.peer.hasReceived(forward: 7))
+        await one.transport.stop()
+        await three.transport.stop()
+        stuck.close()
+    }
+
+    /// It is not read while too much of it waits, which holds it back and nobody else.
+    @Test func aPeerThatFloods() async throws {
+        try await withMemberThree { node in
+            node.peer.isTaking.store(false, ordering: .relaxed)
+            let client = try await connect(node, greets: true)
+            let large = try frame(.forward(9, [UInt8](repeating: 1, count: 1 << 20)))
+            for _ in 0..<64 { client.send(large) }
+            client.send(try Self.forward(10))
+            #expect(await node.peer.lines.logged("node 3 sends faster than this node takes"))
+            #expect(!node.peer.events.elements.contains { Self.isForward($0, 10) })
+            node.peer.isTaking.store(true, ordering: .relaxed)
+            #expect(await node.peer.hasReceived(forward: 10))
+            client.channel.close(promise: nil)
         }
     }
 

@@ -94,6 +94,11 @@ final class TestPeer: PeerTransportDelegate {
         events.record(messages.map { .received($0, member) })
     }
 
+    /// Whether what members send is taken.
+    let isTaking = Atomic(true)
+
+    func takesMessages(of member: MemberID) -> Bool { isTaking.load(ordering: .relaxed) }
+
     func peerConnected(_ member: MemberID, lane: PeerLane, direction: PeerDirection) {
         events.record(.connected(member, lane, direction))
     }
@@ -157,6 +162,7 @@ struct TransportNode {
         // A busy machine is not what these tests are about.
         configuration.connectTimeoutMilliseconds = 60_000
         configuration.handshakeTimeoutMilliseconds = 60_000
+        configuration.stallTimeoutMilliseconds = 60_000
         change(&configuration)
         let peer = TestPeer()
         let transport = PeerTransport(

@@ -13,6 +13,8 @@ package struct ClusterSettings {
     private static let codecs: [Compression] = [
         .none, .lz4, .zstd(level: 1), .zstdDictionary(level: 3),
     ]
+    /// What else is different about a member.
+    package var adjustStore: ((MemberID, inout StoreOptions) -> Void)?
     package var electionTimeoutMilliseconds: UInt64 = 300
     package var heartbeatMilliseconds: UInt64 = 60
     package var retainBytes: UInt64 = 8 << 30
@@ -51,6 +53,7 @@ package struct ClusterSettings {
         let place = firstCodec + Int(truncatingIfNeeded: member.rawValue)
         options.compression = CompressionPolicy(
             ClusterSettings.codecs[place % ClusterSettings.codecs.count])
+        adjustStore?(member, &options)
         return options
     }
 

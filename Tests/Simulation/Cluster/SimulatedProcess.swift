@@ -138,7 +138,11 @@ extension SimulatedProcess: ReplicaEnvironment {
         case .becameLeader(let term):
             cluster.oracle.noteLeader(id, term)
             cluster.onLeader?(self)
-        case .logDiverged, .divergence: cluster.oracle.violation("node \(id): \(event)")
+        case .divergence:
+            if !cluster.oracle.allowsDivergence {
+                cluster.oracle.violation("node \(id): \(event)")
+            }
+        case .logDiverged, .contradiction: cluster.oracle.violation("node \(id): \(event)")
         case .memberPastRetention(let member, _):
             cluster.oracle.notePastRetention(member)
         case .leaderIs, .warning: break
