@@ -18,6 +18,8 @@ package struct StoreConfiguration {
     package var refusesGap = false
     /// Anything that is damaged or missing is an error, and nothing is mended.
     package var isStrict = false
+    /// Other members may need what this one's jobs have let go.
+    package var keepsRetired = false
 
     package init(
         files: StoreFiles, identity: ManifestIdentity, options: StoreOptions, jobs: any JobRunner,
@@ -44,7 +46,10 @@ extension Store {
         let (manifestFile, notes) = try openManifest(configuration)
         for note in notes { configuration.healEnvironment.note(note.text) }
         let state = manifestFile.state
-        try removeOrphans(files, state)
+        let retired =
+            configuration.keepsRetired
+            ? try engineError { () throws(FileError) in try RetiredTables(files, state) } : nil
+        try removeOrphans(files, state, besides: retired?.fileNames ?? [])
 
         let tables = TableDirectory()
         let healer = try Healer(
@@ -77,6 +82,7 @@ extension Store {
                 clock: configuration.healEnvironment.clock))
         if !configuration.isStrict { store.hintMissingFiles() }
         try store.checkKeys()
+        if let retired { store.keep(retired) }
         if configuration.isStrict { try StrictCheck.check(tables) }
         return store
     }
@@ -199,10 +205,10 @@ extension Store {
         }
     }
 
-    private static func removeOrphans(_ files: StoreFiles, _ state: ManifestState)
-        throws(EngineError)
-    {
-        var kept = Set<String>()
+    private static func removeOrphans(
+        _ files: StoreFiles, _ state: ManifestState, besides retired: [String]
+    ) throws(EngineError) {
+        var kept = Set(retired)
         for (id, local) in state.local {
             kept.insert(TableHandle.fileName(id, generation: UInt64(local.generation)))
         }

@@ -18,6 +18,8 @@ package struct OpenedReplica {
     package static func open(
         _ configuration: StoreConfiguration, log options: LogOptions, nonce: UInt64
     ) throws(EngineError) -> OpenedReplica {
+        var configuration = configuration
+        configuration.keepsRetired = true
         let files = configuration.files
         try engineError { () throws(FileError) in try files.create() }
         let hardState = try HardState.open(
