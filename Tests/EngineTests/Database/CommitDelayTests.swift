@@ -10,15 +10,15 @@ import Testing
         }
     }
 
-    @Test func `A group waits for the writers of the last one, at most half a sync`() throws {
+    @Test func `A group waits for the writers of the last one, at most half a sync`() {
         var delay = CommitDelay()
         delay.committed(writers: 8, behind: 8, nanoseconds: 100_000)
-        let plan = try #require(delay.plan(joined: 8))
-        #expect(plan.writers == 16 && plan.nanoseconds == 50_000)
+        let plan = delay.plan(joined: 8)
+        #expect(plan?.writers == 16 && plan?.nanoseconds == 50_000)
         #expect(delay.plan(joined: 16) == nil)
         delay.committed(writers: 16, behind: 0, nanoseconds: 10_000_000)
-        let slow = try #require(delay.plan(joined: 1))
-        #expect(slow.writers == 16 && slow.nanoseconds == CommitDelay.nanosecondsMax)
+        let slow = delay.plan(joined: 1)
+        #expect(slow?.writers == 16 && slow?.nanoseconds == CommitDelay.nanosecondsMax)
     }
 
     @Test func `Waits in vain become rare, and one that pays makes them usual again`() {

@@ -305,23 +305,6 @@ struct ReadIndexTests {
                 expect 1 follower reads=a@1 refused=b
                 """)
     }
-}
-
-extension RaftScript {
-    /// A new leader among 2 and 3 commits something; the old one's read is never answered.
-    func readAfterFailover() {
-        expectNewLeader(within: [2, 3])
-        let leader: UInt64 = node(2).core.leadTerm == nil ? 3 : 2
-        run(
-            """
-            propose \(leader)
-            run 100
-            expect 1 leader reads=-
-            heal
-            run 100
-            expect 1 follower reads=- refused=a
-            """)
-    }
 
     @Test("memory freed: nothing is kept of a read that was answered, or refused with leadership")
     func memoryFreed() {
@@ -345,5 +328,22 @@ extension RaftScript {
                 run 2000
                 expect 1 waiting=0
                 """)
+    }
+}
+
+extension RaftScript {
+    /// A new leader among 2 and 3 commits something; the old one's read is never answered.
+    func readAfterFailover() {
+        expectNewLeader(within: [2, 3])
+        let leader: UInt64 = node(2).core.leadTerm == nil ? 3 : 2
+        run(
+            """
+            propose \(leader)
+            run 100
+            expect 1 leader reads=-
+            heal
+            run 100
+            expect 1 follower reads=- refused=a
+            """)
     }
 }

@@ -73,7 +73,7 @@ final class RuntimeCluster: Sendable {
             }, certificatePath: certificate.certificate, keyPath: certificate.key,
             authorityPath: TestAuthority.shared.authority, bootCounter: 1, nonce: UInt64(id))
         try await runtime.start(
-            opened, options: options, transport: transport, eventLoops: testGroup)
+            opened, options: options, transport: transport, on: testGroup.next())
         return Node(id: member, port: ports[id - 1], runtime: runtime, lines: lines)
     }
 
