@@ -94,8 +94,9 @@ extension Replica {
 
     /// The first entry that contradicts what is committed here: equal index and term with another
     /// content, or behind another entry than the committed one. Who is at or below its commit index
-    /// keeps what it has.
+    /// keeps what it has. What an earlier leader sent and nobody committed comes late, no more.
     private func contradictedCommit(_ request: AppendRequest) -> LogIndex? {
+        guard request.term >= core.term else { return nil }
         let commit = core.commitIndex
         for entry in request.entries {
             guard entry.index <= commit + 1 else { return nil }

@@ -15,7 +15,7 @@ struct RaftSimulationTests {
             reads += simulation.answeredReads
         }
         // The runs do something.
-        #expect(committed > 25 * 15)
+        #expect(committed > 25 * 12)
         #expect(reads > 25 * 2)
     }
 
