@@ -270,6 +270,8 @@ extension Store {
             guard let table = fetchedTables.removeValue(forKey: record.id) else { continue }
             let local = installed.local[record.id]
             if local == table.local {
+                // Of the differing file, which this edit replaced.
+                tables.handle(record.id)?.markObsolete()
                 adopt(table)
             } else if local?.generation != table.local.generation {
                 // It was computed here in the meantime, in a file of another name.

@@ -243,6 +243,15 @@ extension Store {
         }
     }
 
+    /// The job was cancelled in the meantime, or installed with tables that peers had: those are in
+    /// the directory, in files of other generations.
+    private func discardUnneeded(_ outcome: JobResult) {
+        for table in outcome.tables
+        where tables.handle(table.record.id)?.generation != UInt64(table.local.generation) {
+            makeHandle(table.record, table.local).markObsolete()
+        }
+    }
+
     /// An attempt whose end is not recorded counts as one that did not end. On the job's thread.
     private func endAttempt(_ job: JobID) {
         do throws(EngineError) { try attempts.end(job) } catch {
@@ -258,11 +267,7 @@ extension Store {
         if case .success(let outcome) = result { written.compactedBytes += outcome.fileBytes }
         let job = JobID(index: index, kind: .compaction)
         guard jobStates[index] != nil else {
-            // Cancelled in the meantime: its files are in no directory yet.
-            if case .success(let outcome) = result {
-                for table in outcome.tables { adopt(table).markObsolete() }
-                for table in outcome.tables { tables.remove(table.record.id) }
-            }
+            if case .success(let outcome) = result { discardUnneeded(outcome) }
             return
         }
         switch result {
