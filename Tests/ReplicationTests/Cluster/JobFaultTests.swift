@@ -25,33 +25,12 @@ private final class FlippingFilter: CompactionFilter {
 @Suite struct JobFaultTests {
     private let filters = (0..<3).map { _ in FlippingFilter() }
 
-    private func makeCluster(
-        seed: UInt64, _ adjust: (inout ClusterSettings) -> Void = { _ in }
-    ) -> SimulatedCluster {
-        var settings = ClusterSettings(seed: seed)
-        settings.logged.segmentBytes = 8 << 10
-        settings.store.memtablesMax = 4
-        settings.store.standInsMax = 32
-        adjust(&settings)
-        let cluster = SimulatedCluster(settings)
-        cluster.run(milliseconds: 1_200)
-        return cluster
-    }
-
     private func filtering(_ settings: inout ClusterSettings) {
         settings.logged.functions.compactionFilter = FlippingFilter.wanted
         let filters = filters
         settings.adjustStore = { member, options in
             options.compactionFilters = [filters[Int(member.rawValue) - 1]]
         }
-    }
-
-    private func finish(_ cluster: SimulatedCluster) {
-        cluster.endFaults()
-        cluster.expectProgress(within: 5_000)
-        cluster.clients.pause()
-        cluster.expectConvergence(within: 150_000)
-        cluster.report()
     }
 
     /// Entries of a kind in the log of a node, as far as it holds them.
@@ -71,7 +50,7 @@ private final class FlippingFilter: CompactionFilter {
     /// Two agree, the odd one out is named and takes their tables.
     @Test(arguments: [false, true], [51, 52] as [UInt64])
     func aMemberWithFlippedBitsIsFoundOut(isLeader: Bool, seed: UInt64) throws {
-        let cluster = makeCluster(seed: seed) { filtering(&$0) }
+        let cluster = SimulatedCluster.small(seed: seed) { filtering(&$0) }
         cluster.oracle.allowsDivergence = true
         let leader = try #require(cluster.leaders.first)
         let wrong = try #require(
@@ -87,13 +66,13 @@ private final class FlippingFilter: CompactionFilter {
         for process in cluster.running where process !== wrong {
             #expect(process.replica.store.healer.counters.divergences == 0)
         }
-        finish(cluster)
+        cluster.finish()
     }
 
     /// The filter that the settings name is nowhere: every member fails the job, which is cancelled;
     /// its tables stay as they are, and are read and written on.
     @Test func aJobThatFailsEverywhereIsCancelled() throws {
-        let cluster = makeCluster(seed: 53) {
+        let cluster = SimulatedCluster.small(seed: 53) {
             $0.logged.functions.compactionFilter = FlippingFilter.wanted
             $0.retainBytes = 1 << 30
         }
@@ -114,7 +93,7 @@ private final class FlippingFilter: CompactionFilter {
     /// One member has computed and the others are late: nobody lets an input go before the job is
     /// concluded and everybody is past it; then all do.
     @Test func inputsAreKeptUntilTheJobIsProved() throws {
-        let cluster = makeCluster(seed: 54)
+        let cluster = SimulatedCluster.small(seed: 54)
         let quick = 0
         cluster.delays.isHolding = { priority, place in
             priority == .compaction && place != quick
@@ -137,7 +116,7 @@ private final class FlippingFilter: CompactionFilter {
         for input in job.spec.inputs { #expect(holders(input.id) == 3, "\(input.id)") }
         cluster.delays.isHolding = nil
         cluster.releaseHeldJobs()
-        finish(cluster)
+        cluster.finish()
         for input in job.spec.inputs { #expect(holders(input.id) == 0, "\(input.id)") }
     }
 }

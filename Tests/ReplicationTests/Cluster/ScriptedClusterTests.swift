@@ -7,33 +7,12 @@ import Synchronization
 import Testing
 
 @Suite struct ScriptedClusterTests {
-    private func makeCluster(seed: UInt64, _ adjust: (inout ClusterSettings) -> Void = { _ in })
-        -> SimulatedCluster
-    {
-        var settings = ClusterSettings(seed: seed)
-        settings.logged.segmentBytes = 8 << 10
-        settings.store.memtablesMax = 4
-        settings.store.standInsMax = 32
-        adjust(&settings)
-        let cluster = SimulatedCluster(settings)
-        cluster.run(milliseconds: 1_200)
-        return cluster
-    }
-
-    private func finish(_ cluster: SimulatedCluster) {
-        cluster.endFaults()
-        cluster.expectProgress(within: 5_000)
-        cluster.clients.pause()
-        cluster.expectConvergence(within: 150_000)
-        cluster.report()
-    }
-
     // MARK: Waits
 
     /// More members than there are: it ends with its time, on the leader and elsewhere, where the
     /// leader is asked again and again; or soon after its client has gone.
     @Test func aWaitEndsWithItsTimeOrItsClient() throws {
-        let cluster = makeCluster(seed: 4)
+        let cluster = SimulatedCluster.small(seed: 4)
         let leader = try #require(cluster.leaders.first)
         for process in cluster.running {
             let isLeader = process === leader
@@ -55,7 +34,7 @@ import Testing
             cluster.run(milliseconds: 2_400)
             #expect(answers.withLock { $0.count } == 2, "leader: \(isLeader)")
         }
-        finish(cluster)
+        cluster.finish()
     }
 
     // MARK: Jobs
@@ -63,7 +42,7 @@ import Testing
     /// On one node every other job crawls, so that later ones over the same keys are ready first.
     @Test(arguments: [2, 3] as [UInt64])
     func aSlowJobIsOvertakenByALaterOne(seed: UInt64) {
-        let cluster = makeCluster(seed: seed) {
+        let cluster = SimulatedCluster.small(seed: seed) {
             $0.store.concurrentJobs = 3
             $0.store.compaction.targetBytes = 4 << 10
             $0.store.compaction.baseLevelBytes = 4 << 10
@@ -83,7 +62,7 @@ import Testing
             if hasOvertaking(cluster, place: 2) { overtakings += 1 }
         }
         cluster.delays.jobDelay = nil
-        finish(cluster)
+        cluster.finish()
         #expect(overtakings > 0)
     }
 
@@ -110,7 +89,7 @@ import Testing
     /// gone writes go on.
     @Test(arguments: [2_000, 60_000, 300_000_000_000] as [UInt64])
     func aLeaderWithItsClockAheadStepsDown(offset: UInt64) throws {
-        let cluster = makeCluster(seed: 17)
+        let cluster = SimulatedCluster.small(seed: 17)
         let old = try #require(cluster.running.first { $0.replica.status().role == "leader" })
         cluster.setClock(of: old.place, ahead: offset)
         cluster.run(milliseconds: 4_000)
@@ -133,13 +112,13 @@ import Testing
         let leadsAgain = cluster.run(atMost: 40_000) { corrected.evaluatingTerm != nil }
         #expect(leadsAgain)
         #expect(corrected.clock <= cluster.wall(of: old.place) + 11_000)
-        finish(cluster)
+        cluster.finish()
     }
 
     /// Two of three are left, and the leader's clock jumps: the other one would take no entry of
     /// it, so it must not go on leading.
     @Test func aLeaderWhoseClockTheOnlyFollowerRefusesStepsDown() throws {
-        let cluster = makeCluster(seed: 18)
+        let cluster = SimulatedCluster.small(seed: 18)
         let old = try #require(cluster.running.first { $0.replica.status().role == "leader" })
         let third = (old.place + 1) % 3
         cluster.stopNode(third, power: false)
@@ -150,12 +129,12 @@ import Testing
         #expect(leaders.count == 1 && leaders.first?.place != old.place)
         cluster.setClock(of: old.place, ahead: 0)
         cluster.startNode(third)
-        finish(cluster)
+        cluster.finish()
     }
 
     /// Flushes finish in any order on all nodes; seals are logged in the order of segments.
     @Test func flushesFinishInTheWrongOrder() {
-        let cluster = makeCluster(seed: 11)
+        let cluster = SimulatedCluster.small(seed: 11)
         var count = 0
         cluster.delays.jobDelay = { priority, _ in
             guard priority == .flush else { return nil }
@@ -165,7 +144,7 @@ import Testing
         cluster.clients.start(writers: 4, readers: 2, pauseMilliseconds: 15)
         cluster.run(milliseconds: 8_000)
         cluster.delays.jobDelay = nil
-        finish(cluster)
+        cluster.finish()
         // Nothing was proposed out of order: a void entry would be a seal before its turn.
         #expect(cluster.journal.voidEntries == 0)
         #expect(cluster.oracle.frontierCount > 10)
@@ -174,7 +153,7 @@ import Testing
     /// One node's compactions never end, so its seals cannot be installed and stand-ins pile up; then
     /// the power goes.
     @Test func aCrashWithStandInsWhoseSealsWait() {
-        let cluster = makeCluster(seed: 21)
+        let cluster = SimulatedCluster.small(seed: 21)
         cluster.delays.jobDelay = { priority, place in
             priority == .compaction && place == 0 ? 3_600_000 : nil
         }
@@ -191,14 +170,14 @@ import Testing
         }
         cluster.delays.jobDelay = nil
         cluster.stopNode(0, power: true)
-        finish(cluster)
+        cluster.finish()
     }
 
     /// The leader dies when `compact` is applied and nobody has computed the job yet: its successor
     /// concludes it.
     @Test(arguments: [31, 32, 33] as [UInt64])
     func theLeaderChangesBetweenCompactAndCompacted(seed: UInt64) throws {
-        let cluster = makeCluster(seed: seed)
+        let cluster = SimulatedCluster.small(seed: seed)
         cluster.delays.isHolding = { priority, _ in priority == .compaction }
         cluster.clients.start(writers: 4, readers: 1, pauseMilliseconds: 10)
         var job: LogIndex?
@@ -222,14 +201,14 @@ import Testing
         #expect(isDone)
         cluster.perform(after: 500) { cluster.startNode(old.place) }
         cluster.run(milliseconds: 2_000)
-        finish(cluster)
+        cluster.finish()
     }
 
     // MARK: Away and back
 
     /// Two nodes go on for many segments; the third then reads them from files.
     @Test func aNodeComesBackAfterManySegments() {
-        let cluster = makeCluster(seed: 41) { $0.entryCacheBytes = 4 << 10 }
+        let cluster = SimulatedCluster.small(seed: 41) { $0.entryCacheBytes = 4 << 10 }
         cluster.clients.start(writers: 5, readers: 2, pauseMilliseconds: 8)
         cluster.run(milliseconds: 500)
         cluster.stopNode(1, power: true)
@@ -239,7 +218,7 @@ import Testing
         #expect(cluster.segments(0).count > 5)
         cluster.startNode(1)
         cluster.run(milliseconds: 3_000)
-        finish(cluster)
+        cluster.finish()
         // Nobody holds log any more once all are past it.
         #expect(cluster.segments(0).count <= 3)
     }
@@ -247,7 +226,7 @@ import Testing
     /// More than the bound is written while a member is away: the log does not grow for it, and the
     /// leader says what it cannot do.
     @Test func aDeadMemberDoesNotFillTheDisk() {
-        let cluster = makeCluster(seed: 42) { $0.retainBytes = 40 << 10 }
+        let cluster = SimulatedCluster.small(seed: 42) { $0.retainBytes = 40 << 10 }
         cluster.oracle.allowsMembersPastRetention = true
         cluster.clients.start(writers: 5, readers: 2, pauseMilliseconds: 8)
         cluster.stopNode(1, power: false)
@@ -270,7 +249,7 @@ import Testing
     /// Bytes of one node's log rot while it is down, in entries above S: they come from a peer.
     @Test(arguments: Array(51...62) as [UInt64])
     func aRottenLogEntryComesFromAPeer(seed: UInt64) throws {
-        let cluster = makeCluster(seed: seed) { $0.logged.segmentBytes = 32 << 10 }
+        let cluster = SimulatedCluster.small(seed: seed) { $0.logged.segmentBytes = 32 << 10 }
         cluster.clients.start(writers: 4, readers: 2, pauseMilliseconds: 10)
         cluster.run(milliseconds: UInt64(1_000 + cluster.draw(1_000)))
         let place = cluster.draw(3)
@@ -288,7 +267,7 @@ import Testing
         #expect(!damaged.isEmpty)
         for other in 0..<3 { cluster.startNode(other) }
         cluster.run(milliseconds: 3_000)
-        finish(cluster)
+        cluster.finish()
         let log = try #require(cluster.process(place)).replica.log
         #expect(log.holes.isEmpty)
         for index in damaged where index >= log.first {
@@ -324,7 +303,7 @@ import Testing
         #expect(row.state == .healedReplica)
         #expect(row.peer != 0 && row.bytesFetched > 0)
         try expectCleanTables(cluster)
-        finish(cluster)
+        cluster.finish()
     }
 
     /// Two replicas lose different blocks of one table, the third is down: each heals the other.
@@ -350,7 +329,7 @@ import Testing
         }
         #expect(isHealed)
         try expectCleanTables(cluster)
-        finish(cluster)
+        cluster.finish()
     }
 
     /// A table file is gone altogether.
@@ -368,7 +347,7 @@ import Testing
         }
         #expect(isHealed)
         try expectCleanTables(cluster)
-        finish(cluster)
+        cluster.finish()
     }
 
     /// Nobody reads a value that is dead, so only a scrub is sure to find what rots in a blob file.
@@ -397,14 +376,14 @@ import Testing
         }
         #expect(isHealed)
         try expectCleanTables(cluster)
-        finish(cluster)
+        cluster.finish()
     }
 
     /// Data in tables of several levels, everything at rest.
     private func quietCluster(seed: UInt64, blobThreshold: UInt32? = nil) throws
         -> SimulatedCluster
     {
-        let cluster = makeCluster(seed: seed) { settings in
+        let cluster = SimulatedCluster.small(seed: seed) { settings in
             settings.store.cacheBytes = 0
             settings.logged.blobThreshold = blobThreshold ?? settings.logged.blobThreshold
         }
