@@ -46,8 +46,9 @@ package struct SimulationRun {
         let registers = RegisterClients(cluster, seed: plan.seed &+ 0x5eed_c11e)
         cluster.registers = registers
         cluster.run(milliseconds: 1_500)
-        cluster.clients.start(writers: 4, readers: 3)
-        registers.start(clients: 4)
+        let pause = clientPause
+        cluster.clients.start(writers: 4, readers: 3, pauseMilliseconds: pause)
+        registers.start(clients: 4, pauseMilliseconds: pause)
         faults.start()
         load(cluster)
         faults.end()
@@ -62,6 +63,12 @@ package struct SimulationRun {
             operations: operations(cluster), faults: faults.total,
             traceHash: cluster.trace.hash, violations: cluster.oracle.violations,
             timeline: cluster.journal.latest, state: cluster.stateText)
+    }
+
+    /// Some clusters are busy, and some have time between writes for everything else.
+    private var clientPause: Int {
+        var random = SeededRandom(seed: plan.seed &+ 0x5eed_10ad)
+        return [30, 60, 120, 180][random.below(4)]
     }
 
     private var settings: ClusterSettings {
