@@ -65,7 +65,7 @@ package final class Store: @unchecked Sendable {
     var failures = WorkFailures()
 
     /// Tables at level 0, stand-ins among them: as the published view has them.
-    @exclusivity(unchecked) private(set) var level0Count = 0
+    @exclusivity(unchecked) package private(set) var level0Count = 0
 
     // Jobs.
     @exclusivity(unchecked) private var history: HistoryWindow

@@ -77,6 +77,37 @@ import Testing
         try replica.check()
     }
 
+    /// A `seal` says what its leader's tables came to at an earlier frontier: the member that has
+    /// others there says so, once, and names the place; with the same ones it says nothing.
+    @Test(arguments: [false, true]) func `A state root that differs is named`(isWrong: Bool) throws
+    {
+        let log = try makeLog(segments: 2)
+        let replica = try StoreReplica(log, seed: 1, .first, codec: .none, concurrentJobs: 1)
+        try applyAll(replica)
+        while replica.jobs.waiting > 0 { try replica.runJob() }
+        let outcomes = replica.store.outcomes.sorted { $0.job.index < $1.job.index }
+        try #require(outcomes.count == 2)
+        var first = LogIndex(1)
+        var leader = FrontierRoot(frontier: .zero, root: replica.store.stateRoot)
+        for outcome in outcomes {
+            let seal = SealRecord(
+                first: first, last: outcome.job.index, tables: try records(outcome),
+                leader: leader)
+            try log.append(.seal, seal.encoded(), clock: 1_000)
+            try applyAll(replica)
+            while replica.jobs.waiting > 0 { try replica.runJob() }
+            first = outcome.job.index + 1
+            let root = isWrong ? Digest128(low: 1, high: 2) : replica.store.stateRoot
+            leader = FrontierRoot(frontier: log.last, root: root)
+        }
+        let healer = replica.store.healer
+        #expect(healer.counters.divergences == (isWrong ? 1 : 0))
+        let rows = healer.ledger.rows().filter { $0.reason == "divergent" }
+        #expect(rows.count == (isWrong ? 1 : 0))
+        #expect(rows.allSatisfy { $0.detail.contains("state root at \(log.last - 1)") })
+        try replica.check()
+    }
+
     /// A leader with a job, and a member that has everything before the job.
     private final class Pair {
         let log: SharedLog

@@ -204,6 +204,32 @@ import Testing
         cluster.finish()
     }
 
+    /// Compactions of both followers stand still. The leader's level 0 stays bounded all the same:
+    /// at the trigger its own output has to do, and writes go on.
+    @Test func levelZeroStaysBoundedWhileBothFollowersAreSlow() throws {
+        let cluster = SimulatedCluster.small(seed: 35) {
+            $0.store.compaction.level0SlowdownTrigger = 6
+        }
+        let leader = try #require(cluster.leaders.first).place
+        cluster.delays.isHolding = { priority, place in
+            priority == .compaction && place != leader
+        }
+        cluster.clients.start(writers: 2, readers: 2, pauseMilliseconds: 40)
+        var highest = 0
+        for _ in 0..<400 {
+            cluster.run(milliseconds: 100)
+            guard let store = cluster.process(leader)?.replica.store else { break }
+            highest = max(highest, store.level0Count)
+        }
+        let store = try #require(cluster.process(leader)).replica.store
+        #expect(store.manifest.manifest.tables.deepestLevel ?? 0 > 0)
+        #expect(highest >= 6 && highest < 18, "\(highest) tables in level 0")
+        cluster.expectProgress(within: 5_000)
+        cluster.delays.isHolding = nil
+        cluster.releaseHeldJobs()
+        cluster.finish()
+    }
+
     // MARK: Away and back
 
     /// Two nodes go on for many segments; the third then reads them from files.
@@ -281,6 +307,46 @@ import Testing
         #expect(healed.bytesFetched > 0)
     }
 
+    /// Different entries rot on two of three voters. Neither may say that it never had its own: with
+    /// the third away they are each other's only copy.
+    @Test(arguments: [false, true], [63, 64, 65] as [UInt64])
+    func differentEntriesRotOnTwoOfThreeVoters(thirdIsAway: Bool, seed: UInt64) throws {
+        let cluster = SimulatedCluster.small(seed: seed) { $0.logged.segmentBytes = 64 << 10 }
+        cluster.clients.start(writers: 4, readers: 2, pauseMilliseconds: 10)
+        cluster.run(milliseconds: UInt64(1_000 + cluster.draw(1_000)))
+        let third = cluster.draw(3)
+        let voters = (0..<3).filter { $0 != third }
+        // Both hold the same entries then, and the third goes first: it cannot have more.
+        if thirdIsAway { cluster.stopNode(third, power: false) }
+        cluster.run(milliseconds: 1_000)
+        cluster.clients.pause()
+        cluster.run(milliseconds: 500)
+        let flushed = try voters.map {
+            try #require(cluster.process($0)?.replica).store.flushedPosition.index
+        }
+        for place in 0..<3 { cluster.stopNode(place, power: false) }
+        let first = try cluster.rotLogEntries(voters[0], count: 2, above: flushed[0])
+        let second = try cluster.rotLogEntries(
+            voters[1], count: 2, above: flushed[1], sparing: first)
+        #expect(!first.isEmpty && !second.isEmpty)
+        for place in voters { cluster.startNode(place) }
+        if !thirdIsAway { cluster.startNode(third) }
+        let isWhole = cluster.run(atMost: 20_000) {
+            voters.allSatisfy { cluster.process($0)?.replica.log.holes.isEmpty ?? false }
+        }
+        #expect(isWhole, "\(cluster.stateText)")
+        cluster.clients.start(writers: 2, readers: 2, pauseMilliseconds: 20)
+        cluster.expectProgress(within: 5_000)
+        cluster.startNode(third)
+        cluster.finish()
+        for (place, damaged) in zip(voters, [first, second]) {
+            let log = try #require(cluster.process(place)).replica.log
+            for index in damaged where index >= log.first {
+                #expect(log.position(at: index) == cluster.oracle.position(at: index))
+            }
+        }
+    }
+
     /// A block of a table rots on one node, while it runs or while it is down.
     @Test(arguments: [false, true], [71, 72, 73] as [UInt64])
     func aRottenBlockIsHealedFromAReplica(whileRunning: Bool, seed: UInt64) throws {
@@ -346,6 +412,35 @@ import Testing
             process.replica.store.manifest.local[file.id]?.generation == 1
         }
         #expect(isHealed)
+        try expectCleanTables(cluster)
+        cluster.finish()
+    }
+
+    /// A table file is gone, and who gives its first block loses power before it can give another.
+    @Test(arguments: [92, 93, 94] as [UInt64])
+    func aDonorDiesInMidFetch(seed: UInt64) throws {
+        let cluster = try quietCluster(seed: seed)
+        cluster.stopNode(2, power: false)
+        let file = try #require(cluster.largestTable(2))
+        try cluster.disks[2].unlink(file.path)
+        var donor: Int?
+        cluster.onBlockGiven = { [unowned cluster] process in
+            guard donor == nil else { return }
+            donor = process.place
+            cluster.stopNode(process.place, power: true)
+        }
+        cluster.startNode(2)
+        let isHealed = cluster.run(atMost: 30_000) {
+            cluster.process(2)?.replica.store.manifest.local[file.id]?.generation == 1
+        }
+        #expect(isHealed)
+        cluster.run(milliseconds: 200)
+        let dead = try #require(donor)
+        let replica = try #require(cluster.process(2)).replica
+        let row = try #require(
+            replica?.store.healer.ledger.rows().last { $0.state == .healedReplica })
+        #expect(row.peer == UInt64(2 - dead))
+        cluster.startNode(dead)
         try expectCleanTables(cluster)
         cluster.finish()
     }

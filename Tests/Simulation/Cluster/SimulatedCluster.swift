@@ -33,6 +33,8 @@ package final class SimulatedCluster: @unchecked Sendable {
     package var registers: RegisterClients?
     /// Called with the place of a node that has begun to take back entries of its log.
     package var onRewind: ((Int) -> Void)?
+    /// Called with whoever has given another node a block, before that goes on.
+    package var onBlockGiven: ((SimulatedProcess) -> Void)?
     private var isLogTurn = false
     /// Called with whoever has begun to lead.
     package var onLeader: ((SimulatedProcess) -> Void)?

@@ -190,7 +190,9 @@ extension SimulatedProcess: RepairSource {
         for peer in peers {
             if case .bytes(let bytes) = RepairServer.answer(request, replica: peer.replica) {
                 let block = RepairedBlock(bytes: bytes, donor: peer.id)
-                if isProven(block) { return block }
+                guard isProven(block) else { continue }
+                cluster.onBlockGiven?(peer)
+                return block
             }
         }
         unanswered.noteBlock(address, now: wallMilliseconds)

@@ -53,10 +53,10 @@ extension SimulatedCluster {
 
     /// Flips bits in entries of a stopped node's log; returns the indexes of those that it has to
     /// replay, since they are above `flushed`. The last entries are spared: rot of exactly the last
-    /// synced group reads as torn.
-    package func rotLogEntries(_ place: Int, count: Int, above flushed: LogIndex) throws
-        -> [LogIndex]
-    {
+    /// synced group reads as torn; and those of `spared`, which another node may have lost.
+    package func rotLogEntries(
+        _ place: Int, count: Int, above flushed: LogIndex, sparing spared: [LogIndex] = []
+    ) throws -> [LogIndex] {
         var found: [(path: String, offset: UInt64, index: LogIndex)] = []
         for path in segments(place) {
             _ = try SegmentInspection.inspect(disks[place].open(path, .read)) { item in
@@ -65,6 +65,7 @@ extension SimulatedCluster {
             }
         }
         let last = found.last?.index ?? .zero
+        found.removeAll { spared.contains($0.index) }
         let replayed = found.filter { $0.index > flushed && $0.index + 6 < last }
         let history = found.filter { $0.index <= flushed }
         var damaged: [LogIndex] = []
