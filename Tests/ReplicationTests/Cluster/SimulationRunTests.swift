@@ -11,6 +11,7 @@ import Testing
     private static let others: [[FaultKind]] = [
         [.partition, .oneWay, .delay, .loss, .reorder, .duplicate],
         [.rotTable, .misdirected], [.unreadable], [.rotManifest], [.rotState], [.clock],
+        [.rotLog], [.succession, .midway],
     ]
 
     private func run(_ seed: UInt64, faults: [FaultKind] = FaultKind.allCases)

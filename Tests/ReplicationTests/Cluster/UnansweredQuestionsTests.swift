@@ -29,6 +29,17 @@ import Testing
         #expect(!questions.explainScan(lost, now: 999))
     }
 
+    @Test func anEarlierQuestionCountsOnceTheClockWasSetBack() {
+        var questions = UnansweredQuestions()
+        questions.noteBlock(block, now: 1_000)
+        questions.noteRead(now: 1_000)
+        // A heal's, which is no reason for reads to wait.
+        questions.noteBlock(block, now: 3_000)
+        questions.noteRead(now: 3_000)
+        #expect(questions.explainScan(lost, now: 2_000))
+        #expect(questions.explainRead(lost, now: 2_000))
+    }
+
     @Test func aReadFailsOnlyIfNobodyAnsweredItEither() {
         var questions = UnansweredQuestions()
         questions.noteBlock(block, now: 1_000)

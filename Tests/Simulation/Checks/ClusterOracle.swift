@@ -13,6 +13,8 @@ package final class ClusterOracle {
     private var roots: [LogIndex: Digest128] = [:]
     private var lastApplied: [Int: LogIndex] = [:]
     private var lastFrontier: [Int: LogIndex] = [:]
+    /// Of nodes that do not run: what their logs were.
+    private var keptLogs: [Int: KeptLog] = [:]
     /// Write ids in the committed log, with the digest of their effects.
     private var written: [UInt64: (index: LogIndex, effects: Digest128)] = [:]
     /// Writes whose clients were told that they never happen.
@@ -55,7 +57,15 @@ package final class ClusterOracle {
         if !allowsMembersPastRetention { violation("member \(member) needs what nobody keeps") }
     }
 
+    package func noteEnd(_ process: SimulatedProcess) {
+        keptLogs[process.place] = KeptLog(process.replica)
+    }
+
     package func noteStart(_ process: SimulatedProcess) {
+        let kept = keptLogs.removeValue(forKey: process.place)
+        if let flaw = kept?.flaw(endingAt: process.replica.log.last) {
+            violation("the log of node \(process.id) comes back wrong: it \(flaw)")
+        }
         lastApplied[process.place] = nil
         lastFrontier[process.place] = nil
         observe(process)

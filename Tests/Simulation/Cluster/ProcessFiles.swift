@@ -34,18 +34,12 @@ package struct SyncRecord {
 package final class ProcessFiles: FileSystem {
     private let disk: MemoryFileSystem
     private let clock: @Sendable () -> UInt64
-    private let onSync: @Sendable (_ path: String) -> Void
     private let isDead = Atomic(false)
     private let noted = Mutex<[SyncRecord]>([])
 
-    /// `onSync` is called before a file or directory is synced.
-    package init(
-        _ disk: MemoryFileSystem, clock: @escaping @Sendable () -> UInt64,
-        onSync: @escaping @Sendable (_ path: String) -> Void
-    ) {
+    package init(_ disk: MemoryFileSystem, clock: @escaping @Sendable () -> UInt64) {
         self.disk = disk
         self.clock = clock
-        self.onSync = onSync
     }
 
     package func kill() { isDead.store(true, ordering: .relaxed) }
@@ -56,7 +50,6 @@ package final class ProcessFiles: FileSystem {
         noted.withLock {
             $0.append(SyncRecord(number: disk.syncCount + 1, path: path, time: clock()))
         }
-        onSync(path)
     }
 
     private func check(_ operation: String, _ path: String) throws(FileError) {

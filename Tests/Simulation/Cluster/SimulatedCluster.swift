@@ -31,11 +31,10 @@ package final class SimulatedCluster: @unchecked Sendable {
     package private(set) var clients: ClusterClients!
     /// Made by a run that wants them.
     package var registers: RegisterClients?
-    /// Called with the place of a node that has begun to take back entries of its log.
+    /// Called with the place of a node that is about to take back durable entries of its log.
     package var onRewind: ((Int) -> Void)?
     /// Called with whoever has given another node a block, before that goes on.
     package var onBlockGiven: ((SimulatedProcess) -> Void)?
-    private var isLogTurn = false
     /// Called with whoever has begun to lead.
     package var onLeader: ((SimulatedProcess) -> Void)?
     package private(set) var now: UInt64 = 0
@@ -156,9 +155,7 @@ package final class SimulatedCluster: @unchecked Sendable {
             turn(process)
         case .logTurn(let process):
             guard process.isAlive else { return }
-            isLogTurn = true
             process.logTurn()
-            isLogTurn = false
             reviewHealth(of: process)
         case .job(let process, let body):
             guard process.isAlive else { return }
@@ -191,7 +188,15 @@ package final class SimulatedCluster: @unchecked Sendable {
         oracle.observe(process)
         clients.settle()
         registers?.settle()
+        noteRewind(of: process)
         reviewHealth(of: process)
+    }
+
+    /// What a node has durable falls for one reason: it takes entries back.
+    private func noteRewind(of process: SimulatedProcess) {
+        let durable = process.replica.status().durable
+        defer { process.durable = durable }
+        if durable < process.durable { onRewind?(process.place) }
     }
 
     private func summary(of message: PeerMessage) -> UInt64 {
@@ -245,9 +250,7 @@ package final class SimulatedCluster: @unchecked Sendable {
         guard processes[place] == nil else { return }
         let process = SimulatedProcess(
             cluster: self, place: place,
-            files: ProcessFiles(
-                disks[place], clock: { [unowned self] in now },
-                onSync: { [unowned self] in noteSync($0, by: place) }))
+            files: ProcessFiles(disks[place], clock: { [unowned self] in now }))
         do throws(EngineError) {
             try process.start(settings, nonce: random.next())
         } catch {
@@ -274,16 +277,12 @@ package final class SimulatedCluster: @unchecked Sendable {
         }
         journal.add("\(now) node \(process.id) \(power ? "loses power" : "is killed")")
         processes[place] = nil
+        oracle.noteEnd(process)
         process.kill()
         if power { disks[place].powerCut() } else { disks[place].restart() }
         clients.processEnded(process)
         registers?.processEnded(process)
         network.processEnded(place)
-    }
-
-    /// The hard state changes in a turn of the log for one reason: to record a cut.
-    private func noteSync(_ path: String, by place: Int) {
-        if isLogTurn, path.hasSuffix("/state") { onRewind?(place) }
     }
 
     /// A fault of the disk was injected, after which the node may stop by itself.

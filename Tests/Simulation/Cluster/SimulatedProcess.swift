@@ -20,6 +20,8 @@ package final class SimulatedProcess: @unchecked Sendable {
     package var pausedUntil: UInt64 = 0
     /// Its disk answers nothing until then.
     package var stuckUntil: UInt64 = 0
+    /// What its log had durable after its last turn.
+    package var durable = LogIndex.zero
     package private(set) var unanswered = UnansweredQuestions()
     /// The peer's that answered a read in this node's place: from its own state, which may be newer.
     package var answeredFrom: Store?

@@ -13,9 +13,12 @@ package final class FaultAtlas: @unchecked Sendable {
     private let pauseMax: Int
     /// Whose disks may be damaged, and whose clocks are wrong.
     private let victims: [Int]
-    private var isActive = false
-    /// What happens to the next leaders as soon as they lead.
-    private var leaderFaults: [FaultKind] = []
+    private(set) var isActive = false
+    // Set once, in init, to something that needs self.
+    // swift-format-ignore: NeverUseImplicitlyUnwrappedOptionals
+    private var leaders: LeaderFaults!
+    /// Stopped nodes whose damage nothing may add to before they have mended it.
+    private var damaged: Set<Int> = []
     package private(set) var counts: [FaultKind: Int] = [:]
 
     package init(
@@ -31,13 +34,14 @@ package final class FaultAtlas: @unchecked Sendable {
             victims.append(places.remove(at: random.below(places.count)))
         }
         self.victims = victims
+        leaders = LeaderFaults(cluster, self, random: random.fork())
     }
 
     package var total: Int { counts.values.reduce(0, +) }
 
     package func start() {
         isActive = !kinds.isEmpty
-        cluster.onLeader = { [unowned self] in greet($0) }
+        cluster.onLeader = { [unowned self] in if isActive { leaders.greet($0) } }
         again()
     }
 
@@ -68,11 +72,12 @@ package final class FaultAtlas: @unchecked Sendable {
         case .power: return cutPower()
         case .midway: return stopMidway()
         case .transfer: return transfer()
+        case .succession: return leaders.beginSuccession()
         case .partition, .oneWay: return cut(isOneWay: kind == .oneWay)
         case .delay, .loss, .reorder, .duplicate: return changeWeather(kind)
-        case .rotLog: return damageStopped { [self] in try rotLog($0, $1) }
-        case .rotManifest: return damageStopped { [self] place, _ in rotManifest(place) }
-        case .rotState: return damageStopped { [self] place, _ in rotState(place) }
+        case .rotLog: return rotLog()
+        case .rotManifest: return damageVictim { [self] place, _ in rotManifest(place) }
+        case .rotState: return damageVictim { [self] place, _ in rotState(place) }
         case .rotTable: return rotTable()
         case .misdirected: return misdirect()
         case .unreadable: return makeUnreadable()
@@ -89,41 +94,26 @@ package final class FaultAtlas: @unchecked Sendable {
 
     // MARK: Processes
 
-    private func stop(_ place: Int, power: Bool) {
+    func stop(_ place: Int, power: Bool) {
+        stop(place, power: power, for: random.oneIn(4) ? random.below(4_000) : random.below(600))
+    }
+
+    private func stop(_ place: Int, power: Bool, for milliseconds: Int) {
+        guard !damaged.contains(place) else { return }
         cluster.stopNode(place, power: power)
-        let delay = random.oneIn(4) ? random.below(4_000) : random.below(600)
-        cluster.perform(after: UInt64(20 + delay)) { [unowned cluster] in
-            cluster.startNode(place)
-        }
+        cluster.perform(after: UInt64(20 + milliseconds)) { [self] in start(place) }
+    }
+
+    private func start(_ place: Int) {
+        if !damaged.contains(place) { cluster.startNode(place) }
     }
 
     private func crash() -> Bool {
-        if random.oneIn(4) { return expectLeaders(.crash) }
+        if random.oneIn(4) { return leaders.expect(.crash) }
         let place = random.oneIn(2) ? cluster.leaders.first?.place ?? anyPlace() : anyPlace()
         guard cluster.process(place) != nil else { return false }
         stop(place, power: false)
         return true
-    }
-
-    /// Some of the next leaders fare so just when they have begun: what they have appended is on a
-    /// few disks only, and the next leader does not know of it.
-    private func expectLeaders(_ kind: FaultKind) -> Bool {
-        guard leaderFaults.count < 6 else { return false }
-        for _ in 0...random.below(3) { leaderFaults.append(kind) }
-        return true
-    }
-
-    private func greet(_ leader: SimulatedProcess) {
-        guard isActive, !leaderFaults.isEmpty else { return }
-        let kind = leaderFaults.remove(at: random.below(leaderFaults.count))
-        cluster.perform(after: UInt64(random.below(20))) { [self] in
-            guard isActive, cluster.process(leader.place) === leader else { return }
-            switch kind {
-            case .partition: isolate(leader.place)
-            case .stuck: leader.stuckUntil = cluster.now + UInt64(100 + random.below(1_500))
-            default: stop(leader.place, power: kind == .power)
-            }
-        }
     }
 
     /// Any subset, all of them often.
@@ -212,7 +202,7 @@ package final class FaultAtlas: @unchecked Sendable {
 
     // MARK: Network
 
-    private func isolate(_ place: Int) {
+    func isolate(_ place: Int) {
         cluster.network.isolate(place)
         healLater()
     }
@@ -224,7 +214,7 @@ package final class FaultAtlas: @unchecked Sendable {
     }
 
     private func cut(isOneWay: Bool) -> Bool {
-        if !isOneWay, random.oneIn(4) { return expectLeaders(.partition) }
+        if !isOneWay, random.oneIn(4) { return leaders.expect(.partition) }
         let place = random.oneIn(3) ? cluster.leaders.first?.place ?? anyPlace() : anyPlace()
         let other = anyPlace()
         guard place != other else { return false }
@@ -257,22 +247,56 @@ package final class FaultAtlas: @unchecked Sendable {
         victims.isEmpty ? nil : cluster.process(victims[random.below(victims.count)])
     }
 
+    private func damageVictim(_ body: (Int, LogIndex) throws -> Bool) -> Bool {
+        guard let process = runningVictim() else { return false }
+        return damage(process, body)
+    }
+
     /// Damage to what a process reads when it opens: nothing more happens to this disk before it
     /// runs again and has mended it.
-    private func damageStopped(_ body: (Int, LogIndex) throws -> Bool) -> Bool {
-        guard let process = runningVictim() else { return false }
+    private func damage(_ process: SimulatedProcess, _ body: (Int, LogIndex) throws -> Bool)
+        -> Bool
+    {
         let place = process.place
         let flushed = process.replica.store.flushedPosition.index
         cluster.stopNode(place, power: false)
         let isDone = (try? body(place, flushed)) ?? false
-        cluster.perform(after: UInt64(20 + random.below(800))) { [unowned cluster] in
-            cluster.startNode(place)
+        damaged.insert(place)
+        cluster.perform(after: UInt64(20 + random.below(800))) { [self] in
+            damaged.remove(place)
+            start(place)
         }
         return isDone
     }
 
-    private func rotLog(_ place: Int, _ flushed: LogIndex) throws -> Bool {
-        try !cluster.rotLogEntries(place, count: 1 + random.below(3), above: flushed).isEmpty
+    private func rotLog() -> Bool {
+        guard let process = runningVictim() else { return false }
+        if random.oneIn(2) { return rotLog(of: process) }
+        rotLogBesideLaggard(process)
+        return true
+    }
+
+    private func rotLog(of process: SimulatedProcess) -> Bool {
+        damage(process) { [self] place, flushed in
+            try !cluster.rotLogEntries(place, count: 1 + random.below(3), above: flushed).isEmpty
+        }
+    }
+
+    /// What rots is needed: another node was away when it was committed, and comes back while those
+    /// are away that have it whole.
+    private func rotLogBesideLaggard(_ process: SimulatedProcess) {
+        let others = (0..<cluster.nodeCount).filter { $0 != process.place }
+        guard !others.isEmpty else { return }
+        let laggard = others[random.below(others.count)]
+        cluster.network.isolate(laggard)
+        cluster.perform(after: UInt64(300 + random.below(1_200))) { [self] in
+            cluster.network.heal()
+            guard isActive, cluster.process(process.place) === process else { return }
+            for place in others where place != laggard {
+                stop(place, power: random.oneIn(2), for: 1_500 + random.below(1_500))
+            }
+            _ = rotLog(of: process)
+        }
     }
 
     private func rotManifest(_ place: Int) -> Bool {
@@ -353,7 +377,7 @@ package final class FaultAtlas: @unchecked Sendable {
     }
 
     private func stick() -> Bool {
-        if random.oneIn(4) { return expectLeaders(.stuck) }
+        if random.oneIn(4) { return leaders.expect(.stuck) }
         let place = anyPlace()
         guard let process = cluster.process(place) else { return false }
         process.stuckUntil = cluster.now + UInt64(100 + random.below(3_000))

@@ -6,6 +6,8 @@ package enum FaultKind: String, CaseIterable, Sendable {
     /// A process dies between any two steps on its disk.
     case midway
     case transfer
+    /// Several leaders in a row fall as they begin.
+    case succession
     case partition
     case oneWay = "one-way"
     case delay

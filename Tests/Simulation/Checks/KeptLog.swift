@@ -1,0 +1,45 @@
+// What a node's log was when its process ended, and what the next process may find on the same
+// disk: all that a returned sync covered, lost or not, and nothing that was taken back since.
+import Engine
+import Replication
+
+package struct KeptLog: Sendable {
+    /// Everything up to here was durable, and not about to be taken back.
+    package var durable: LogIndex
+    /// Nothing above it was ever written, or it was taken back.
+    package var last: LogIndex
+    package var runs: [TermRun]
+
+    package init(durable: LogIndex, last: LogIndex, runs: [TermRun]) {
+        self.durable = durable
+        self.last = last
+        self.runs = runs
+    }
+
+    package init(_ replica: Replica) {
+        // The replica's own view is the lower one: it has decided on cuts that the log has yet to
+        // perform.
+        let log = replica.log
+        durable = replica.status().durable
+        last = log.last.index
+        runs = log.termRuns
+    }
+
+    /// What is wrong with a log that ends at `found`; nil if nothing is. An entry that was lost
+    /// counts as long as the log knows that it was there.
+    package func flaw(endingAt found: Position) -> String? {
+        if found.index < durable {
+            return "ends at \(found.index) though all through \(durable) was durable"
+        }
+        if found.index > last {
+            return "ends at \(found.index), above its last entry \(last)"
+        }
+        // Without a checksum the entry is lost, and its term a guess.
+        guard found.checksum != .zero,
+            let run = runs.last(where: { $0.first <= found.index })
+        else { return nil }
+        if run.term == found.term { return nil }
+        return "ends with entry \(found.index) of term \(found.term), taken back for one of term "
+            + "\(run.term)"
+    }
+}
