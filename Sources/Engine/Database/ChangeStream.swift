@@ -59,8 +59,17 @@ public final class ChangeStream {
         return changes
     }
 
+    /// From `next` on. Where that is gone, but no change behind `sequence` with it, the stream goes
+    /// on behind the gap: entries of the engine's own hold none.
     private func read(_ maxBytes: Int) throws(EngineError) -> [Entry] {
-        try ChangeStream.read(from: next, maxBytes, in: database)
+        while true {
+            do throws(EngineError) {
+                return try ChangeStream.read(from: next, maxBytes, in: database)
+            } catch {
+                guard case .changesGone(let oldest) = error, oldest <= sequence else { throw error }
+                next = try ChangeStream.find(sequence, in: database)
+            }
+        }
     }
 
     /// Flushed segments were not replayed at open, so their entries are checked here.

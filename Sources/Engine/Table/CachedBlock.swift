@@ -136,9 +136,10 @@ struct BlockSlot: @unchecked Sendable {
         word.pointee.wrappingSubtract(BlockSlot.onePin, ordering: .releasing)
     }
 
-    /// Whether a block is in the slot; changes only under the shard's lock.
+    /// Whether a block is in the slot; changes only under the shard's lock. Acquires: who finds the
+    /// slot empty without the lock may free its memory, which another thread emptied.
     var isOccupied: Bool {
-        word.pointee.load(ordering: .relaxed) & BlockSlot.addressMask != 0
+        word.pointee.load(ordering: .acquiring) & BlockSlot.addressMask != 0
     }
 
     /// Puts `block` into the empty slot, pinned once. Under the shard's lock.

@@ -133,6 +133,19 @@ import Testing
         #expect(change.map(\.effect) == [.delete(key: [1])])
     }
 
+    @Test func `Who has taken all goes on where the log was trimmed`() throws {
+        let rig = try DatabaseRig()
+        let stream = try rig.database.changes(after: rig.database.sequence)
+        for number in 0..<20 as Range<UInt8> {
+            try rig.database.put([number], [1])
+            #expect(try stream.take().count == 1)
+            // What follows in the log, and is trimmed with it, is the engine's own.
+            try rig.database.flush()
+            try rig.database.compactAll()
+            #expect(try stream.take().isEmpty)
+        }
+    }
+
     @Test func `What is damaged in kept segments is said, and what follows it can be followed`()
         throws
     {

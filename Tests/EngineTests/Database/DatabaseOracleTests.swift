@@ -26,6 +26,7 @@ import Testing
                 if operation % 50 == 0 { onCheck(rig) }
                 if let crashEvery, operation % crashEvery == 0 { try run.crash() }
                 if let squeezeEvery, operation % squeezeEvery == 0 { try run.squeeze() }
+                if operation % 1_500 == 750 { try run.checkCopy() }
             }
             try run.checkAll()
             rig.clock.advance(1_000)
@@ -38,6 +39,8 @@ import Testing
         #expect(!rig.notes.contains("differs"))
         #expect(!rig.notes.contains("void"))
         #expect(isAscending || run.loaded > operations / 4)
+        #expect(!rig.keepsLog || run.upkeep.followed > 0)
+        #expect(run.upkeep.copies > 0)
     }
 
     @Test(arguments: 1...3 as ClosedRange<UInt64>)
@@ -49,6 +52,9 @@ import Testing
         options.store.historyWindowMilliseconds = seed == 1 ? 0 : 80 * seed
         // Writes wait for flushes, and the cache comes and goes.
         options.store.memoryBytes = seed == 2 ? 40 << 10 : nil
+        // Followers of the log come late, or not.
+        options.retainLogBytes = seed == 3 ? 0 : 64 << 10
+        options.settings.filter = OracleFilters.policies[Int(seed) - 1]
         try run(seed, options, crashEvery: 1_900)
     }
 
@@ -165,11 +171,17 @@ import Testing
         #expect(parts.count > 5, "\(parts.count)")
     }
 
-    /// And no nonce comes twice under one key, crashes and full disks or not.
+    /// And no nonce comes twice under one key, crashes and full disks or not, nor in blob files or
+    /// with dictionaries.
     @Test(arguments: [DatabaseOptions.Sync.always, .never])
     func `An encrypted database is as good as a plain one`(sync: DatabaseOptions.Sync) throws {
         var options = DatabaseRig.smallOptions(sync: sync)
         options.encryption = try testKeys(1)
+        if sync == .never {
+            options.settings.blobThreshold = 24
+            options.settings.blobFileBytes = 2048
+            options.store.compression = CompressionPolicy(.zstdDictionary(level: 1))
+        }
         let watch = SealWatch()
         try run(10, options, crashEvery: 150, squeezeEvery: 400, watch: watch)
         #expect(watch.count > DatabaseOracleTests.operations / 10)
@@ -192,5 +204,21 @@ import Testing
             Issue.record("\(error); notes: \(rig.notes.all.suffix(5))")
         }
         try rig.close()
+    }
+}
+
+/// Filters of all kinds, with prefixes to ask for.
+private enum OracleFilters {
+    static var policies: [FilterPolicy] {
+        var partitioned = FilterPolicy(bitsPerKey: 10)
+        partitioned.partitionAbove = 64
+        partitioned.prefix = .fixed(length: 3)
+        var bloom = FilterPolicy(bitsPerKey: 4)
+        bloom.kind = .bloom
+        bloom.prefix = .fixed(length: 4)
+        var levelled = FilterPolicy(bitsPerKey: 8)
+        levelled.expectsHits = true
+        levelled.allocation = .monkey(sizeRatio: 3, deepestLevel: 2)
+        return [partitioned, bloom, levelled]
     }
 }

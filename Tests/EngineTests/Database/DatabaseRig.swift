@@ -73,8 +73,8 @@ final class DatabaseRig: OracleHost {
     }
 
     private static func open(
-        _ fileSystem: any FileSystem, _ options: DatabaseOptions, _ jobs: ManualJobs,
-        _ clock: ManualClock, seed: UInt64, _ watch: SealWatch?
+        _ fileSystem: any FileSystem, at path: String = path, _ options: DatabaseOptions,
+        _ jobs: ManualJobs, _ clock: ManualClock, seed: UInt64, _ watch: SealWatch?
     ) throws -> Database {
         var environment = DatabaseEnvironment(
             jobs: jobs, wall: { clock.milliseconds }, monotonic: { clock.milliseconds },
@@ -92,6 +92,22 @@ final class DatabaseRig: OracleHost {
     func open() throws {
         seed += 1
         database = try DatabaseRig.open(fileSystem, options, jobs, clock, seed: seed, watch)
+    }
+
+    /// Another database on the same disk, with jobs of its own.
+    func openCopy(_ path: String, _ jobs: ManualJobs) throws -> Database {
+        seed += 1
+        return try DatabaseRig.open(
+            fileSystem, at: path, options, jobs, clock, seed: seed, watch)
+    }
+
+    /// Removes what is in a directory.
+    func removeAll(_ path: String) throws {
+        for name in try fileSystem.list(path) {
+            let child = path + "/" + name
+            do throws(FileError) { try fileSystem.unlink(child) } catch { try removeAll(child) }
+        }
+        try fileSystem.syncDirectory(path)
     }
 
     /// What was submitted before the close runs to its end, as on a pool.
@@ -117,6 +133,7 @@ final class DatabaseRig: OracleHost {
 
     var store: Store { database.store }
     var historyWindow: UInt64 { options.store.historyWindowMilliseconds }
+    var keepsLog: Bool { options.usesLog }
 }
 
 /// Texts from any thread.

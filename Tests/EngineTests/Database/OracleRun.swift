@@ -17,11 +17,13 @@ protocol OracleHost: AnyObject {
     func close() throws
     func open() throws
     var historyWindow: UInt64 { get }
+    /// Whether there is a log to follow.
+    var keepsLog: Bool { get }
 }
 
 final class OracleRun<Host: OracleHost> {
     let rig: Host
-    private let keys: Int
+    let keys: Int
     private var source: ChangeSource
     private var random: SeededRandom
     /// For reads of several keys, so that the other operations of a seed do not depend on them.
@@ -31,6 +33,7 @@ final class OracleRun<Host: OracleHost> {
     private var loads: SeededRandom
     private let loadsSingles: Bool
     private(set) var loaded = 0
+    var upkeep: OracleUpkeep
     private(set) var model: KeyValueModel
     private var snapshots: [(snapshot: Snapshot, model: KeyValueModel)] = []
     /// States to come back to, oldest first.
@@ -55,6 +58,7 @@ final class OracleRun<Host: OracleHost> {
         lookups = SeededRandom(seed: seed &+ 77)
         loads = SeededRandom(seed: seed &+ 78)
         self.loadsSingles = loadsSingles
+        upkeep = OracleUpkeep(seed: seed &+ 79)
         source = ChangeSource(seed: seed &* 31, keys: keys)
         source.isAscending = isAscending
         random = SeededRandom(seed: seed &* 17)
@@ -63,7 +67,7 @@ final class OracleRun<Host: OracleHost> {
         history = [model]
     }
 
-    private var now: UInt64 { rig.clock.milliseconds }
+    var now: UInt64 { rig.clock.milliseconds }
 
     private func fail(_ text: String) -> OracleFailure { OracleFailure(description: text) }
 
@@ -72,6 +76,7 @@ final class OracleRun<Host: OracleHost> {
     func step() throws {
         // They overlap all that is there; ascending tables are to overlap little.
         if !source.isAscending, loads.oneIn(12) { try load() }
+        try keepUp()
         switch random.below(100) {
         case 0..<50: try write()
         case 50..<64:
@@ -310,6 +315,7 @@ final class OracleRun<Host: OracleHost> {
 
     private func reopen() throws {
         snapshots = []
+        upkeep.databaseClosed(orderly: true)
         try rig.close()
         history = [model]
         do {
@@ -359,6 +365,7 @@ extension OracleRun where Host == DatabaseRig {
         crashes += 1
         snapshots = []
         past = []
+        upkeep.databaseClosed(orderly: false)
         let given = rig.store.manifest.bounds
         let isPowerCut = !random.oneIn(3)
         if isPowerCut { rig.powerCut() } else { rig.kill() }

@@ -58,7 +58,7 @@ import Testing
         let replica = try compactedBeyondItsSegment()
         #expect(replica.store.clock == 1_660)
         try replica.check()
-        try replica.restart()
+        try replica.restart(powerCut: false)
         #expect(replica.store.applied == LogIndex(3) && replica.store.frontier == LogIndex(6))
         // At 1,200, where S is, keys 14, 28 and 35 would have to be there.
         try replica.check()

@@ -164,7 +164,9 @@ import Testing
             }
             try afterStep()
             if random.oneIn(12) { try replica.check() }
-            if restarts, random.oneIn(60) { try replica.restart() }
+            if restarts, random.oneIn(60) {
+                try replica.restart(powerCut: random.oneIn(2))
+            }
         }
         // The frontier waits for the last entry to be durable, and for what becomes due with it.
         replica.noteDurable(lag: 0)

@@ -68,11 +68,11 @@ final class StoreReplica: @unchecked Sendable {
         store.setEventHandler { [weak self] event in self?.store.handle(event) }
     }
 
-    /// The process dies; the next one starts from the manifest.
-    func restart() throws {
+    /// The process dies, or the power goes; the next one starts from the manifest.
+    func restart(powerCut: Bool) throws {
         jobs.dropAll()
         pinned = nil
-        files.restart()
+        if powerCut { files.powerCut() } else { files.restart() }
         store = try StoreReplica.open(files, jobs, options, notes, keys)
         listen()
         model = log.model(through: store.applied)

@@ -37,6 +37,7 @@ final class ThreadedRig: OracleHost {
     func open() throws { database = try ThreadedRig.open(directory.path, options, clock) }
     func close() throws { try database.close() }
     var historyWindow: UInt64 { options.store.historyWindowMilliseconds }
+    var keepsLog: Bool { options.usesLog }
     /// They run by themselves.
     func runJobs(_ count: Int) {}
 }
