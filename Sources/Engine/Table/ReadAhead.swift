@@ -3,11 +3,14 @@
 // been read alone, and whoever finds it damaged reads it alone.
 //
 // The window starts when a block follows the one before it, and doubles with each read up to a
-// bound. A block is taken once: who takes it may decrypt it in place.
+// bound. A block is taken once: who takes it may decrypt it in place. Of a long scan what is stored
+// as it is read leaves the cache as it was: to fill it costs more than to read the block again.
 
 struct ReadAhead: ~Copyable {
     static let firstBytes = 16 << 10
     static let bytesMax = 128 << 10
+    /// Behind so many bytes in a row a cursor is taken to read all of a table.
+    static let bulkBytes = 1 << 20
 
     private var buffer = UnsafeMutableRawBufferPointer(start: nil, count: 0)
     /// What of the buffer was not taken yet, and where in the file that starts.
@@ -17,6 +20,8 @@ struct ReadAhead: ~Copyable {
     private var expected: UInt64?
     /// Bytes of the next read; 0 before blocks followed each other.
     private var window = 0
+    /// Bytes of the blocks that followed each other up to here.
+    private var inOrder = 0
 
     deinit { buffer.deallocate() }
 
@@ -26,6 +31,7 @@ struct ReadAhead: ~Copyable {
         -> UnsafeMutableRawBufferPointer?
     {
         let isNext = offset == expected
+        inOrder = isNext ? inOrder + count : 0
         expected = offset + UInt64(count)
         if !holds(offset, count) {
             guard isNext else {
@@ -43,6 +49,9 @@ struct ReadAhead: ~Copyable {
         restOffset = offset + UInt64(count)
         return UnsafeMutableRawBufferPointer(rebasing: buffer[start..<start + count])
     }
+
+    /// Who reads so much does not come back for it soon.
+    var isBulk: Bool { inOrder > ReadAhead.bulkBytes }
 
     private func holds(_ offset: UInt64, _ count: Int) -> Bool {
         guard offset >= restOffset, count <= rest.count else { return false }

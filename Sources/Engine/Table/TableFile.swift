@@ -190,6 +190,12 @@ final class TableFile: @unchecked Sendable {
             bytes, ordinal, type, length: length, limit: length, digest, fromMedium: false)
     }
 
+    /// Whether the file holds the bytes of a block, of canonical length `length`, without codec and
+    /// cipher.
+    func isStoredAsRead(_ ordinal: Int, _ length: Int) -> Bool {
+        cipher == nil && ordinal < storedLengths.count && Int(storedLengths[ordinal]) == length
+    }
+
     /// Where a block lies, its header included.
     private func extent(of ordinal: BlockOrdinal) throws(BlockDamage)
         -> (offset: UInt64, total: Int)

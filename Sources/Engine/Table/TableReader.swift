@@ -265,8 +265,11 @@ package final class TableReader: @unchecked Sendable {
         let found = table.load(
             BlockOrdinal(UInt32(ordinal)), leaf.type, length: leaf.length, digest: leaf.digest,
             from: &ahead)
-        if let found { return try take(found, ordinal, slot, fillCache: fillCache) }
-        return try take(try load(ordinal), ordinal, slot, fillCache: fillCache)
+        guard let found else {
+            return try take(try load(ordinal), ordinal, slot, fillCache: fillCache)
+        }
+        let isKept = fillCache && !(ahead.isBulk && table.isStoredAsRead(ordinal, leaf.length))
+        return try take(found, ordinal, slot, fillCache: isKept)
     }
 
     @inline(never)

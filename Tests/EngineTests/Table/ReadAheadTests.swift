@@ -42,9 +42,15 @@ private final class GrudgingFile: WrappedFile {
         }
     }
 
-    private func sample(_ codec: Compression = .none, hugeValues: Bool = false) throws -> Sample {
+    private func sample(
+        _ codec: Compression = .none, hugeValues: Bool = false, count: Int = 3000,
+        filler: Int = 0
+    ) throws -> Sample {
         var random = TableTestRandom(seed: 31)
-        let model = TestModel.random(3000, &random, hugeValues: hugeValues)
+        var model = TestModel.random(count, &random, hugeValues: hugeValues)
+        for place in model.entries.indices where model.entries[place].trailer.kind == .put {
+            model.entries[place].value += [UInt8](repeating: 7, count: filler)
+        }
         let file = TableTestFile()
         let record = try buildTable(
             model, file: file, shape: TableShape(blockBytes: 1024, filterBitsPerKey: 10),
@@ -77,6 +83,25 @@ private final class GrudgingFile: WrappedFile {
             #expect(try scan(reader) == sample.model.entries)
             #expect(sample.file.readCount - before == reads)
         }
+    }
+
+    /// What has to be decompressed is kept all the same.
+    @Test(arguments: [Compression.none, .lz4])
+    func aLongScanOfPlainBlocksDoesNotFillTheCache(codec: Compression) throws {
+        let sample = try sample(codec, count: 40_000, filler: 200)
+        let cache = BlockCache(capacity: 64 << 20, shards: 1)
+        let reader = try TableReader.open(
+            file: sample.file, record: sample.record, cache: cache)
+        let bulk = 1 << 20
+        #expect(try scan(reader) == sample.model.entries)
+        if codec == .none {
+            #expect(reader.fileBytes > 4 * bulk)
+            #expect(cache.usedBytes > bulk / 2)
+            #expect(cache.usedBytes < bulk * 5 / 4)
+        } else {
+            #expect(cache.usedBytes > Int(reader.fileBytes))
+        }
+        #expect(try scan(reader) == sample.model.entries)
     }
 
     @Test func blocksLargerThanTheWindowAreReadAlone() throws {

@@ -13,7 +13,7 @@ enum SimulationScale {
     static let seeds: [UInt64] = {
         let parts = variable("MARTLET_SEEDS")?.split(separator: "-").compactMap { UInt64($0) } ?? []
         guard let first = parts.first, let last = parts.last, first <= last else {
-            return Array(1...(isFull ? 40 : 8))
+            return Array(1...8)
         }
         return Array(first...last)
     }()
