@@ -22,6 +22,8 @@ package final class SimulatedNetwork {
     private let count: Int
     private var random: SeededRandom
     package var weather = NetworkWeather.fair
+    /// By how much longer than others everything takes that goes to a node.
+    package var delayTo: [Int: UInt64] = [:]
     /// Nothing passes from one to the other; by sender, then receiver.
     private var isCut: [Bool]
     /// The sender takes its connection for good.
@@ -59,6 +61,7 @@ package final class SimulatedNetwork {
         guard let receiver = cluster.process(to) else { return }
         var time = cluster.now + 1 + UInt64(random.below(weather.delayMax))
         if random.below(1000) < weather.late { time += UInt64(random.below(400)) }
+        time += delayTo[to] ?? 0
         if random.below(1000) >= weather.overtaking {
             time = max(time, lastArrival[link])
             lastArrival[link] = time

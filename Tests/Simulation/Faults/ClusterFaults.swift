@@ -155,6 +155,7 @@ extension SimulatedCluster {
     /// Every node runs, every link is open, the weather is fair.
     package func endFaults() {
         network.weather = .fair
+        network.delayTo = [:]
         delays.slowNodes = []
         delays.jobDelay = nil
         onRewind = nil

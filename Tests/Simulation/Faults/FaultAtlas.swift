@@ -158,8 +158,21 @@ package final class FaultAtlas: @unchecked Sendable {
         guard let leader = cluster.leaders.first else { return false }
         let target = MemberID(UInt64(1 + anyPlace()))
         guard target != leader.id else { return false }
-        leader.replica.post(.transfer(target))
+        if random.oneIn(2) { keepFromLearning(leader.place) }
+        let place = leader.place
+        cluster.perform(after: 400) { [unowned cluster] in
+            cluster.process(place)?.replica.post(.transfer(target))
+        }
         return true
+    }
+
+    /// All that the others tell a leader takes so long that their answers from before a handover
+    /// reach it when the next one has begun, of which it learns later still.
+    private func keepFromLearning(_ place: Int) {
+        cluster.network.delayTo[place] = 100 + UInt64(random.below(150))
+        cluster.perform(after: 1_500) { [unowned cluster] in
+            cluster.network.delayTo[place] = nil
+        }
     }
 
     private func pause() -> Bool {
