@@ -138,8 +138,22 @@ extension Replica {
             }
             tail = LogPoint(after: entry)
         } catch {
-            fail("the entry before a truncation cannot be read: \(error)")
+            guard case .logHole = error else {
+                return fail("the entry before a truncation cannot be read: \(error)")
+            }
+            tail = lostTail(at: index)
         }
+    }
+
+    /// The tail behind an entry that is lost here: as at a start, its sequences stay unknown until
+    /// a peer has supplied it, and this member does not lead until then.
+    private func lostTail(at index: LogIndex) -> LogPoint {
+        let hole = log.holes.first { $0.upper == index }
+        return LogPoint(
+            position: Position(
+                term: core.log.term(at: index) ?? .zero, index: index,
+                checksum: hole?.checksum ?? .zero),
+            nextSequence: store.flushedTail.nextSequence, clock: store.flushedTail.clock)
     }
 
     /// Takes entries into the log. They come from a leader (this one, or by message) and must
