@@ -43,7 +43,8 @@ extension Log {
         if let page = hardState.foundPage {
             let claim = LogScan.Claim(
                 term: page.position.term, index: page.position.index,
-                checksum: page.position.checksum)
+                // A cut within lost entries is promised without one.
+                checksum: page.position.checksum == .zero ? nil : page.position.checksum)
             scan.note(claim, epoch: page.epoch)
         }
         report.durable = scan.claim.index

@@ -62,6 +62,22 @@ import Testing
         #expect(try rig.all().headers == stored.prefix(5).map(\.header))
     }
 
+    /// Of the entry before the cut nothing is known, after a restart either: what a leader sends next
+    /// is taken, and names it.
+    @Test func aCutWithinLostEntries() throws {
+        let rig = try LogRig(segmentBytes: 1 << 20)
+        let stored = try rig.append(10) + rig.append(2)
+        for entry in stored[5..<10] { try rig.rotEntry(entry, in: 1) }
+        try rig.kill()
+        #expect(rig.log.holes.map(\.upper) == [LogIndex(10)])
+        try rig.log.truncate(after: LogIndex(8))
+        try rig.kill()
+        #expect(rig.log.holes.map(\.upper) == [LogIndex(8)])
+        try rig.log.append([stored[8]], sync: true)
+        #expect(rig.log.last == stored[8].position)
+        #expect(rig.log.holes.map(\.checksum) == [stored[7].header.checksum])
+    }
+
     @Test func volatilePageFromBeforeARewind() throws {
         let rig = try LogRig(segmentBytes: 1 << 20)
         try rig.append(8)
