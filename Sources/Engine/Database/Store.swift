@@ -143,6 +143,8 @@ package final class Store: @unchecked Sendable {
         resume()
     }
 
+    deinit { healer.end() }
+
     /// Goes on from the manifest: its jobs, and the job entries that it kept.
     private func resume() {
         let base = installed.replayBase()

@@ -22,6 +22,14 @@ package final class TableDirectory: Sendable {
         handles.withLock { $0.removeValue(forKey: id) }
     }
 
+    package func removeAll() {
+        // Let go of outside of the lock: files may go with them.
+        _ = handles.withLock { handles in
+            defer { handles = [:] }
+            return handles
+        }
+    }
+
     /// In id order.
     package var all: [TableHandle] {
         handles.withLock { Array($0.values) }.sorted { $0.record.id < $1.record.id }

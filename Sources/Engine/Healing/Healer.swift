@@ -45,6 +45,16 @@ package final class Healer: BlockMender, Sendable {
         ledger = try Ledger(files.fileSystem, path: files.ledger)
     }
 
+    /// The store is gone. Tables keep their mender, so it must not keep them.
+    func end() {
+        tables.removeAll()
+        _ = state.withLock { state in
+            defer { state.replaced = [:] }
+            return state.replaced
+        }
+        setRepairSource(nil)
+    }
+
     /// Where clean blocks come from; nil while there are no replicas.
     package func setRepairSource(_ source: (any RepairSource)?) {
         state.withLock { $0.repair = source }

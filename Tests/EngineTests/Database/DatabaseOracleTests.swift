@@ -5,9 +5,9 @@ import Engine
 import Testing
 
 @Suite struct DatabaseOracleTests {
-    /// Each of 22 runs does a tenth: in full more than a million in all.
+    /// Each of 22 runs does a tenth: in full more than half a million in all.
     private static let operations = scaled(
-        "MARTLET_OPERATIONS", full: 600_000, usual: 20_000, deep: 5_000_000)
+        "MARTLET_OPERATIONS", full: 300_000, usual: 20_000, deep: 5_000_000)
 
     private func run(
         _ seed: UInt64, _ options: DatabaseOptions, crashEvery: Int? = nil,

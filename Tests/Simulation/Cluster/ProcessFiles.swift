@@ -47,6 +47,7 @@ package final class ProcessFiles: FileSystem {
     package var syncs: [SyncRecord] { noted.withLock { $0 } }
 
     fileprivate func note(_ path: String) {
+        if isDead.load(ordering: .relaxed) { return }
         noted.withLock {
             $0.append(SyncRecord(number: disk.syncCount + 1, path: path, time: clock()))
         }

@@ -30,12 +30,21 @@ package final class SimulatedProcess: @unchecked Sendable {
     private var isTurnScheduled = false
     private var isLogTurnScheduled = false
     private var isPreparingLog = false
+    private let link = Link()
+
+    /// Leads to the process while it lives. A weak reference would make every count of its
+    /// references slower, and they are counted with every event.
+    private final class Link: @unchecked Sendable {
+        // Unchecked: everything here runs on the test's one thread.
+        var process: SimulatedProcess?
+    }
 
     package init(cluster: SimulatedCluster, place: Int, files: ProcessFiles) {
         self.cluster = cluster
         self.place = place
         id = MemberID(UInt64(place + 1))
         self.files = files
+        link.process = self
     }
 
     /// Opens what the disk holds and starts.
@@ -47,10 +56,10 @@ package final class SimulatedProcess: @unchecked Sendable {
                 genesis: logGenesis(cluster: "simulated", group: 0), group: 0, node: id),
             options: settings.store(of: id), jobs: self,
             healEnvironment: HealEnvironment(
-                clock: { [weak self] in self?.wallMilliseconds ?? 0 },
-                wake: { [weak self] in self?.wakeReplica() },
-                note: { [weak self] in self?.say($0) },
-                halt: { [weak self] in self?.halt(reason: $0) }))
+                clock: { [link] in link.process?.wallMilliseconds ?? 0 },
+                wake: { [link] in link.process?.wakeReplica() },
+                note: { [link] in link.process?.say($0) },
+                halt: { [link] in link.process?.halt(reason: $0) }))
         var log = LogOptions()
         log.aheadBytes = 16 << 10
         let opened = try OpenedReplica.open(configuration, log: log, nonce: nonce)
@@ -71,6 +80,7 @@ package final class SimulatedProcess: @unchecked Sendable {
     /// Ends without a goodbye.
     package func kill() {
         isAlive = false
+        link.process = nil
         answeredFrom = nil
         files.kill()
         replica = nil
@@ -93,11 +103,11 @@ package final class SimulatedProcess: @unchecked Sendable {
         replica.logWriter.turn()
         guard replica.log.wantsPreparation, !isPreparingLog else { return }
         isPreparingLog = true
-        submit(.flush) { [weak self] in
-            guard let self, self.isAlive else { return }
-            self.isPreparingLog = false
-            do throws(EngineError) { try self.replica.log.prepareNext() } catch {
-                self.say("the log cannot prepare its file: \(error)")
+        submit(.flush) { [link] in
+            guard let process = link.process else { return }
+            process.isPreparingLog = false
+            do throws(EngineError) { try process.replica.log.prepareNext() } catch {
+                process.say("the log cannot prepare its file: \(error)")
             }
         }
     }
