@@ -41,14 +41,6 @@ package final class OpenTables: TableSource, @unchecked Sendable {
         self.limit = max(limit, 1)
     }
 
-    package func openReader(_ handle: TableHandle, mending: Bool) throws(EngineError)
-        -> TableReader
-    {
-        let reader = try open(handle, mending: mending)
-        noteOpen(handle)
-        return reader
-    }
-
     package func noteOpen(_ handle: TableHandle) {
         let closed = lock.withLock { admit(handle) }
         for other in closed { other.closeReader() }
@@ -56,7 +48,9 @@ package final class OpenTables: TableSource, @unchecked Sendable {
 
     /// A file that is missing or another table's counts as one whose every block is damaged, if
     /// anybody may mend them.
-    private func open(_ handle: TableHandle, mending: Bool) throws(EngineError) -> TableReader {
+    package func openReader(_ handle: TableHandle, mending: Bool) throws(EngineError)
+        -> TableReader
+    {
         let path = "\(directory)/\(handle.fileName)"
         do throws(EngineError) {
             return try reader(over: try openFile(handle, path), handle, mending: mending)

@@ -14,7 +14,7 @@ package protocol TableSource: AnyObject, Sendable {
     /// `.tableLost`. With `mending` false nobody is asked.
     func openReader(_ handle: TableHandle, mending: Bool) throws(EngineError) -> TableReader
 
-    /// `handle` has a reader that another one opened.
+    /// `handle` has a reader from now on, and may be told to close it.
     func noteOpen(_ handle: TableHandle)
 }
 
@@ -123,6 +123,8 @@ package final class TableHandle: @unchecked Sendable {
             if let reader = openReader { return reader }
             let reader = try source.openReader(self, mending: mending)
             open.replace(with: reader)
+            // Not before: who closes what is not there yet would leave it open for good.
+            source.noteOpen(self)
             return reader
         }
     }

@@ -168,6 +168,39 @@ import Testing
         }
     }
 
+    /// Whether the cut comes while the directory is opened with a new key, or while its tables are
+    /// written anew: what is in two epochs opens with both keys, and the rotation comes to its end.
+    @Test(arguments: [UInt32(2), 0])
+    func aPowerCutAnywhereInARotationLosesNothing(epoch: UInt32) throws {
+        let before = try DatabaseRig(options(try testKeys(1)))
+        try fill(before, 0..<90)
+        try before.database.flush()
+        before.jobs.runAll()
+        try before.close()
+
+        func open(_ files: MemoryFileSystem) throws -> DatabaseRig {
+            try DatabaseRig(options(try testKeys(epoch, 1)), memory: files)
+        }
+        let whole = before.memory.snapshotAfterPowerCut()
+        try open(whole).jobs.runAll()
+        let steps = whole.operationCount
+        #expect(steps > 40)
+        for step in 0..<steps {
+            let files = before.memory.snapshotAfterPowerCut()
+            files.stop(after: step)
+            // Refused if the cut comes that early.
+            if let cut = try? open(files) { cut.jobs.runAll() }
+            files.powerCut()
+            let rig = try open(files)
+            try expectAll(rig, 0..<90)
+            rig.jobs.runAll()
+            try expectAll(rig, 0..<90)
+            let found = try epochs(rig)
+            #expect(found == [epoch], "after \(step) steps")
+            #expect(rig.store.healer.hints.all.isEmpty, "after \(step) steps")
+        }
+    }
+
     @Test func saltsAreNeverTheSame() throws {
         let watch = SealWatch()
         let rig = try DatabaseRig(options(try testKeys(1)), watch: watch)

@@ -125,6 +125,22 @@ import Testing
         #expect(try view.keys().count == 10)
     }
 
+    /// Another thread may choose it as soon as it counts as open.
+    @Test func `A table that is told to close as soon as it counts as open is not left open`()
+        throws
+    {
+        let bed = try TableBed()
+        let table = try #require(
+            try bed.flush(TableBed.memtable([ModelEntry("k", 1, .put, "v")]), at: 1).first)
+        let hasty = TableHandle(
+            record: table.record, generation: 0, fileBytes: table.fileBytes, codec: table.codec,
+            source: HastySource(bed.source)
+        ) { _ in }
+        let reader = try hasty.reader(io: .blocking)
+        #expect(!hasty.isOpen)
+        withExtendedLifetime(reader) {}
+    }
+
     @Test func `Many threads read while files are opened and closed`() throws {
         let bed = try TableBed(openLimit: 2)
         var tables: [TableHandle] = []
@@ -165,6 +181,19 @@ import Testing
         _ = try view.text("k")
         #expect(try get()?.value == bytes("v"))
     }
+}
+
+/// Closes what was opened at once.
+private final class HastySource: TableSource {
+    private let source: OpenTables
+
+    init(_ source: OpenTables) { self.source = source }
+
+    func openReader(_ handle: TableHandle, mending: Bool) throws(EngineError) -> TableReader {
+        try source.openReader(handle, mending: mending)
+    }
+
+    func noteOpen(_ handle: TableHandle) { handle.closeReader() }
 }
 
 extension TableHandle {
