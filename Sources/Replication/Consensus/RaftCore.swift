@@ -127,7 +127,8 @@ package struct RaftCore: Sendable {
         case .applied(let index): appliedThrough(index, &out)
         case .trimmed(let first): trim(before: first, &out)
         case .setDamaged(let isDamaged): setDamaged(isDamaged, &out)
-        case .mended(let index, let term): log.place(term: term, at: index)
+        case .mended(let index, let term, let previous):
+            log.place(term: term, at: index, previous: previous)
         case .readmitted: isVoteTrusted = true
         }
         flushHardState(&out)

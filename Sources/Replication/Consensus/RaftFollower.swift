@@ -34,7 +34,9 @@ extension RaftCore {
 
     /// Appends what is new of `entries`, after removing what contradicts them. If they contradict
     /// what is committed, which no leader's entries do, nothing is touched.
+    /// Lost entries of unknown terms contradict them, too, unless their content tells better.
     private mutating func take(_ entries: [Entry], _ out: inout [RaftAction]) -> Contradiction? {
+        log.learn(from: entries)
         let known = entries.firstIndex {
             $0.index > commitIndex && ($0.index > log.last || log.term(at: $0.index) != $0.term)
         }
@@ -94,7 +96,7 @@ extension RaftCore {
     ) {
         let candidate = log.lastIndex(
             atOrBelow: request.previousIndex, termAtMost: request.previousTerm)
-        let hint = max(candidate, commitIndex)
+        let hint = max(log.lastKnown(atOrBelow: candidate), commitIndex)
         let reply = AppendReply(
             term: term, isAccepted: false, index: request.previousIndex, hintIndex: hint,
             hintTerm: log.term(at: hint) ?? .zero)

@@ -5,6 +5,31 @@
 // log is empty exactly when there are no runs.
 import Engine
 
+/// Entries that were promised and are lost here, and of which the terms are not known: those around
+/// them are of different terms. They match nothing that a leader says until they are mended.
+package struct LostTerms: Hashable, Sendable {
+    package var lower: LogIndex
+    package var upper: LogIndex
+    /// The lost entry, at `upper` or the one behind it, that is known by its content.
+    package var known: Known?
+
+    package struct Known: Hashable, Sendable {
+        package var index: LogIndex
+        package var checksum: Digest128
+
+        package init(index: LogIndex, checksum: Digest128) {
+            self.index = index
+            self.checksum = checksum
+        }
+    }
+
+    package init(lower: LogIndex, upper: LogIndex, known: Known? = nil) {
+        self.lower = lower
+        self.upper = upper
+        self.known = known
+    }
+}
+
 package struct RaftLog: Sendable {
     /// The index before the first entry; everything through it is committed.
     package private(set) var base: LogIndex
@@ -12,6 +37,8 @@ package struct RaftLog: Sendable {
     package private(set) var baseTerm: Term?
     package private(set) var last: LogIndex
     package private(set) var runs: [TermRun]
+    /// In order and apart. What `runs` say of them is a guess.
+    package private(set) var lost: [LostTerms] = []
 
     package var first: LogIndex { base + 1 }
     package var lastTerm: Term { runs.last?.term ?? baseTerm ?? .zero }
@@ -27,7 +54,11 @@ package struct RaftLog: Sendable {
     /// `runs` may start before `first`: then they also tell the term before it. They may start
     /// behind it, where the first entries are lost and their terms with them: these count as of the
     /// term before until they are mended. An empty log has `last == first - 1`.
-    package init(first: LogIndex, last: LogIndex, runs: [TermRun], baseTerm: Term? = nil) {
+    /// `holes` are the lost entries among them.
+    package init(
+        first: LogIndex, last: LogIndex, runs: [TermRun], baseTerm: Term? = nil,
+        holes: [LogHole] = []
+    ) {
         invariant(first > .zero && last + 1 >= first, "the log ends at \(last), before its start")
         base = first - 1
         self.baseTerm = base == .zero ? .zero : baseTerm
@@ -41,10 +72,34 @@ package struct RaftLog: Sendable {
         dropRunsBeforeFirst()
         fillGap(first)
         invariant(last < first || self.runs.first?.first == first, "term runs leave a gap")
+        lost = holes.compactMap { makeLost($0) }
+        lost = lost.filter { !isBetweenEqualTerms($0) }
     }
 
-    /// The term at `index`; nil outside the log, or where it is forgotten.
+    /// The last entry's term was promised with it.
+    private func makeLost(_ hole: LogHole) -> LostTerms? {
+        let lower = max(hole.lower, first)
+        let isEndKnown = hole.upper == last
+        guard lower <= hole.upper, hole.upper <= last, !isEndKnown || lower < hole.upper else {
+            return nil
+        }
+        return LostTerms(
+            lower: lower, upper: isEndKnown ? hole.upper - 1 : hole.upper,
+            known: hole.checksum.map { LostTerms.Known(index: hole.upper, checksum: $0) })
+    }
+
+    /// Terms never fall, so entries between two of one term are of that term.
+    private func isBetweenEqualTerms(_ range: LostTerms) -> Bool {
+        guard range.upper < last, let before = term(at: range.lower - 1) else { return false }
+        return before == term(at: range.upper + 1)
+    }
+
+    /// The term at `index`; nil outside the log, or where it is forgotten or lost.
     package func term(at index: LogIndex) -> Term? {
+        lost.contains { $0.lower <= index && index <= $0.upper } ? nil : guess(at: index)
+    }
+
+    private func guess(at index: LogIndex) -> Term? {
         if index == base { return baseTerm }
         guard index > base, index <= last else { return nil }
         return runs[run(at: index)].term
@@ -67,9 +122,47 @@ package struct RaftLog: Sendable {
         }
     }
 
-    /// The term of an entry that was lost is known now. What it counted as until then was a guess.
-    package mutating func place(term: Term, at index: LogIndex) {
-        guard index > base, index <= last, self.term(at: index) != term else { return }
+    /// The term of an entry that was lost is known now, and the content of the one before it. What
+    /// it counted as until then was a guess.
+    package mutating func place(term: Term, at index: LogIndex, previous: Digest128? = nil) {
+        guard index > base, index <= last else { return }
+        placeRun(term, index)
+        var left: [LostTerms] = []
+        for range in lost {
+            guard range.lower <= index, index <= range.upper else {
+                left.append(range)
+                continue
+            }
+            if range.lower < index {
+                let known = previous.map { LostTerms.Known(index: index - 1, checksum: $0) }
+                left.append(LostTerms(lower: range.lower, upper: index - 1, known: known))
+            }
+            if index < range.upper {
+                left.append(
+                    LostTerms(lower: index + 1, upper: range.upper, known: range.known))
+            }
+        }
+        lost = left
+        lost = lost.filter { !isBetweenEqualTerms($0) }
+    }
+
+    /// An entry names the one before it by its content: so those of the leader that end with a lost
+    /// one that is known are what this member has lost.
+    package mutating func learn(from entries: [Entry]) {
+        for range in lost.reversed() {
+            guard let known = range.known, let front = entries.first?.index,
+                known.index >= front, known.index - front < UInt64(entries.count),
+                entries[Int(known.index - front)].header.checksum == known.checksum
+            else { continue }
+            for entry in entries[...Int(known.index - front)].reversed()
+            where range.lower <= entry.index && entry.index <= range.upper {
+                place(term: entry.term, at: entry.index, previous: entry.header.previous)
+            }
+        }
+    }
+
+    private mutating func placeRun(_ term: Term, _ index: LogIndex) {
+        guard guess(at: index) != term else { return }
         if let same = runs.firstIndex(where: { $0.term == term && $0.first > index }) {
             runs[same].first = index
         } else if let start = runs.firstIndex(where: { $0.first == index }) {
@@ -93,6 +186,10 @@ package struct RaftLog: Sendable {
         guard index < last else { return }
         last = index
         while let run = runs.last, run.first > index { runs.removeLast() }
+        lost.removeAll { $0.lower > index }
+        if let range = lost.last, range.upper > index || range.known?.index ?? .zero > index {
+            lost[lost.count - 1] = LostTerms(lower: range.lower, upper: min(range.upper, index))
+        }
     }
 
     /// Entries before `first` are gone. Does nothing if they were already.
@@ -101,6 +198,13 @@ package struct RaftLog: Sendable {
         baseTerm = term(at: first - 1)
         base = first - 1
         dropRunsBeforeFirst()
+        lost.removeAll { $0.upper < first }
+        if !lost.isEmpty { lost[0].lower = max(lost[0].lower, first) }
+    }
+
+    /// `index`, or where lost terms before it begin.
+    package func lastKnown(atOrBelow index: LogIndex) -> LogIndex {
+        lost.first { $0.lower <= index && index <= $0.upper }.map { $0.lower - 1 } ?? index
     }
 
     /// The highest index, at most `index`, whose term is at most `term`; `base` or below if none

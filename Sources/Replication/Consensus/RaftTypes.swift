@@ -168,8 +168,8 @@ package enum RaftInput: Sendable {
     case trimmed(first: LogIndex)
     /// The local log has a rotten hole: this member votes but neither leads nor campaigns.
     case setDamaged(Bool)
-    /// An entry of the hole was mended.
-    case mended(index: LogIndex, term: Term)
+    /// An entry of the hole was mended; it names the one before it.
+    case mended(index: LogIndex, term: Term, previous: Digest128)
     /// The cluster took this member back after its vote was lost: it may vote again.
     case readmitted
 }

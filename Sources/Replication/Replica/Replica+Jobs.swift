@@ -249,7 +249,9 @@ extension Replica {
         }
         isMending = false
         if openTruncations.allSatisfy({ $0 >= entry.index }) {
-            step(.mended(index: entry.index, term: entry.term))
+            step(
+                .mended(
+                    index: entry.index, term: entry.term, previous: entry.header.previous))
             if tail.position.index == entry.index { tail = LogPoint(after: entry) }
         }
         var mended = mendedEntries ?? MendedEntries(since: environment.wallMilliseconds)

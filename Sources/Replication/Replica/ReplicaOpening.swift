@@ -38,7 +38,7 @@ package struct OpenedReplica {
         let (tail, commit) = try tail(log, store)
         return OpenedReplica(
             store: store, log: log, hardState: hardState, recovery: recovery,
-            tail: tail, raftLog: raftLog(log, store), commit: commit)
+            tail: tail, raftLog: raftLog(log, store, recovery.holes), commit: commit)
     }
 
     /// The log is trimmed up to S only. If the entry behind S is lost, it may be that entry; or the
@@ -72,7 +72,7 @@ package struct OpenedReplica {
         return (tail, .zero)
     }
 
-    private static func raftLog(_ log: Log, _ store: Store) -> RaftLog {
+    private static func raftLog(_ log: Log, _ store: Store, _ holes: [LogHole]) -> RaftLog {
         let flushed = store.flushedPosition
         let first = log.first
         let last = log.last
@@ -87,7 +87,9 @@ package struct OpenedReplica {
         }
         return RaftLog(
             first: first, last: last.index, runs: runs,
-            baseTerm: first == flushed.index + 1 ? flushed.term : termBefore(first, log))
+            baseTerm: first == flushed.index + 1 ? flushed.term : termBefore(first, log),
+            // What is flushed is committed, and no leader contradicts it.
+            holes: holes.filter { $0.upper > flushed.index })
     }
 
     /// The term of the last entry that was trimmed: without it no append could follow that entry.

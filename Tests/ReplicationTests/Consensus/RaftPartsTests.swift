@@ -75,6 +75,77 @@ struct RaftPartsTests {
         #expect(RaftLog(first: LogIndex(1), last: .zero, runs: []).term(at: .zero) == .zero)
     }
 
+    private func hole(_ lower: UInt64, _ upper: UInt64, _ checksum: Digest128? = nil) -> LogHole {
+        LogHole(lower: LogIndex(lower), upper: LogIndex(upper), checksum: checksum)
+    }
+
+    private func terms(_ log: RaftLog, _ indexes: ClosedRange<UInt64>) -> [UInt64?] {
+        indexes.map { log.term(at: LogIndex($0))?.rawValue }
+    }
+
+    private let twoRuns = [
+        TermRun(term: Term(2), first: LogIndex(1)), TermRun(term: Term(5), first: LogIndex(9)),
+    ]
+
+    @Test("lost entries between two terms are of neither")
+    func lostTerms() {
+        let end = LogIndex(10)
+        func log(_ holes: LogHole...) -> RaftLog {
+            RaftLog(first: LogIndex(1), last: end, runs: twoRuns, holes: holes)
+        }
+        #expect(terms(log(hole(3, 6)), 2...7) == [2, 2, 2, 2, 2, 2], "between equal ones")
+        #expect(terms(log(hole(6, 8)), 5...9) == [2, nil, nil, nil, 5])
+        #expect(terms(log(hole(6, 10)), 5...10) == [2, nil, nil, nil, nil, 5], "promised")
+        #expect(log(hole(6, 8)).lastTerm == Term(5))
+        #expect(log(hole(6, 8)).lastKnown(atOrBelow: LogIndex(7)) == LogIndex(5))
+        #expect(log(hole(6, 8)).lastKnown(atOrBelow: LogIndex(9)) == LogIndex(9))
+        // The one in between is known, and both around it are not.
+        #expect(terms(log(hole(4, 5), hole(7, 8)), 3...9) == [2, 2, 2, 2, nil, nil, 5])
+        var cut = log(hole(6, 8))
+        cut.truncate(after: LogIndex(7))
+        #expect(terms(cut, 5...8) == [2, nil, nil, nil])
+        cut.trim(before: LogIndex(7))
+        #expect(terms(cut, 7...8) == [nil, nil])
+    }
+
+    @Test("what is mended is known, and with it what lies between equal terms")
+    func mendedTerms() {
+        var log = RaftLog(
+            first: LogIndex(1), last: LogIndex(10), runs: twoRuns, holes: [hole(4, 8)])
+        log.place(term: Term(3), at: LogIndex(8))
+        #expect(terms(log, 3...9) == [2, nil, nil, nil, nil, 3, 5])
+        log.place(term: Term(2), at: LogIndex(6))
+        #expect(terms(log, 3...9) == [2, 2, 2, 2, nil, 3, 5])
+        log.place(term: Term(3), at: LogIndex(7))
+        #expect(terms(log, 3...9) == [2, 2, 2, 2, 3, 3, 5])
+        #expect(log.lost.isEmpty)
+    }
+
+    @Test("entries that end with a lost one are what was lost")
+    func learnedTerms() {
+        var entries: [Entry] = []
+        var tail = LogPoint.beginning(genesis: logGenesis(cluster: "test", group: 0))
+        for (place, term) in [2, 2, 2, 2, 2, 3, 4, 4, 5, 5].enumerated() {
+            let entry = Entry(
+                kind: .noop, payload: [], previous: tail.position.checksum, group: 0,
+                term: Term(UInt64(term)), index: LogIndex(UInt64(place + 1)),
+                firstSequence: tail.nextSequence, clock: 0, commit: .zero)
+            entries.append(entry)
+            tail = LogPoint(after: entry)
+        }
+        let lost = RaftLog(
+            first: LogIndex(1), last: LogIndex(10), runs: twoRuns,
+            holes: [hole(5, 8, entries[7].header.checksum)])
+        var log = lost
+        log.learn(from: Array(entries[6...8]))
+        #expect(terms(log, 4...9) == [2, nil, nil, 4, 4, 5])
+        log.learn(from: Array(entries[...5]))
+        #expect(terms(log, 4...9) == [2, 2, 3, 4, 4, 5])
+        log = lost
+        log.learn(from: Array(entries[...6]))
+        #expect(log.lost == lost.lost, "they do not reach the one that is known")
+    }
+
     @Test("majorities agree with sorting")
     func quorumAgainstSorting() {
         let draw = random(3)

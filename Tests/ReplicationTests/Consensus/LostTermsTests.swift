@@ -1,0 +1,93 @@
+// A member that lost entries across a change of the term, before a peer has supplied them: what it
+// guesses of them must never pass for a match.
+import Engine
+import Replication
+import Testing
+
+@Suite("Raft: lost terms")
+struct LostTermsTests {
+    /// Entries of the given terms, from index 1.
+    private func entries(_ terms: [UInt64]) -> [Entry] {
+        var tail = LogPoint.beginning(genesis: logGenesis(cluster: "test", group: 0))
+        return terms.enumerated().map { place, term in
+            let entry = Entry(
+                kind: .noop, payload: [UInt8(term)], previous: tail.position.checksum, group: 0,
+                term: Term(term), index: LogIndex(UInt64(place + 1)),
+                firstSequence: tail.nextSequence, clock: 0, commit: .zero)
+            tail = LogPoint(after: entry)
+            return entry
+        }
+    }
+
+    /// Member 3, whose log is of terms 1 1 1 1 2 4 and has lost the entries 3 to 5.
+    private func member(_ own: [Entry]) -> RaftCore {
+        let one = MemberID(1)
+        let log = RaftLog(
+            first: LogIndex(1), last: LogIndex(6),
+            runs: [
+                TermRun(term: Term(1), first: LogIndex(1)),
+                TermRun(term: Term(4), first: LogIndex(6)),
+            ],
+            holes: [
+                LogHole(
+                    lower: LogIndex(3), upper: LogIndex(5), checksum: own[4].header.checksum)
+            ])
+        return RaftCore(
+            RaftConfiguration(
+                id: MemberID(3), members: RaftMembers(voters: [one, MemberID(2), MemberID(3)]),
+                seed: 1),
+            term: Term(4), vote: .none, isVoteTrusted: true, log: log, commit: .zero,
+            applied: .zero)
+    }
+
+    private func receive(_ core: inout RaftCore, _ all: [Entry], from first: Int) -> [RaftAction] {
+        var actions: [RaftAction] = []
+        let request = AppendRequest(
+            term: Term(9), previousIndex: all[first - 2].index, previousTerm: all[first - 2].term,
+            entries: Array(all[(first - 1)...]), commit: .zero)
+        core.step(.message(from: MemberID(1), .append(request)), now: 1, into: &actions)
+        return actions
+    }
+
+    private func reply(_ actions: [RaftAction]) -> AppendReply? {
+        for case .send(_, .appendReply(let reply)) in actions { return reply }
+        return nil
+    }
+
+    /// The leader's entry 5 is of term 1, as this member's would be if nothing but the entries
+    /// before were known; in truth its own was of term 2.
+    @Test("a guessed term matches nothing")
+    func guess() throws {
+        let own = entries([1, 1, 1, 1, 2, 4])
+        let leader = entries([1, 1, 1, 1, 1, 1, 9])
+        var core = member(own)
+        let refused = try #require(reply(receive(&core, leader, from: 6)))
+        #expect(!refused.isAccepted)
+        #expect(refused.hintIndex == LogIndex(2))
+        #expect(refused.hintTerm == Term(1))
+        #expect(core.lastIndex == LogIndex(6))
+
+        // From there on the leader's entries take the place of what contradicts them.
+        let actions = receive(&core, leader, from: 3)
+        #expect(actions.contains { if case .truncate(LogIndex(2)) = $0 { true } else { false } })
+        let appended = actions.compactMap {
+            if case .append(let entries) = $0 { entries } else { nil }
+        }
+        #expect(appended.flatMap { $0 }.map(\.index.rawValue) == [3, 4, 5, 6, 7])
+    }
+
+    @Test("lost entries that the leader has stay, by their content")
+    func sameContent() throws {
+        let own = entries([1, 1, 1, 1, 2, 4])
+        let leader = entries([1, 1, 1, 1, 2, 4, 9])
+        var core = member(own)
+        let actions = receive(&core, leader, from: 3)
+        #expect(!actions.contains { if case .truncate = $0 { true } else { false } })
+        let appended = actions.compactMap {
+            if case .append(let entries) = $0 { entries } else { nil }
+        }
+        #expect(appended.flatMap { $0 }.map(\.index.rawValue) == [7])
+        #expect(core.log.term(at: LogIndex(5)) == Term(2))
+        #expect(core.log.lost.isEmpty)
+    }
+}
