@@ -16,6 +16,9 @@ package enum Contradiction: Sendable, Equatable {
     case entries(after: LogIndex)
     /// Its entry at this index is another than the one that is committed here.
     case committed(LogIndex)
+    /// Its term is so far ahead that no elections lead there: taken over, it would use up all terms
+    /// that there are.
+    case jumps(to: Term)
 }
 
 extension Contradiction: CustomStringConvertible {
@@ -31,6 +34,7 @@ extension Contradiction: CustomStringConvertible {
             "it orders to campaign in term \(term), which node \(leader) leads"
         case .entries(let index): "the terms behind entry \(index) are out of order"
         case .committed(let index): "another entry \(index) is committed here"
+        case .jumps(let term): "term \(term) is further ahead than elections lead"
         }
     }
 }

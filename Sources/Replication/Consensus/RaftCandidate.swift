@@ -77,7 +77,8 @@ extension RaftCore {
         // Not even its term is taken over: that would unseat the leader as surely as a vote.
         if isHeld, request.term > term { return }
         if request.term > term { becomeFollower(request.term, leader: .none, &out) }
-        let isFree = vote == from || (vote == .none && leader == .none)
+        // A promise may be younger than the term, which a mere reply may have brought.
+        let isFree = vote == from || (vote == .none && leader == .none && !isHeld)
         let isGranted = request.term == term && isFree && mayVote && isUpToDate(request)
         if isGranted {
             // It was only asking whether it could win.

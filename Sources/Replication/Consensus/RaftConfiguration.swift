@@ -49,6 +49,8 @@ extension RaftConfiguration {
     static let maxUncommittedEntries = 16_384
     /// Terms and indexes above this are taken for garbage, so that adding to one never overflows.
     static let counterLimit: UInt64 = 1 << 62
+    /// Elections that one member may miss: one a millisecond for seven weeks.
+    static let termJumpMax: UInt64 = 1 << 32
     /// What the slowest way to a member is believed to carry: an append that travels alone is not
     /// asked about before it can have arrived.
     static let slowestBytesPerMillisecond = 8 << 10

@@ -152,7 +152,11 @@ package struct RaftCore: Sendable {
         _ message: RaftMessage, from: MemberID, _ out: inout [RaftAction]
     ) {
         guard from != id, from != .none else { return }
-        guard message.term.rawValue < RaftConfiguration.counterLimit else { return }
+        let highest = min(
+            RaftConfiguration.counterLimit - 1, term.rawValue + RaftConfiguration.termJumpMax)
+        guard message.term.rawValue <= highest else {
+            return out.append(.contradicted(by: from, .jumps(to: message.term)))
+        }
         if isMute { return }
         switch message {
         case .vote(let request): receive(request, from: from, &out)

@@ -36,9 +36,15 @@ package struct OpenedReplica {
         store.healer.noteHoles(recovery.holes)
         if configuration.refusesGap { try refuseGap(recovery, store) }
         let (tail, commit) = try tail(log, store)
+        let raftLog = raftLog(log, store, recovery.holes)
+        // Entries are appended only after their term is durable: this state was rolled back. The
+        // next start, when the terms agree again, has to know it, too.
+        if hardState.isVoteTrusted, hardState.current.term < raftLog.runs.last?.term ?? .zero {
+            try hardState.distrustVote()
+        }
         return OpenedReplica(
             store: store, log: log, hardState: hardState, recovery: recovery,
-            tail: tail, raftLog: raftLog(log, store, recovery.holes), commit: commit)
+            tail: tail, raftLog: raftLog, commit: commit)
     }
 
     /// The log is trimmed up to S only. If the entry behind S is lost, it may be that entry; or the

@@ -35,5 +35,14 @@ import Testing
     @Test func theTermOfALostEntryIsAGuess() {
         #expect(flaw(10, term: 2, isKnown: false) == nil)
         #expect(flaw(13, term: 3, isKnown: false)?.contains("above its last entry") == true)
+        // It was lost before already, and only its content was promised.
+        var kept = kept
+        kept.holes = [LogHole(lower: LogIndex(9), upper: LogIndex(10), checksum: nil)]
+        let found = Position(term: Term(2), index: LogIndex(10), checksum: Digest128(of: [1]))
+        #expect(kept.flaw(endingAt: found) == nil)
+        #expect(
+            kept.flaw(
+                endingAt: Position(
+                    term: Term(2), index: LogIndex(11), checksum: Digest128(of: [1]))) != nil)
     }
 }

@@ -44,6 +44,24 @@ struct ContradictionTests {
                 """)
     }
 
+    /// One frame of it would leave no terms to campaign in.
+    @Test("a term that elections cannot have led to is not taken over")
+    func jumpsToTheEndOfTerms() {
+        let script = RaftScript(Self.start)
+        for term in [2 + (UInt64(1) << 32), (1 << 62) - 1, .max] {
+            let refusal = VoteReply(term: Term(term), isPreVote: false, isGranted: false)
+            let heartbeat = Heartbeat(
+                term: Term(term), commit: .zero, round: 1, clock: 0, quorumAge: 0, lease: 0)
+            for message in [RaftMessage.voteReply(refusal), .heartbeat(heartbeat)] {
+                script.node(1).step(.message(from: MemberID(3), message))
+                script.node(2).step(.message(from: MemberID(3), message))
+            }
+            script.run("expect 1 leader term=1")
+            script.run("expect 2 term=1 saved=1")
+            #expect(script.node(2).contradictions.last?.what == .jumps(to: Term(term)))
+        }
+    }
+
     @Test("hints of any index and term are within the log when they are followed")
     func hintsAnywhere() {
         let script = RaftScript(Self.start)

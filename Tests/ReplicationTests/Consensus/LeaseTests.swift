@@ -175,6 +175,24 @@ struct LeaseTests {
         #expect(script.node(2).outbox.map(\.message.name) == ["vote-yes"])
     }
 
+    @Test("a term that a reply brought frees no vote while a promise lasts")
+    func voteOfATermFromAReplyInsideLease() {
+        let script = RaftScript(Self.start + "broke 2 1")
+        let refusal = VoteReply(term: Term(2), isPreVote: true, isGranted: false)
+        script.node(2).step(.message(from: MemberID(3), .voteReply(refusal)))
+        script.run("expect 2 term=2 follower")
+        script.node(2).outbox.removeAll()
+        let request = VoteRequest(
+            term: Term(2), isPreVote: false, lastIndex: LogIndex(1), lastTerm: Term(1),
+            isTransfer: false)
+        script.node(2).step(.message(from: MemberID(3), .vote(request)))
+        #expect(script.node(2).outbox.map(\.message.name) == ["vote-no"])
+        script.run("tick 200 2")
+        script.node(2).outbox.removeAll()
+        script.node(2).step(.message(from: MemberID(3), .vote(request)))
+        #expect(script.node(2).outbox.map(\.message.name) == ["vote-yes"])
+    }
+
     @Test("a transfer drops the lease before it orders the campaign, for the rest of the term")
     func transferDropsLease() {
         RaftScript(

@@ -81,6 +81,7 @@ extension Contradiction {
         case .orders: "orders"
         case .entries: "entries"
         case .committed: "committed"
+        case .jumps: "jumps"
         }
     }
 }

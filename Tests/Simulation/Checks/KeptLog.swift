@@ -9,11 +9,14 @@ package struct KeptLog: Sendable {
     /// Nothing above it was ever written, or it was taken back.
     package var last: LogIndex
     package var runs: [TermRun]
+    /// Of these entries `runs` only guess.
+    package var holes: [LogHole]
 
-    package init(durable: LogIndex, last: LogIndex, runs: [TermRun]) {
+    package init(durable: LogIndex, last: LogIndex, runs: [TermRun], holes: [LogHole] = []) {
         self.durable = durable
         self.last = last
         self.runs = runs
+        self.holes = holes
     }
 
     package init(_ replica: Replica) {
@@ -23,6 +26,7 @@ package struct KeptLog: Sendable {
         durable = replica.status().durable
         last = log.last.index
         runs = log.termRuns
+        holes = log.holes
     }
 
     /// What is wrong with a log that ends at `found`; nil if nothing is. An entry that was lost
@@ -36,6 +40,7 @@ package struct KeptLog: Sendable {
         }
         // Without a checksum the entry is lost, and its term a guess.
         guard found.checksum != .zero,
+            !holes.contains(where: { $0.lower <= found.index && found.index <= $0.upper }),
             let run = runs.last(where: { $0.first <= found.index })
         else { return nil }
         if run.term == found.term { return nil }
