@@ -47,7 +47,7 @@ extension RaftCore {
         }
     }
 
-    private mutating func ask(
+    mutating func ask(
         for term: Term, isPreVote: Bool, isTransfer: Bool, _ out: inout [RaftAction]
     ) {
         let request = VoteRequest(
@@ -122,6 +122,7 @@ extension RaftCore {
         if !isPromise, reply.term > term {
             return becomeFollower(reply.term, leader: .none, &out)
         }
+        if !isVoteTrusted { return noteTerm(reply, of: from, &out) }
         let expected = isPromise ? term + 1 : term
         let asked = reply.isPreVote ? RaftRole.preCandidate : .candidate
         // A voter behind refuses a pre-vote in its own, lower term; that counts all the same.

@@ -74,6 +74,8 @@ package struct RaftCore: Sendable {
     var handoverDelay = RaftConfiguration.firstHandoverDelay
 
     var promised = LeasePromise()
+    /// While the vote is not trusted.
+    var readmission = Readmission()
     /// When an append became durable, or the first of those that wait was begun.
     var diskMovedAt: UInt64 = 0
 
@@ -129,7 +131,6 @@ package struct RaftCore: Sendable {
         case .setDamaged(let isDamaged): setDamaged(isDamaged, &out)
         case .mended(let index, let term, let previous):
             log.place(term: term, at: index, previous: previous)
-        case .readmitted: isVoteTrusted = true
         }
         flushHardState(&out)
     }
@@ -137,14 +138,16 @@ package struct RaftCore: Sendable {
     /// Of what it promised before its hard state was lost this member knows nothing: it may have
     /// helped to elect a leader of a later term than the one that now speaks to it. Until a leader
     /// who heard of it only before its start must have stepped down, it answers nobody.
-    private var isMute: Bool {
+    var isMute: Bool {
         !isVoteTrusted && now < startedAt + configuration.electionTimeout.upperBound
     }
 
     private mutating func tick(_ out: inout [RaftAction]) {
         switch role {
         case .leader: tickLeader(&out)
-        case .follower, .preCandidate, .candidate: tickElection(&out)
+        case .follower, .preCandidate, .candidate:
+            tickElection(&out)
+            seekReadmission(&out)
         }
     }
 

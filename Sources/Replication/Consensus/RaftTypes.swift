@@ -170,8 +170,6 @@ package enum RaftInput: Sendable {
     case setDamaged(Bool)
     /// An entry of the hole was mended; it names the one before it.
     case mended(index: LogIndex, term: Term, previous: Digest128)
-    /// The cluster took this member back after its vote was lost: it may vote again.
-    case readmitted
 }
 
 package enum RaftAction: Sendable {
@@ -205,6 +203,9 @@ package enum RaftAction: Sendable {
     case dropped([Entry])
     /// A follower needs entries that this log no longer has.
     case needsTables(MemberID)
+    /// This member's vote, which was lost, counts again: remember it durably, after what was saved
+    /// before.
+    case readmitted
     /// What the member said cannot be true, and was ignored.
     case contradicted(by: MemberID, Contradiction)
 }

@@ -35,6 +35,7 @@ extension Replica {
         case .dropped(let entries): dropped(entries)
         case .needsTables(let member):
             environment.note(.memberPastRetention(member, first: log.first))
+        case .readmitted: restoreVote()
         case .contradicted(let member, let what): noteContradiction(what, by: member)
         }
     }
@@ -64,6 +65,14 @@ extension Replica {
         default: break
         }
         environment.send(.raft(group: options.group, message), to: member)
+    }
+
+    private func restoreVote() {
+        do throws(EngineError) { try hardState.restoreVoteTrust() } catch {
+            return fail("the vote cannot be restored: \(error)")
+        }
+        environment.note(
+            .warning("this node has caught up and heard of all others: it votes again"))
     }
 
     private func ship(

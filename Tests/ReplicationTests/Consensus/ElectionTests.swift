@@ -379,27 +379,6 @@ struct ElectionTests {
             """)
     }
 
-    @Test("a member with a lost vote neither asks nor grants until it is readmitted")
-    func lostVote() {
-        RaftScript(
-            """
-            nodes 3
-            campaign 1
-            deliver
-            run 60
-            distrust 3
-            expect 3 log=1 term=1 saved=0
-            isolate 1
-            tick 3000 3
-            expect 3 term=1 follower
-            run 3000
-            expect 2 term=1
-            readmit 3
-            run 2000
-            expect 2 term=2
-            """)
-    }
-
     @Test("a cluster of one leads with a lost vote: there is nobody else to vote for")
     func lostVoteAlone() {
         RaftScript(

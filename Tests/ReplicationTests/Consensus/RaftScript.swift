@@ -19,7 +19,7 @@
 //   slow 2, sync 2 [once], fast 2 when its appends become durable
 //   broke 1 2, made 1 2           member 1 sees its connection to 2 break, or be made
 //   restart 1, distrust 1         loses what is not durable | and its hard state
-//   readmit 1, damage 1, mend 1, trim 1 5, members 1,2 [learners 3], silent 1 (no no-op)
+//   damage 1, mend 1, trim 1 5, members 1,2 [learners 3], silent 1 (no no-op)
 //   join 4,5                      members that know nothing, not even who is one
 //   change 1 1,2,4 [learners 5] [explicit]    member 1 proposes the way to this membership
 //   leave 1                       member 1 proposes to leave a joint membership
@@ -136,7 +136,6 @@ final class RaftScript {
             node(words[0]).isVoteTrusted = false
             node(words[0]).saved = (.zero, .none)
             node(words[0]).restart()
-        case "readmit": step(node(words[0]), .readmitted)
         case "damage", "mend": step(node(words[0]), .setDamaged(command == "damage"))
         case "trim": trim(node(words[0]), before: LogIndex(UInt64(words[1]) ?? 0))
         case "members": setMembers(words)

@@ -275,6 +275,9 @@ final class TestNode {
         case .leaveJoint: propose(membership.left())
         case .dropped(let entries): dropped += entries.count
         case .needsTables(let member): needTables.append(member)
+        case .readmitted:
+            check(saved.vote != .none, "forgets whom it follows in this term")
+            isVoteTrusted = true
         case .contradicted(let member, let what):
             contradictions.append((member, what))
         }
