@@ -30,6 +30,10 @@ final class RaftSimulation {
     private var contexts: UInt64 = 0
     /// Of its own, so that seeds without changes keep their meaning; nil without changes.
     private var changeRandom: SplitMix?
+    /// Likewise for processes that start without their hard state.
+    private var lossRandom: SplitMix?
+    private(set) var lostVotes = 0
+    private(set) var restoredVotes = 0
     private(set) var proposedChanges = 0
     private(set) var jointMemberships = 0
 
@@ -39,7 +43,7 @@ final class RaftSimulation {
     var terms: Int { leaders.count }
 
     /// With `changes` the first three are voters at the start, and members come and go.
-    init(seed: UInt64, members count: Int, changes: Bool = false) {
+    init(seed: UInt64, members count: Int, changes: Bool = false, losesVotes: Bool = false) {
         self.seed = seed
         random = seed &* 0x9e37_79b9_7f4a_7c15 | 1
         isUp = Array(repeating: true, count: count)
@@ -48,6 +52,7 @@ final class RaftSimulation {
         checkedLeaderships = Array(repeating: 0, count: count)
         checkedReads = Array(repeating: 0, count: count)
         changeRandom = changes ? SplitMix(state: seed) : nil
+        lossRandom = losesVotes ? SplitMix(state: seed) : nil
         let ids = (1...UInt64(count)).map { MemberID($0) }
         let voters = changes ? Array(ids.prefix(3)) : ids
         for id in ids {
@@ -174,13 +179,26 @@ final class RaftSimulation {
                 step(other, .unreachable(nodes[place].id))
             }
         } else {
+            loseVote(place)
             nodes[place].restart(keeping: draw(3))
             verified[place] = 0
             isUp[place] = true
         }
     }
 
+    /// One member at a time: what two forget together no rule brings back. Nothing that was sent
+    /// to the process before reaches the next one, whose connections are its own.
+    private func loseVote(_ place: Int) {
+        guard lossRandom?.below(2) == 0, nodes.allSatisfy(\.isVoteTrusted) else { return }
+        lostVotes += 1
+        nodes[place].isVoteTrusted = false
+        nodes[place].saved = (.zero, .none)
+        network.removeAll { $0.to == place }
+    }
+
     private func step(_ place: Int, _ input: RaftInput) {
+        let wasTrusted = nodes[place].isVoteTrusted
+        defer { if nodes[place].isVoteTrusted, !wasTrusted { restoredVotes += 1 } }
         nodes[place].now = now
         nodes[place].step(input)
         collect(place)

@@ -34,6 +34,22 @@ struct RaftSimulationTests {
         #expect(joint > 10)
     }
 
+    @Test("promises hold while members lose their votes and get them back", arguments: 0..<8)
+    func promisesHoldWithoutHardState(batch: Int) {
+        var lost = 0
+        var restored = 0
+        for seed in (batch * 25)..<((batch + 1) * 25) {
+            let simulation = RaftSimulation(
+                seed: UInt64(seed) + 1, members: seed % 2 == 0 ? 3 : 5, losesVotes: true)
+            simulation.run(steps: 2_000)
+            #expect(simulation.violations.isEmpty, "\(simulation.violations.prefix(3))")
+            lost += simulation.lostVotes
+            restored += simulation.restoredVotes
+        }
+        #expect(lost > 20, "\(lost)")
+        #expect(restored > 3, "\(restored)")
+    }
+
     @Test("the same seed gives the same run")
     func repeatable() {
         let runs = (0..<2).map { _ in
