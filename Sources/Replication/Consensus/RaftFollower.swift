@@ -59,6 +59,13 @@ extension RaftCore {
     private mutating func truncate(after index: LogIndex, _ out: inout [RaftAction]) {
         invariant(index >= commitIndex, "truncation after \(index) would remove committed entries")
         flushHardState(&out)
+        // Until the leader's entries have taken their place, this member could help to elect one
+        // that lacks what it had acknowledged.
+        if isVoteTrusted, log.hasUndecided(above: index) {
+            isVoteTrusted = false
+            readmission = Readmission()
+            out.append(.distrusted)
+        }
         log.truncate(after: index)
         unsynced.rewind(after: index)
         pending.truncated(after: index)

@@ -202,6 +202,15 @@ package struct RaftLog: Sendable {
         if !lost.isEmpty { lost[0].lower = max(lost[0].lower, first) }
     }
 
+    /// Whether entries above `index` are lost of which nothing tells that they were not committed.
+    /// One that is known by its content is told by the leader's, which differs.
+    package func hasUndecided(above index: LogIndex) -> Bool {
+        lost.contains { range in
+            let first = max(range.lower, index + 1)
+            return first <= range.upper && range.known?.index != first
+        }
+    }
+
     /// `index`, or where lost terms before it begin.
     package func lastKnown(atOrBelow index: LogIndex) -> LogIndex {
         lost.first { $0.lower <= index && index <= $0.upper }.map { $0.lower - 1 } ?? index

@@ -203,8 +203,9 @@ package enum RaftAction: Sendable {
     case dropped([Entry])
     /// A follower needs entries that this log no longer has.
     case needsTables(MemberID)
-    /// This member's vote, which was lost, counts again: remember it durably, after what was saved
-    /// before.
+    /// This member's vote counts no more: remember it durably before any later action.
+    case distrusted
+    /// It counts again: remember it durably, after what was saved before.
     case readmitted
     /// What the member said cannot be true, and was ignored.
     case contradicted(by: MemberID, Contradiction)

@@ -35,6 +35,7 @@ extension Replica {
         case .dropped(let entries): dropped(entries)
         case .needsTables(let member):
             environment.note(.memberPastRetention(member, first: log.first))
+        case .distrusted: distrustVote()
         case .readmitted: restoreVote()
         case .contradicted(let member, let what): noteContradiction(what, by: member)
         }
@@ -65,6 +66,16 @@ extension Replica {
         default: break
         }
         environment.send(.raft(group: options.group, message), to: member)
+    }
+
+    private func distrustVote() {
+        do throws(EngineError) { try hardState.distrustVote() } catch {
+            return fail("the loss of the vote cannot be saved: \(error)")
+        }
+        environment.note(
+            .warning(
+                "the leader's entries take the place of lost ones that may have been others: "
+                    + "until it has caught up this node does not vote"))
     }
 
     private func restoreVote() {

@@ -197,7 +197,7 @@ struct MachineDriver {
             precondition(term == saved.term && saved.vote == configuration.id, "leads unelected")
             propose(count: 1, bytes: 0)
         case .sendEntries, .readReady, .readRefused, .leaderChanged, .leaveJoint, .dropped,
-            .needsTables, .readmitted, .contradicted:
+            .needsTables, .distrusted, .readmitted, .contradicted:
             break
         }
     }

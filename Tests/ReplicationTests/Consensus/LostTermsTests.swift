@@ -19,8 +19,8 @@ struct LostTermsTests {
         }
     }
 
-    /// Member 3, whose log is of terms 1 1 1 1 2 4 and has lost the entries 3 to 5.
-    private func member(_ own: [Entry]) -> RaftCore {
+    /// Member 3, whose log is of terms 1 1 1 1 2 4 and has lost the entries up to 5.
+    private func member(_ own: [Entry], lostFrom first: UInt64 = 3) -> RaftCore {
         let one = MemberID(1)
         let log = RaftLog(
             first: LogIndex(1), last: LogIndex(6),
@@ -30,7 +30,7 @@ struct LostTermsTests {
             ],
             holes: [
                 LogHole(
-                    lower: LogIndex(3), upper: LogIndex(5), checksum: own[4].header.checksum)
+                    lower: LogIndex(first), upper: LogIndex(5), checksum: own[4].header.checksum)
             ])
         return RaftCore(
             RaftConfiguration(
@@ -70,10 +70,29 @@ struct LostTermsTests {
         // From there on the leader's entries take the place of what contradicts them.
         let actions = receive(&core, leader, from: 3)
         #expect(actions.contains { if case .truncate(LogIndex(2)) = $0 { true } else { false } })
+        // What it acknowledged of them may have been committed.
+        #expect(isDistrusted(actions))
+        #expect(!core.isVoteTrusted)
         let appended = actions.compactMap {
             if case .append(let entries) = $0 { entries } else { nil }
         }
         #expect(appended.flatMap { $0 }.map(\.index.rawValue) == [3, 4, 5, 6, 7])
+    }
+
+    private func isDistrusted(_ actions: [RaftAction]) -> Bool {
+        actions.contains { if case .distrusted = $0 { true } else { false } }
+    }
+
+    /// The leader's entry 5 tells that this member's, which is known by its content, was never
+    /// committed.
+    @Test("a lost entry that the leader contradicts costs no vote")
+    func contradicted() {
+        let own = entries([1, 1, 1, 1, 2, 4])
+        let leader = entries([1, 1, 1, 1, 3, 3, 9])
+        var core = member(own, lostFrom: 5)
+        let actions = receive(&core, leader, from: 4)
+        #expect(actions.contains { if case .truncate(LogIndex(4)) = $0 { true } else { false } })
+        #expect(!isDistrusted(actions))
     }
 
     @Test("lost entries that the leader has stay, by their content")

@@ -275,6 +275,7 @@ final class TestNode {
         case .leaveJoint: propose(membership.left())
         case .dropped(let entries): dropped += entries.count
         case .needsTables(let member): needTables.append(member)
+        case .distrusted: isVoteTrusted = false
         case .readmitted:
             check(saved.vote != .none, "forgets whom it follows in this term")
             isVoteTrusted = true
