@@ -1,5 +1,5 @@
-// How a member that lost what it had voted, or what it had acknowledged, gets its vote back, without
-// anybody's order.
+// How a member that lost what it had voted, or acknowledged, gets its vote back: without anybody's
+// order.
 //
 // It must not vote twice in one term. Whoever it had voted for has saved the term before it asked;
 // so once every other voter has told its term after this member's start, no vote that was forgotten

@@ -27,7 +27,8 @@ extension Replica {
         case .append(let entries): append(entries)
         case .commit: break  // `applyCommitted` reads the machine's commit index once per turn.
         case .readReady(let context, let index): reads.confirmed(context, index: index)
-        case .readRefused(let context): reads.refused(context)
+        case .readRefused(let context):
+            reads.refused(context, now: environment.monotonicMilliseconds)
         case .becameLeader(let term): becomeLeader(term)
         case .leaderChanged(let term, let leader): leaderChanged(term, leader: leader)
         case .leaveJoint:

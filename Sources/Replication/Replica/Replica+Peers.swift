@@ -29,7 +29,7 @@ extension Replica {
             switch reply {
             case .ready(let index, let clock):
                 reads.confirmed(request, index: index, clock: clock)
-            case .notLeader: reads.refused(request)
+            case .notLeader: reads.refused(request, now: environment.monotonicMilliseconds)
             }
         case .forward(let request, let bytes): serveForward(request, bytes, from: member)
         case .forwardReply(let request, let reply):

@@ -31,7 +31,7 @@ package final class Replica: @unchecked Sendable {
     var openProposals = ProposalTable()
 
     // Reads and forwards (Replica+Reads, Replica+Peers).
-    var newReads: [ReadCompletion] = []
+    var newReads: [PendingRead] = []
     var reads = ReadTable()
     var forwards: RequestTable<@Sendable (ForwardOutcome) -> Void>
     var nextRequest: RequestID
@@ -218,7 +218,8 @@ package final class Replica: @unchecked Sendable {
         case .propose(let batch, let term, let completion):
             waitingProposals.append(
                 WaitingProposal(batch: batch, term: term, completion: completion))
-        case .read(let completion): newReads.append(completion)
+        case .read(let completion):
+            newReads.append(PendingRead(completion: completion, deadline: readDeadline))
         case .forward(let bytes, let completion): forward(bytes, completion)
         case .forwardNotSent(let request):
             forwards.cancel(request)?(.notSent(reason: "the leader cannot be reached"))
