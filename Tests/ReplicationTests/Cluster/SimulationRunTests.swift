@@ -3,7 +3,7 @@ import Simulation
 import Testing
 
 @Suite struct SimulationRunTests {
-    private static let seeds: [UInt64] = Array(1...(SimulationScale.isFull ? 100 : 2))
+    private static let seeds: [UInt64] = Array(1...(SimulationScale.isFull ? 200 : 2))
     private static let kinds: [[FaultKind]] = [
         [.partition, .oneWay, .delay, .loss, .reorder, .duplicate],
         [.rotTable, .misdirected], [.unreadable], [.rotManifest], [.rotState], [.clock],
