@@ -42,7 +42,8 @@ struct ServeCommand: ParsableCommand {
         if stopWithInput { stop.requestAtEndOfInput() }
         try runBlocking {
             let logger = Logger(label: "martlet")
-            let fatal = FatalReport()
+            if let warning { logger.warning("\(warning)") }
+            let fatal = FatalReport { ProcessExit.limitStop(after: $0) }
             let components = try NodeAssembly.components(
                 configuration, fatal: fatal, logger: logger)
             let runtime = NodeRuntime(
@@ -55,7 +56,7 @@ struct ServeCommand: ParsableCommand {
                             "resp": "\(configuration.listen.host):\(configuration.listen.respPort)",
                             "http": "\(configuration.listen.host):\(configuration.listen.httpPort)",
                         ])
-                }, onStopping: ProcessExit.limitStop)
+                }, onStopping: { ProcessExit.limitStop() })
             try await runtime.runProcess(stop: stop)
         }
     }

@@ -102,7 +102,10 @@ package final class AdministrationServer: NodeComponent {
 
     private static func documents(_ source: any AdminSource) -> [Document] {
         [
-            Document(path: "/healthz") { _ in text("ok\n") },
+            Document(path: "/healthz") { _ in
+                guard let failure = source.failure() else { return text("ok\n") }
+                return text("failed: \(failure.message)\n", status: .serviceUnavailable)
+            },
             Document(path: "/readyz") { _ in
                 switch source.readiness() {
                 case .ready: return text("ready\n")

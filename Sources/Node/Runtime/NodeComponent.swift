@@ -23,11 +23,22 @@ package final class FatalReport: Sendable {
     }
 
     private let state = Mutex(State())
+    private let onFailure: @Sendable (NodeFailure) -> Void
 
-    package init() {}
+    /// `onFailure` is called with the first report, on the thread that makes it.
+    package init(onFailure: @escaping @Sendable (NodeFailure) -> Void = { _ in }) {
+        self.onFailure = onFailure
+    }
 
     package func report(_ failure: NodeFailure) {
-        finish { state in if state.failure == nil { state.failure = failure } }
+        let isFirst = state.withLock { state in
+            guard state.failure == nil else { return false }
+            state.failure = failure
+            return true
+        }
+        guard isFirst else { return }
+        onFailure(failure)
+        finish { _ in }
     }
 
     /// Releases the waiters without a failure.

@@ -42,8 +42,10 @@ package final class NodeRuntime: Service {
             do {
                 try await component.start()
             } catch {
+                let failure = NodeFailure(classifying: error)
+                fatal.report(failure)
                 await stop(started)
-                throw NodeFailure(classifying: error)
+                throw failure
             }
             started.append(component)
             logger.debug("started", metadata: ["component": "\(component.name)"])

@@ -67,6 +67,36 @@ import Testing
         #expect(journal.lines.withLock { $0 } == ["start a", "stop a"])
     }
 
+    /// The bound on stopping begins with the report, before anything is stopped.
+    @Test func theFirstFailureIsToldAtOnce() async {
+        let journal = Journal()
+        let fatal = FatalReport { failure in
+            journal.lines.withLock { $0.append("failed: \(failure)") }
+        }
+        let runtime = NodeRuntime(
+            components: [Part("a", journal)], fatal: fatal, logger: quiet,
+            onReady: {
+                fatal.report(NodeFailure(.storage, "x"))
+                fatal.report(NodeFailure(.storage, "y"))
+            })
+        await #expect(throws: NodeFailure(.storage, "x")) { try await runtime.run() }
+        #expect(journal.lines.withLock { $0 } == ["start a", "failed: x", "stop a"])
+    }
+
+    @Test func aFailedStartIsTold() async {
+        let journal = Journal()
+        let fatal = FatalReport { failure in
+            journal.lines.withLock { $0.append("failed: \(failure)") }
+        }
+        let failure = NodeFailure(.unavailable, "port")
+        let runtime = NodeRuntime(
+            components: [Part("a", journal), Part("b", journal, failure: failure)], fatal: fatal,
+            logger: quiet)
+        await #expect(throws: failure) { try await runtime.run() }
+        #expect(journal.lines.withLock { $0 } == ["start a", "failed: port", "stop a"])
+        #expect(fatal.failure == failure)
+    }
+
     @Test func aStopRequestEndsTheProcessLoop() async throws {
         let journal = Journal()
         let stop = StopRequest()

@@ -113,6 +113,15 @@ import Testing
         }
     }
 
+    @Test func aFailedNodeIsNotHealthy() async throws {
+        try await withServer { address, admin in
+            admin.failureBox.withLock { $0 = NodeFailure(.storage, "a sync failed") }
+            let answer = try await fetch(address, "/healthz")
+            #expect(answer.status == 503)
+            #expect(answer.text == "failed: a sync failed\n")
+        }
+    }
+
     @Test func ledgerHonoursItsLimit() async throws {
         try await withServer { address, admin in
             let few = try await fetch(address, "/api/v1/ledger?limit=2")
