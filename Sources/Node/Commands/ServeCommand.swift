@@ -36,7 +36,8 @@ struct ServeCommand: ParsableCommand {
             ConfigurationSources(
                 file: config, environment: ProcessInfo.processInfo.environment,
                 overrides: settings.all + (dataDirectory.map { ["data.directory=\($0)"] } ?? [])))
-        let configuration = loaded.rejoining(rejoin)
+        let (configuration, warning) = OpenFiles.fit(
+            loaded.rejoining(rejoin), limit: try OpenFiles.raiseLimit())
         NodeLogging.bootstrap(level: configuration.logging.level)
         let stop = StopRequest()
         if stopWithInput { stop.requestAtEndOfInput() }
