@@ -11,6 +11,13 @@ package protocol NodeComponent: AnyObject, Sendable {
 
     /// Returns once nothing of it runs any more. Called once after each successful start.
     func stop() async
+
+    /// Reads again what may change while it runs, and logs how that went. At any time.
+    func reload() async
+}
+
+extension NodeComponent {
+    package func reload() async {}
 }
 
 /// Where any part of a node, on any thread, says that the process must end: a failed sync, for one.

@@ -85,6 +85,22 @@ package final class ReplicaComponent: NodeComponent {
                 + " begin a new cluster with an empty data.directory on every member")
     }
 
+    package func reload() async {
+        guard configuration.isCluster else {
+            return logger.notice("there are no certificates to read again: this node has no peers")
+        }
+        guard let runtime else { return }
+        do {
+            try checkCertificateFiles()
+            try runtime.reloadCertificates()
+            logger.notice("certificates are read again; new connections with peers use them")
+        } catch {
+            logger.error(
+                "certificates cannot be read again; the old ones stay in use until the next SIGHUP",
+                metadata: ["reason": "\(error)"])
+        }
+    }
+
     /// The TLS library says of a file that it cannot read no more than that.
     private func checkCertificateFiles() throws(NodeFailure) {
         let tls = configuration.tls

@@ -99,6 +99,12 @@ package final class ReplicaRuntime: ReplicaEnvironment, @unchecked Sendable {
         try await transport.start()
     }
 
+    /// Reads the certificate files again; connections made from now on use them. After a throw the
+    /// old ones go on being used. Nothing without peers.
+    package func reloadCertificates() throws(PeerTransportError) {
+        try transport?.reloadCertificates()
+    }
+
     /// On the loop.
     private func turn() {
         // Before the inbox is looked at: what comes later schedules another turn.

@@ -1,5 +1,6 @@
 // The replica of a node as it runs, on a real directory: what it refuses at its start, and what it
 // reads again.
+import Cluster
 import Engine
 import Foundation
 import Logging
@@ -112,5 +113,27 @@ private final class TestReplica {
         let again = TestReplica(alone)
         try await again.start()
         await again.stop()
+    }
+
+    @Test func certificatesAreReadAgain() async throws {
+        let directory = try TemporaryDirectory()
+        var one = configuration(directory)
+        one.members = members([1, 2, 3])
+        let files = try DevelopmentCertificates.make(
+            directory: directory.path + "/certificates", cluster: one.clusterID,
+            nodes: [MemberID(1)]
+        ).files(of: MemberID(1))
+        one.tls.ca = files.authority
+        one.tls.certificate = files.certificate
+        one.tls.key = files.key
+        let node = TestReplica(one)
+        try await node.start()
+        await node.replica.reload()
+        #expect(node.lines.contain("certificates are read again"))
+        #expect(!node.lines.contain("the old ones stay in use"))
+        try "no certificate".write(toFile: files.certificate, atomically: false, encoding: .utf8)
+        await node.replica.reload()
+        #expect(node.lines.contain("the old ones stay in use"))
+        await node.stop()
     }
 }
