@@ -42,7 +42,8 @@ package struct PeerTransportConfiguration: Sendable {
     /// A peer that has taken nothing for so long, while its socket's buffers are full, is cut off:
     /// what waits for it only grows old.
     package var stallTimeoutMilliseconds: Int64 = 4000
-    /// Accepted connections whose hello is still missing.
+    /// Accepted connections whose hello is still missing. One more closes the oldest: strangers
+    /// that say nothing cannot keep a member from connecting.
     package var maxUnknownConnections = 128
     /// Where members' starts are remembered; nil forgets them with this process.
     package var boots: PeerBoots?
