@@ -121,7 +121,8 @@ package enum PeerTransportError: Error, Sendable, Hashable, CustomStringConverti
 /// Why a message was not handed to the network.
 package enum PeerSendFailure: Error, Sendable, Hashable {
     case unknownMember
-    /// No connection, nor one being made.
+    /// No connection, nor one being made; or it broke, or could not be made, before any of the
+    /// message was written.
     case notConnected
     case queueFull
     /// The connection broke before all of the message was written. What was written may have
