@@ -29,6 +29,7 @@ package final class Evaluator: @unchecked Sendable {
     private enum Event {
         case request(EvaluationRequest)
         case resolved(UInt64, Resolution)
+        case closed(@Sendable () -> Void)
     }
 
     private struct Inbox {
@@ -58,6 +59,7 @@ package final class Evaluator: @unchecked Sendable {
     private var nextNumber: UInt64 = 1
     /// The first may be begun: it waits in front of a command for room.
     private var waiting: [PendingGroup] = []
+    private var isClosed = false
     private var bytesInFlight = 0
     /// Proposals of the overlay's term that have not ended.
     private var proposalsInFlight = 0
@@ -78,6 +80,10 @@ package final class Evaluator: @unchecked Sendable {
     }
 
     package func submit(_ request: EvaluationRequest) { post(.request(request)) }
+
+    /// What is not evaluated yet, or comes later, is sent back. Calls back, on any thread, when the
+    /// runner is not used any more: what a stopped one is given would never be answered.
+    package func close(_ completion: @escaping @Sendable () -> Void) { post(.closed(completion)) }
 
     private func post(_ event: Event) {
         let mustStart = inbox.withLock { inbox in
@@ -106,16 +112,18 @@ package final class Evaluator: @unchecked Sendable {
                 resolve(number, resolution)
             }
             for case .request(let request) in events { waiting.append(PendingGroup(request)) }
+            for case .closed in events { isClosed = true }
             if !waiting.isEmpty, !evaluateWaiting(mayRead: mayRead) {
                 return runner { [self] in drain(mayRead: true) }
             }
+            for case .closed(let completion) in events { completion() }
         }
     }
 
     /// False if it stopped before a request that has to read.
     private func evaluateWaiting(mayRead: Bool) -> Bool {
-        guard let term = service.evaluatingTerm else {
-            sendBackWaiting("this node does not lead")
+        guard !isClosed, let term = service.evaluatingTerm else {
+            sendBackWaiting(isClosed ? "this node is stopping" : "this node does not lead")
             return true
         }
         guard prepareOverlay(term: term) else { return true }

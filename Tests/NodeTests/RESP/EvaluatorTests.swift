@@ -161,6 +161,26 @@ private final class Leader {
         #expect(behind.text == "not evaluated")
     }
 
+    /// A runner that has stopped runs nothing: whoever waited for it would wait for ever.
+    @Test func aClosedEvaluatorAsksNoRunner() {
+        let runs = Mutex<[@Sendable () -> Void]>([])
+        let leader = Leader { run in runs.withLock { $0.append(run) } }
+        let inFlight = leader.submit("SET a 1")
+        let waiting = leader.submit("INCR a")
+        let isClosed = Mutex(false)
+        leader.evaluator.close { isClosed.withLock { $0 = true } }
+        // What the runner was given, it runs.
+        #expect(!isClosed.withLock { $0 })
+        runs.withLock { $0.removeFirst() }()
+        #expect(isClosed.withLock { $0 })
+        #expect(waiting.text == "not evaluated")
+        #expect(leader.submit("INCR a").text == "not evaluated")
+        #expect(leader.submit("SET b 1").text == "not evaluated")
+        leader.replica.commit()
+        #expect(inFlight.text == "+OK\r\n")
+        #expect(runs.withLock { $0.isEmpty })
+    }
+
     @Test func aReplyWithoutEffectsWaitsForConfirmation() {
         let leader = Leader()
         leader.replica.store.set("a", "1")
