@@ -166,6 +166,7 @@ package final class Evaluator: @unchecked Sendable {
     /// request can hold thousands that copy a large value.
     private var hasRoom: Bool {
         bytesInFlight + batch.byteCount < settings.effectBytesInFlight
+            && evaluation.overlay.rangeCount < settings.rangesInFlight
     }
 
     /// False while evaluation must wait for the proposals behind a refused one.

@@ -144,6 +144,19 @@ private final class Leader {
         #expect(behind.text == "+OK\r\n")
     }
 
+    @Test func rangeDeletesInFlightAreBounded() {
+        var settings = RESPSettings()
+        settings.rangesInFlight = 10
+        let leader = Leader(settings: settings)
+        let answer = leader.submit((0..<35).map { "MT.DELRANGE a\($0) b" })
+        for count in [10, 10, 10, 5] {
+            let inFlight = leader.replica.state.withLock { $0.proposals.map(\.batch.count) }
+            #expect(inFlight == [count])
+            leader.replica.commit(1)
+        }
+        #expect(answer.text == String(repeating: "+OK\r\n", count: 35))
+    }
+
     /// What was evaluated has its own outcome; the rest certainly did nothing.
     @Test func aRequestThatWaitsForRoomIsRefusedWithTheLeadership() {
         var settings = RESPSettings()
