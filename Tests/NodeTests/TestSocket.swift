@@ -39,6 +39,17 @@ final class TestSocket {
 
     func endInput() { shutdown(socket, Int32(SHUT_WR)) }
 
+    /// Whether the other side has closed, and nothing that it sent before is unread. Does not wait.
+    var hasEnded: Bool {
+        var rest = [UInt8](repeating: 0, count: 64 << 10)
+        while true {
+            let got = rest.withUnsafeMutableBytes {
+                recv(socket, $0.baseAddress, $0.count, Int32(MSG_DONTWAIT))
+            }
+            if got <= 0 { return got == 0 || errno == ECONNRESET }
+        }
+    }
+
     /// Reads until `count` bytes are there or the other side closed.
     func receive(_ count: Int = .max) throws -> String {
         var received: [UInt8] = []

@@ -36,13 +36,15 @@ struct ServeCommand: ParsableCommand {
             ConfigurationSources(
                 file: config, environment: ProcessInfo.processInfo.environment,
                 overrides: settings.all + (dataDirectory.map { ["data.directory=\($0)"] } ?? [])))
-        let configuration = loaded.rejoining(rejoin)
+        let (configuration, warning) = OpenFiles.fit(
+            loaded.rejoining(rejoin), limit: try OpenFiles.raiseLimit())
         NodeLogging.bootstrap(level: configuration.logging.level)
         let stop = StopRequest()
         if stopWithInput { stop.requestAtEndOfInput() }
         try runBlocking {
             let logger = Logger(label: "martlet")
-            let fatal = FatalReport()
+            if let warning { logger.warning("\(warning)") }
+            let fatal = FatalReport { ProcessExit.limitStop(after: $0) }
             let components = try NodeAssembly.components(
                 configuration, fatal: fatal, logger: logger)
             let runtime = NodeRuntime(
@@ -55,7 +57,7 @@ struct ServeCommand: ParsableCommand {
                             "resp": "\(configuration.listen.host):\(configuration.listen.respPort)",
                             "http": "\(configuration.listen.host):\(configuration.listen.httpPort)",
                         ])
-                }, onStopping: ProcessExit.limitStop)
+                }, onStopping: { ProcessExit.limitStop() })
             try await runtime.runProcess(stop: stop)
         }
     }

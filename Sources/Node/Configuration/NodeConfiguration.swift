@@ -11,7 +11,7 @@ package struct NodeConfiguration: Sendable, Equatable {
     /// Absolute, or relative to the working directory. Empty means "not set".
     package var dataDirectory = ""
     package var listen = Listen()
-    /// The cluster's first members; empty means a cluster of this node alone.
+    /// The cluster's members; empty means a cluster of this node alone.
     package var members: [ConfiguredMember] = []
     package var tls = TLSFiles()
     package var log = LogSettings()

@@ -9,6 +9,8 @@ package protocol AdminSource: AnyObject, Sendable {
     func tables() -> [TableRow]
     /// At most `limit` rows, newest first.
     func ledger(limit: Int) -> [LedgerRow]
+    /// What ends this node; nil while nothing does.
+    func failure() -> NodeFailure?
     func readiness() -> Readiness
     func metrics() -> [MetricFamily]
 }

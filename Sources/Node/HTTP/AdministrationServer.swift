@@ -2,6 +2,7 @@
 // `AdminSource`; this file knows paths, status codes and nothing else.
 import Engine
 import Hummingbird
+import HummingbirdCore
 import Logging
 import NIOCore
 import ServiceLifecycle
@@ -14,6 +15,8 @@ package final class AdministrationServer: NodeComponent {
     private let source: any AdminSource
     private let eventLoops: any EventLoopGroup
     private let logger: Logger
+    private let connectionsMax: Int
+    private let idle: TimeAmount
     private let state = Mutex(State())
 
     private struct State {
@@ -22,15 +25,19 @@ package final class AdministrationServer: NodeComponent {
         var port: Int?
     }
 
+    /// At most `connectionsMax` are served at a time, others wait; one on which nothing moves for
+    /// `idle` is closed.
     package init(
         host: String, port: Int, source: any AdminSource, eventLoops: any EventLoopGroup,
-        logger: Logger
+        logger: Logger, connectionsMax: Int = 128, idle: TimeAmount = .minutes(1)
     ) {
         self.host = host
         self.port = port
         self.source = source
         self.eventLoops = eventLoops
         self.logger = logger
+        self.connectionsMax = connectionsMax
+        self.idle = idle
     }
 
     /// The port in use, once started; of interest when the configured one is 0.
@@ -38,9 +45,16 @@ package final class AdministrationServer: NodeComponent {
 
     package func start() async throws {
         let outcome = FirstResult<Int>()
+        let idle = self.idle
         let application = Application(
             router: AdministrationServer.router(source),
-            configuration: .init(address: .hostname(host, port: port), serverName: "martlet"),
+            server: .http1(
+                configuration: .init(
+                    additionalChannelHandlers: [IdleStateHandler(allTimeout: idle), IdleEnd()])),
+            configuration: .init(
+                address: .hostname(host, port: port), serverName: "martlet",
+                availableConnectionsDelegate: MaximumAvailableConnections(
+                    connectionsMax, logger: quietLogger)),
             onServerRunning: { channel in
                 outcome.settle(.success(channel.localAddress?.port ?? 0))
             },
@@ -102,7 +116,10 @@ package final class AdministrationServer: NodeComponent {
 
     private static func documents(_ source: any AdminSource) -> [Document] {
         [
-            Document(path: "/healthz") { _ in text("ok\n") },
+            Document(path: "/healthz") { _ in
+                guard let failure = source.failure() else { return text("ok\n") }
+                return text("failed: \(failure.message)\n", status: .serviceUnavailable)
+            },
             Document(path: "/readyz") { _ in
                 switch source.readiness() {
                 case .ready: return text("ready\n")
@@ -176,6 +193,18 @@ private struct ReadOnlyPaths: RouterMiddleware {
             return answer
         }
         return try await next(request, context)
+    }
+}
+
+/// Closes a connection on which nothing moves: no whole request came, and no answer was taken.
+private final class IdleEnd: ChannelInboundHandler, RemovableChannelHandler {
+    typealias InboundIn = NIOAny
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        guard event is IdleStateHandler.IdleStateEvent else {
+            return context.fireUserInboundEventTriggered(event)
+        }
+        context.close(promise: nil)
     }
 }
 

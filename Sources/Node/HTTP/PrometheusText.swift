@@ -105,6 +105,9 @@ package enum PrometheusText {
                 "martlet_clients_connected", UInt64(clients.clients.count),
                 help: "Connected clients."),
             .gauge(
+                "martlet_clients_limit", UInt64(clients.settings.clientsMax),
+                help: "Clients that may be connected, by setting and files of the process."),
+            .gauge(
                 "martlet_client_input_bytes", UInt64(clamping: clients.input.bytes),
                 help: "Memory of commands that are not executed yet."),
             .gauge(

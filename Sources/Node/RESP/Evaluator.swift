@@ -14,6 +14,9 @@
 // A refused proposal takes the overlay with it: everything read since may rest on it. Evaluation
 // then waits until all proposals in flight have ended, and starts from applied state.
 //
+// What is in flight is bounded: a group whose next command finds no room keeps its place, ends its
+// segment, and goes on when proposals have ended.
+//
 // Threads: `submit` and completions come from anywhere and append to the inbox. Whoever finds no
 // drain running becomes it, and owns everything else: hand-overs to a thread would cost more than
 // the evaluation. What has to read state may wait for the disk, so a drain that comes to such a
@@ -26,6 +29,7 @@ package final class Evaluator: @unchecked Sendable {
     private enum Event {
         case request(EvaluationRequest)
         case resolved(UInt64, Resolution)
+        case closed(@Sendable () -> Void)
     }
 
     private struct Inbox {
@@ -53,7 +57,9 @@ package final class Evaluator: @unchecked Sendable {
     private var awaited: [UInt64: Awaited] = [:]
     /// Numbers proposals and confirmations; grows for ever.
     private var nextNumber: UInt64 = 1
-    private var waiting: [EvaluationRequest] = []
+    /// The first may be begun: it waits in front of a command for room.
+    private var waiting: [PendingGroup] = []
+    private var isClosed = false
     private var bytesInFlight = 0
     /// Proposals of the overlay's term that have not ended.
     private var proposalsInFlight = 0
@@ -74,6 +80,10 @@ package final class Evaluator: @unchecked Sendable {
     }
 
     package func submit(_ request: EvaluationRequest) { post(.request(request)) }
+
+    /// What is not evaluated yet, or comes later, is sent back. Calls back, on any thread, when the
+    /// runner is not used any more: what a stopped one is given would never be answered.
+    package func close(_ completion: @escaping @Sendable () -> Void) { post(.closed(completion)) }
 
     private func post(_ event: Event) {
         let mustStart = inbox.withLock { inbox in
@@ -101,40 +111,62 @@ package final class Evaluator: @unchecked Sendable {
             for case .resolved(let number, let resolution) in events {
                 resolve(number, resolution)
             }
-            for case .request(let request) in events { waiting.append(request) }
+            for case .request(let request) in events { waiting.append(PendingGroup(request)) }
+            for case .closed in events { isClosed = true }
             if !waiting.isEmpty, !evaluateWaiting(mayRead: mayRead) {
                 return runner { [self] in drain(mayRead: true) }
             }
+            for case .closed(let completion) in events { completion() }
         }
     }
 
     /// False if it stopped before a request that has to read.
     private func evaluateWaiting(mayRead: Bool) -> Bool {
-        guard let term = service.evaluatingTerm else {
-            let requests = waiting
-            waiting = []
-            for request in requests {
-                request.completion(.notEvaluated(reason: "this node does not lead"))
-            }
+        guard !isClosed, let term = service.evaluatingTerm else {
+            sendBackWaiting(isClosed ? "this node is stopping" : "this node does not lead")
             return true
         }
         guard prepareOverlay(term: term) else { return true }
         evaluation.now = service.clock
         evaluation.dependency = 0
-        var groups: [PendingGroup] = []
+        var done = 0
         var stopsToRead = false
-        while groups.count < waiting.count, bytesInFlight < settings.effectBytesInFlight {
-            stopsToRead = !mayRead && !waiting[groups.count].isBlind
+        while done < waiting.count, hasRoom {
+            stopsToRead = !mayRead && !waiting[done].request.isBlind
             if stopsToRead { break }
-            let group = PendingGroup(waiting[groups.count])
-            groups.append(group)
-            evaluate(group, term: term)
+            guard evaluate(waiting[done], term: term) else { break }
+            done += 1
         }
-        waiting.removeFirst(groups.count)
+        let groups = Array(waiting.prefix(done))
+        waiting.removeFirst(done)
         endSegment(term: term)
         invariant(batch.isEmpty && openGroups.isEmpty, "a segment stayed open")
         for group in groups { release(group) }
         return !stopsToRead
+    }
+
+    /// Groups of which nothing is evaluated may go elsewhere; the rest of a begun one may not.
+    private func sendBackWaiting(_ reason: String) {
+        let groups = waiting
+        waiting = []
+        for group in groups {
+            guard group.isBegun else {
+                group.request.completion(.notEvaluated(reason: reason))
+                continue
+            }
+            while group.next != nil {
+                group.append(refusedWith: ReplyText.clusterDown(reason))
+                group.advance()
+            }
+            release(group)
+        }
+    }
+
+    /// Whether the effects of another command may come to those in flight. Asked before each: one
+    /// request can hold thousands that copy a large value.
+    private var hasRoom: Bool {
+        bytesInFlight + batch.byteCount < settings.effectBytesInFlight
+            && evaluation.overlay.rangeCount < settings.rangesInFlight
     }
 
     /// False while evaluation must wait for the proposals behind a refused one.
@@ -149,11 +181,16 @@ package final class Evaluator: @unchecked Sendable {
         return true
     }
 
-    private func evaluate(_ group: PendingGroup, term: Term) {
-        for batch in group.request.batches {
-            evaluation.writer.version = batch.version
-            for routed in batch.commands { evaluate(routed, of: group, term: term) }
+    /// False if it stopped before a command for want of room, to go on there later.
+    private func evaluate(_ group: PendingGroup, term: Term) -> Bool {
+        while let (routed, version) = group.next {
+            // What is refused takes none.
+            guard refusal != nil || hasRoom else { return false }
+            evaluation.writer.version = version
+            evaluate(routed, of: group, term: term)
+            group.advance()
         }
+        return true
     }
 
     private func evaluate(_ routed: RoutedCommand, of group: PendingGroup, term: Term) {

@@ -3,8 +3,9 @@
 // effect in, takes a proposal's effects out when it is applied (then the reader shows them), and
 // drops all of it with the term.
 //
-// Invariants: proposal numbers only grow; a point entry is newer than every range delete that
-// covers it (a range delete takes older point entries out), so a point entry answers alone.
+// Proposal numbers only grow. A range delete leaves the point entries that it covers in place,
+// since to look for them costs as much as there are; a lookup compares ages instead, so it costs as
+// much as there are range deletes, which the evaluator bounds.
 import Engine
 
 package struct Overlay: Sendable {
@@ -32,11 +33,14 @@ package struct Overlay: Sendable {
         /// Nil: deleted.
         var value: Value?
         var proposal: UInt64
+        /// Larger than of every effect before.
+        var age: UInt64
     }
 
     private struct Range: Sendable {
         var span: KeySpan
         var proposal: UInt64
+        var age: UInt64
     }
 
     /// What the overlay knows of a key.
@@ -55,43 +59,46 @@ package struct Overlay: Sendable {
     /// Keys that each proposal touched, oldest proposal first: what to look at when it is applied.
     private var touched: [(proposal: UInt64, keys: [Key])] = []
     private var touchedHead = 0
+    private var effects: UInt64 = 0
 
     package init(term: Term) { self.term = term }
 
     package var isEmpty: Bool { points.isEmpty && ranges.isEmpty }
+    /// Range deletes in flight, not counting those before one of everything.
+    package var rangeCount: Int { ranges.count }
 
     package func lookup(_ key: Key, now: ClockMilliseconds) -> Lookup {
-        if let point = points[key] {
-            guard let value = point.value, value.expiry.map({ $0 > now }) ?? true else {
-                return .absent(proposal: point.proposal)
-            }
-            return .live(value, proposal: point.proposal)
-        }
+        let point = points[key]
         // Newest first: the youngest proposal that hides the key is the one to wait for.
-        for range in ranges.reversed() where range.span.contains(key.bytes) {
-            return .absent(proposal: range.proposal)
+        for range in ranges.reversed() {
+            if let point, range.age < point.age { break }
+            if range.span.contains(key.bytes) { return .absent(proposal: range.proposal) }
         }
-        return .unknown
+        guard let point else { return .unknown }
+        guard let value = point.value, value.expiry.map({ $0 > now }) ?? true else {
+            return .absent(proposal: point.proposal)
+        }
+        return .live(value, proposal: point.proposal)
     }
 
     package mutating func put(_ key: Key, _ value: Value, proposal: UInt64) {
-        points[key] = Point(value: value, proposal: proposal)
+        points[key] = Point(value: value, proposal: proposal, age: nextAge())
         touch(key, proposal)
     }
 
     package mutating func delete(_ key: Key, proposal: UInt64) {
-        points[key] = Point(value: nil, proposal: proposal)
+        points[key] = Point(value: nil, proposal: proposal, age: nextAge())
         touch(key, proposal)
     }
 
     package mutating func deleteRange(_ span: KeySpan, proposal: UInt64) {
-        if span == .everything {
-            points.removeAll(keepingCapacity: true)
-            ranges.removeAll()
-        } else {
-            points = points.filter { !span.contains($0.key.bytes) }
-        }
-        ranges.append(Range(span: span, proposal: proposal))
+        if span == .everything { ranges.removeAll() }
+        ranges.append(Range(span: span, proposal: proposal, age: nextAge()))
+    }
+
+    private mutating func nextAge() -> UInt64 {
+        effects += 1
+        return effects
     }
 
     /// `proposal` is applied and visible to readers; proposals are applied in their order, so all

@@ -50,8 +50,36 @@ final class PendingGroup {
     private var replies = ReplyBundle()
     private var hasEffects: [Bool] = []
     private var segments: [Segment] = []
+    /// Of the next command.
+    private var place = (batch: 0, command: 0)
 
-    init(_ request: EvaluationRequest) { self.request = request }
+    init(_ request: EvaluationRequest) {
+        self.request = request
+        skipEmptyBatches()
+    }
+
+    /// The next command to evaluate; nil behind the last.
+    var next: (command: RoutedCommand, version: RESPVersion)? {
+        guard place.batch < request.batches.count else { return nil }
+        let batch = request.batches[place.batch]
+        return (batch.commands[place.command], batch.version)
+    }
+
+    /// Some of its commands are evaluated.
+    var isBegun: Bool { !hasEffects.isEmpty }
+
+    func advance() {
+        place.command += 1
+        skipEmptyBatches()
+    }
+
+    private func skipEmptyBatches() {
+        while place.batch < request.batches.count,
+            place.command == request.batches[place.batch].commands.count
+        {
+            place = (place.batch + 1, 0)
+        }
+    }
 
     var replyBytes: Int { replies.bytes.count }
 

@@ -38,6 +38,8 @@ package struct RESPSettings: Sendable {
     package var rangeBytes = 16 << 20
     /// Bytes of effects that the evaluator keeps in flight before it waits.
     package var effectBytesInFlight = 256 << 20
+    /// Range deletes that it keeps in flight: each read while they are has to look at them.
+    package var rangesInFlight = 256
 
     package init() {}
 

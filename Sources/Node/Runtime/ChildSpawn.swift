@@ -31,7 +31,7 @@ enum ChildSpawn {
         posix_spawnattr_setsigmask(&attributes, &none)
         var handled = sigset_t()
         sigemptyset(&handled)
-        for signal in [SIGTERM, SIGINT, SIGCHLD, SIGPIPE] { sigaddset(&handled, signal) }
+        for signal in [SIGTERM, SIGINT, SIGHUP, SIGCHLD, SIGPIPE] { sigaddset(&handled, signal) }
         posix_spawnattr_setsigdefault(&attributes, &handled)
         posix_spawnattr_setpgroup(&attributes, 0)
         posix_spawnattr_setflags(

@@ -17,8 +17,22 @@ package final class ClientComponent: NodeComponent {
 
     private struct Running: Sendable {
         var listener: RESPListener
+        var pools: Pools
+    }
+
+    private struct Pools: Sendable {
+        var evaluator: Evaluator
         var readPool: ThreadPool
         var evaluatorPool: ThreadPool
+
+        /// What other members forward until this node has given up its leadership is sent back.
+        func stop() async {
+            await withCheckedContinuation { (closed: CheckedContinuation<Void, Never>) in
+                evaluator.close { closed.resume() }
+            }
+            evaluatorPool.stop()
+            readPool.stop()
+        }
     }
 
     package init(
@@ -46,6 +60,8 @@ package final class ClientComponent: NodeComponent {
         ) { work in
             readPool.submit(.flush, work)
         }
+        let pools = Pools(
+            evaluator: evaluator, readPool: readPool, evaluatorPool: evaluatorPool)
         do {
             let listener = try await RESPListener.start(
                 host: configuration.listen.host, port: configuration.listen.respPort,
@@ -53,13 +69,9 @@ package final class ClientComponent: NodeComponent {
             ).get()
             logger.notice("serving clients", metadata: ["address": "\(listener.address)"])
             surface.attach(environment)
-            running.withLock {
-                $0 = Running(
-                    listener: listener, readPool: readPool, evaluatorPool: evaluatorPool)
-            }
+            running.withLock { $0 = Running(listener: listener, pools: pools) }
         } catch {
-            readPool.stop()
-            evaluatorPool.stop()
+            await pools.stop()
             guard error is IOError else { throw error }
             throw NodeFailure(
                 binding: "listen.resp-port", host: configuration.listen.host,
@@ -75,8 +87,7 @@ package final class ClientComponent: NodeComponent {
         guard let stopped else { return }
         try? await stopped.listener.stop(grace: .seconds(2)).get()
         surface.attach(nil)
-        stopped.evaluatorPool.stop()
-        stopped.readPool.stop()
+        await stopped.pools.stop()
     }
 
     private var settings: RESPSettings {

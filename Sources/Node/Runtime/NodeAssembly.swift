@@ -16,7 +16,7 @@ enum NodeAssembly {
         let loops = NodeEventLoops(clientThreads: configuration.client.threads)
         let replica = ReplicaComponent(
             configuration, directory: directory, loops: loops, fatal: fatal, logger: logger)
-        let surface = NodeSurface(configuration, replica: replica)
+        let surface = NodeSurface(configuration, replica: replica, fatal: fatal)
         return [
             directory,
             loops,

@@ -11,6 +11,13 @@ package protocol NodeComponent: AnyObject, Sendable {
 
     /// Returns once nothing of it runs any more. Called once after each successful start.
     func stop() async
+
+    /// Reads again what may change while it runs, and logs how that went. At any time.
+    func reload() async
+}
+
+extension NodeComponent {
+    package func reload() async {}
 }
 
 /// Where any part of a node, on any thread, says that the process must end: a failed sync, for one.
@@ -23,11 +30,22 @@ package final class FatalReport: Sendable {
     }
 
     private let state = Mutex(State())
+    private let onFailure: @Sendable (NodeFailure) -> Void
 
-    package init() {}
+    /// `onFailure` is called with the first report, on the thread that makes it.
+    package init(onFailure: @escaping @Sendable (NodeFailure) -> Void = { _ in }) {
+        self.onFailure = onFailure
+    }
 
     package func report(_ failure: NodeFailure) {
-        finish { state in if state.failure == nil { state.failure = failure } }
+        let isFirst = state.withLock { state in
+            guard state.failure == nil else { return false }
+            state.failure = failure
+            return true
+        }
+        guard isFirst else { return }
+        onFailure(failure)
+        finish { _ in }
     }
 
     /// Releases the waiters without a failure.

@@ -1,7 +1,8 @@
-// Runs the parts of a node: starts them in order, waits for SIGTERM, SIGINT, SIGHUP or a fatal
-// report, stops them in reverse. If a start fails, what was started before it is stopped again.
-// Stopping is bounded by the process (`ProcessExit.limitStop`): all that was acknowledged is
-// durable anyway.
+// Runs the parts of a node: starts them in order, waits for SIGTERM, SIGINT or a fatal report,
+// stops them in reverse. If a start fails, what was started before it is stopped again, and that
+// failure is reported like any other. Stopping is bounded by the process
+// (`ProcessExit.limitStop`), whatever it stops for: all that was acknowledged is durable anyway.
+// SIGHUP has the parts read their files again.
 import Logging
 import ServiceLifecycle
 import UnixSignals
@@ -42,8 +43,10 @@ package final class NodeRuntime: Service {
             do {
                 try await component.start()
             } catch {
+                let failure = NodeFailure(classifying: error)
+                fatal.report(failure)
                 await stop(started)
-                throw NodeFailure(classifying: error)
+                throw failure
             }
             started.append(component)
             logger.debug("started", metadata: ["component": "\(component.name)"])
@@ -61,20 +64,39 @@ package final class NodeRuntime: Service {
         }
     }
 
+    private func reload() async {
+        for component in components where !fatal.isClosed { await component.reload() }
+    }
+
     /// Runs the node as a process: until SIGTERM, SIGINT, `stop` or a failure (`NodeFailure`).
     package func runProcess(stop: StopRequest) async throws {
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(
                 services: [
+                    // First, so that it stops last: a slow reload must not hold up the stop.
+                    .init(
+                        service: ReloadService(reload: reload),
+                        successTerminationBehavior: .ignore),
                     .init(
                         service: self, successTerminationBehavior: .gracefullyShutdownGroup,
-                        failureTerminationBehavior: .cancelGroup)
-                ], gracefulShutdownSignals: [.sigterm, .sigint, .sighup], logger: logger))
+                        failureTerminationBehavior: .cancelGroup),
+                ], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))
         stop.setHandler { Task.detached { await group.triggerGracefulShutdown() } }
         do {
             try await group.run()
         } catch {
             throw NodeFailure(classifying: error)
+        }
+    }
+}
+
+/// Reloads with each SIGHUP until the node stops.
+private struct ReloadService: Service {
+    let reload: @Sendable () async -> Void
+
+    func run() async throws {
+        for await _ in await UnixSignalsSequence(trapping: .sighup).cancelOnGracefulShutdown() {
+            await reload()
         }
     }
 }

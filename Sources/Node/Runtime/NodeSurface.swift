@@ -7,11 +7,15 @@ import Synchronization
 package final class NodeSurface: AdminSource, AdminInformation {
     private let configuration: NodeConfiguration
     private let replica: ReplicaComponent
+    private let fatal: FatalReport
     private let clients = Mutex<SessionEnvironment?>(nil)
 
-    package init(_ configuration: NodeConfiguration, replica: ReplicaComponent) {
+    package init(
+        _ configuration: NodeConfiguration, replica: ReplicaComponent, fatal: FatalReport
+    ) {
         self.configuration = configuration
         self.replica = replica
+        self.fatal = fatal
     }
 
     /// What serves the clients, while it does.
@@ -54,7 +58,10 @@ package final class NodeSurface: AdminSource, AdminInformation {
     /// Committed entries that a ready node may have to apply still.
     private static let readyLagMax: UInt64 = 1_000
 
+    package func failure() -> NodeFailure? { fatal.failure }
+
     package func readiness() -> Readiness {
+        if let failure = fatal.failure { return .notReady(reason: failure.message) }
         guard let replica = replica.replica else {
             return .notReady(reason: "the replica is opening")
         }

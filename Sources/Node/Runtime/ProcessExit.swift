@@ -1,5 +1,4 @@
 // The ends of the process: the message on standard error, the exit code, and the bound on stopping.
-import Dispatch
 import Glibc
 
 package enum ProcessExit {
@@ -18,11 +17,15 @@ package enum ProcessExit {
         Glibc.exit(failure.exitCode)
     }
 
-    /// From now on the process has `stopSecondsMax` to end by itself.
-    package static func limitStop() {
-        DispatchQueue.global().asyncAfter(deadline: .now() + .seconds(stopSecondsMax)) {
+    /// From now on the process has `stopSecondsMax` to end by itself. `failure`: why it stops, if
+    /// it is not told to; its exit code then is the process's.
+    package static func limitStop(after failure: NodeFailure? = nil) {
+        // A thread of its own: every pool may be stuck where the stop is.
+        startThread(name: "stop-limit") {
+            poll(nil, 0, Int32(stopSecondsMax * 1000))
+            if let failure { report(failure.message) }
             report("stopping took more than \(stopSecondsMax) s; ended")
-            _exit(NodeFailure.Kind.software.rawValue)
+            _exit((failure?.kind ?? .software).rawValue)
         }
     }
 

@@ -51,6 +51,8 @@ package final class ReplicaComponent: NodeComponent {
             fatal.report(NodeFailure(.storage, reason))
         }
         let opened = try await open(directory, runtime, on: loop, rejoins: rejoins)
+        try ReplicaComponent.check(
+            configured: configuration.membership, logged: opened.membership)
         // What is left of damaged hard state may count fewer starts than the peers have seen.
         if configuration.isCluster, !opened.hardState.isVoteTrusted {
             try opened.hardState.beginAnew(bootCounter: wallMilliseconds())
@@ -66,6 +68,37 @@ package final class ReplicaComponent: NodeComponent {
             return running
         }
         await stopped?.stop()
+    }
+
+    /// A node that led alone and is given more members would go on alone, and they would found a
+    /// history of their own.
+    static func check(configured: Membership, logged: Membership) throws(NodeFailure) {
+        func list(_ membership: Membership) -> String {
+            membership.members.map(\.id.description).joined(separator: ", ")
+        }
+        guard !logged.members.isEmpty, configured.members.map(\.id) != logged.members.map(\.id)
+        else { return }
+        throw NodeFailure(
+            .configuration,
+            "members: the configuration names \(list(configured)), but this node's data belongs to"
+                + " a cluster of \(list(logged)), which cannot be changed; name those again, or"
+                + " begin a new cluster with an empty data.directory on every member")
+    }
+
+    package func reload() async {
+        guard configuration.isCluster else {
+            return logger.notice("there are no certificates to read again: this node has no peers")
+        }
+        guard let runtime else { return }
+        do {
+            try checkCertificateFiles()
+            try runtime.reloadCertificates()
+            logger.notice("certificates are read again; new connections with peers use them")
+        } catch {
+            logger.error(
+                "certificates cannot be read again; the old ones stay in use until the next SIGHUP",
+                metadata: ["reason": "\(error)"])
+        }
     }
 
     /// The TLS library says of a file that it cannot read no more than that.

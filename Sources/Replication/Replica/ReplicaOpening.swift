@@ -58,6 +58,26 @@ package struct OpenedReplica {
         )
     }
 
+    /// The members that the manifest names, or the log's first entries while nothing is flushed.
+    /// Empty if neither does: no leader has founded this history yet, or its beginning is lost.
+    package var membership: Membership {
+        guard store.membership.members.isEmpty, log.first <= log.last.index else {
+            return store.membership
+        }
+        do {
+            for entry in try log.entries(from: log.first, maxBytes: OpenedReplica.foundingBytes)
+            where entry.header.kind == .membership {
+                return try entry.withPayload { (payload) throws(DecodingError) in
+                    try Membership(decoding: payload)
+                }
+            }
+        } catch {}
+        return store.membership
+    }
+
+    /// The entries that found a history are far below this.
+    private static let foundingBytes = 64 << 10
+
     /// Behind the log's last entry; behind S if the log holds nothing above it. A lost last entry
     /// leaves its sequences unknown until a peer supplies it; such a member does not lead.
     private static func tail(_ log: Log, _ store: Store) throws(EngineError)

@@ -99,6 +99,12 @@ package final class ReplicaRuntime: ReplicaEnvironment, @unchecked Sendable {
         try await transport.start()
     }
 
+    /// Reads the certificate files again; connections made from now on use them. After a throw the
+    /// old ones go on being used. Nothing without peers.
+    package func reloadCertificates() throws(PeerTransportError) {
+        try transport?.reloadCertificates()
+    }
+
     /// On the loop.
     private func turn() {
         // Before the inbox is looked at: what comes later schedules another turn.
@@ -159,16 +165,22 @@ package final class ReplicaRuntime: ReplicaEnvironment, @unchecked Sendable {
 
     /// The others need not wait for an election timeout.
     private func handOver() async {
-        guard let status = started?.status(), status.role == "leader" else { return }
-        let others = status.members.filter { $0.id != status.node && $0.role != "learner" }
-        guard let target = others.max(by: { $0.match < $1.match }) else { return }
-        started?.post(.transfer(target.id))
+        guard let status = started?.status(), status.role == "leader",
+            let target = ReplicaRuntime.successor(status)
+        else { return }
+        started?.post(.transfer(target))
         for _ in 0..<ReplicaRuntime.handOverTries where started?.status().role == "leader" {
             try? await Task.sleep(for: .milliseconds(10))
         }
     }
 
     private static let handOverTries = 50
+
+    /// The voter that has most of the log among those that the leader hears; nil if it hears none.
+    package static func successor(_ status: ReplicaStatus) -> MemberID? {
+        status.members.filter { $0.id != status.node && $0.role != "learner" && $0.isActive }
+            .max { $0.match < $1.match }?.id
+    }
 
     // MARK: ReplicaEnvironment
 

@@ -39,7 +39,6 @@ final class IncomingConnectionHandler: ChannelInboundHandler {
         host = channel.remoteAddress?.ipAddress ?? "unknown"
         address = "\(host):\(channel.remoteAddress?.port ?? 0)"
         guard transport.accepted(channel) else {
-            logEnd("refused a connection from \(host): too many connections without a hello")
             phase = .closing
             return context.close(promise: nil)
         }
@@ -170,8 +169,9 @@ final class IncomingConnectionHandler: ChannelInboundHandler {
         }
     }
 
-    /// `PeerTransport.cutOff`.
+    /// `PeerTransport.cutOff`, or `accepted`.
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if event is PeerTransport.TooManyStrangers { return endUnlessKnown() }
         guard let refusal = event as? Refusal else {
             return context.fireUserInboundEventTriggered(event)
         }
@@ -191,6 +191,13 @@ final class IncomingConnectionHandler: ChannelInboundHandler {
         channel.writeAndFlush(ByteBuffer(bytes: refusal.encodedFrame())).whenComplete { _ in
             channel.close(promise: nil)
         }
+    }
+
+    private func endUnlessKnown() {
+        if case .open = phase { return }
+        end(
+            "closed the connection from \(address): too many connections without a hello, and this"
+                + " was the oldest")
     }
 
     private func end(_ line: String) {

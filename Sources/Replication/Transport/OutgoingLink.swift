@@ -205,7 +205,7 @@ final class OutgoingLink: @unchecked Sendable {
         stall = nil
         channel = nil
         self.attempt += 1
-        writer.abandon(queue.close(.notConnected), .disconnected)
+        writer.abandon(queue.close(.notConnected), .notConnected)
         let delay = TimeAmount.milliseconds(Int64(backoff.next()))
         phase = .waiting(loop.scheduleTask(in: delay) { self.dial() })
         transport.linkEnded(self, address, reason: endReason ?? fallback, wasOpen: wasOpen)

@@ -107,12 +107,16 @@ final class OutgoingWriter {
         return done
     }
 
-    /// The connection is gone: everything encoded, taken and in `queued` is dropped.
-    func abandon(_ queued: [OutgoingQueue.Item], _ failure: PeerSendFailure) {
-        let dropped = resetBlock() + items[nextItem...] + queued
+    /// The connection is gone, or there was none: everything encoded, taken and in `queued` is
+    /// dropped. Of what was encoded some may have arrived; the rest certainly has not, and fails
+    /// for `reason`.
+    func abandon(_ queued: [OutgoingQueue.Item], _ reason: PeerSendFailure) {
+        let encoded = resetBlock()
+        let unsent = items[nextItem...] + queued
         items = []
         nextItem = 0
-        counters.countDropped(lane, dropped.count)
-        for item in dropped { item.completion?(failure) }
+        counters.countDropped(lane, encoded.count + unsent.count)
+        for item in encoded { item.completion?(.disconnected) }
+        for item in unsent { item.completion?(reason) }
     }
 }

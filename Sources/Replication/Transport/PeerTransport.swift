@@ -31,6 +31,8 @@ package final class PeerTransport: Sendable {
         var links: [LaneKey: OutgoingLink] = [:]
         /// Every accepted connection that is not closed; those of members are in `incoming` too.
         var accepted: [ObjectIdentifier: any Channel] = [:]
+        /// Those that did not say hello yet, the oldest first.
+        var unknown: [any Channel] = []
         var incoming: [LaneKey: any Channel] = [:]
         var throttle = LogThrottle()
     }
@@ -248,17 +250,23 @@ package final class PeerTransport: Sendable {
         }
     }
 
-    /// A connection came in; false if there are too many that did not say hello yet.
+    /// A connection came in; false if this transport does not run any more. If too many did not say
+    /// hello yet, the oldest of them has to go.
     func accepted(_ channel: any Channel) -> Bool {
-        state.withLock { state in
-            let unknown = state.accepted.count - state.incoming.count
-            guard state.phase == .running, unknown < configuration.maxUnknownConnections else {
-                return false
-            }
+        let (isTaken, oldest) = state.withLock { state -> (Bool, (any Channel)?) in
+            guard state.phase == .running else { return (false, nil) }
+            let isFull = state.unknown.count >= configuration.maxUnknownConnections
+            let oldest = isFull && !state.unknown.isEmpty ? state.unknown.removeFirst() : nil
             state.accepted[ObjectIdentifier(channel)] = channel
-            return true
+            state.unknown.append(channel)
+            return (true, oldest)
         }
+        oldest?.pipeline.fireUserInboundEventTriggered(TooManyStrangers())
+        return isTaken
     }
+
+    /// Tells a connection that it has to go for a newer one.
+    struct TooManyStrangers: Sendable {}
 
     /// A member's hello on an accepted connection. It replaces an earlier connection of that member
     /// and lane, which the member has given up even if nobody told this side.
@@ -266,6 +274,7 @@ package final class PeerTransport: Sendable {
         let key = LaneKey(member: hello.sender, lane: hello.lane)
         let (replaced, link) = try state.withLock { state throws(Refusal) in
             try state.rules.judge(hello, certificate: certificate, expected: nil, lane: nil)
+            state.unknown.removeAll { $0 === channel }
             return (state.incoming.updateValue(channel, forKey: key), state.links[key])
         }
         remember(hello)
@@ -281,6 +290,7 @@ package final class PeerTransport: Sendable {
     func gone(_ channel: any Channel) {
         let key = state.withLock { state -> LaneKey? in
             state.accepted[ObjectIdentifier(channel)] = nil
+            state.unknown.removeAll { $0 === channel }
             let key = state.incoming.first { $0.value === channel }?.key
             if let key { state.incoming[key] = nil }
             return key

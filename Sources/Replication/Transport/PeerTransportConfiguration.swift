@@ -42,7 +42,8 @@ package struct PeerTransportConfiguration: Sendable {
     /// A peer that has taken nothing for so long, while its socket's buffers are full, is cut off:
     /// what waits for it only grows old.
     package var stallTimeoutMilliseconds: Int64 = 4000
-    /// Accepted connections whose hello is still missing.
+    /// Accepted connections whose hello is still missing. One more closes the oldest: strangers
+    /// that say nothing cannot keep a member from connecting.
     package var maxUnknownConnections = 128
     /// Where members' starts are remembered; nil forgets them with this process.
     package var boots: PeerBoots?
@@ -120,7 +121,8 @@ package enum PeerTransportError: Error, Sendable, Hashable, CustomStringConverti
 /// Why a message was not handed to the network.
 package enum PeerSendFailure: Error, Sendable, Hashable {
     case unknownMember
-    /// No connection, nor one being made.
+    /// No connection, nor one being made; or it broke, or could not be made, before any of the
+    /// message was written.
     case notConnected
     case queueFull
     /// The connection broke before all of the message was written. What was written may have

@@ -1,4 +1,5 @@
 import Engine
+import Foundation
 import Glibc
 import Logging
 import Node
@@ -6,7 +7,8 @@ import Replication
 import Synchronization
 import Testing
 
-@Suite struct NodeRuntimeTests {
+/// One at a time: a signal reaches every node of this process.
+@Suite(.serialized) struct NodeRuntimeTests {
     private final class Part: NodeComponent {
         let name: String
         let journal: Journal
@@ -24,6 +26,7 @@ import Testing
         }
 
         func stop() async { journal.lines.withLock { $0.append("stop \(name)") } }
+        func reload() async { journal.lines.withLock { $0.append("reload \(name)") } }
     }
 
     private final class Journal: Sendable {
@@ -65,6 +68,58 @@ import Testing
             })
         await #expect(throws: failure) { try await runtime.run() }
         #expect(journal.lines.withLock { $0 } == ["start a", "stop a"])
+    }
+
+    /// The bound on stopping begins with the report, before anything is stopped.
+    @Test func theFirstFailureIsToldAtOnce() async {
+        let journal = Journal()
+        let fatal = FatalReport { failure in
+            journal.lines.withLock { $0.append("failed: \(failure)") }
+        }
+        let runtime = NodeRuntime(
+            components: [Part("a", journal)], fatal: fatal, logger: quiet,
+            onReady: {
+                fatal.report(NodeFailure(.storage, "x"))
+                fatal.report(NodeFailure(.storage, "y"))
+            })
+        await #expect(throws: NodeFailure(.storage, "x")) { try await runtime.run() }
+        #expect(journal.lines.withLock { $0 } == ["start a", "failed: x", "stop a"])
+    }
+
+    @Test func aFailedStartIsTold() async {
+        let journal = Journal()
+        let fatal = FatalReport { failure in
+            journal.lines.withLock { $0.append("failed: \(failure)") }
+        }
+        let failure = NodeFailure(.unavailable, "port")
+        let runtime = NodeRuntime(
+            components: [Part("a", journal), Part("b", journal, failure: failure)], fatal: fatal,
+            logger: quiet)
+        await #expect(throws: failure) { try await runtime.run() }
+        #expect(journal.lines.withLock { $0 } == ["start a", "failed: port", "stop a"])
+        #expect(fatal.failure == failure)
+    }
+
+    @Test func aHangUpReloads() async throws {
+        // Until it is trapped it would end this process.
+        signal(SIGHUP, SIG_IGN)
+        let journal = Journal()
+        let stop = StopRequest()
+        let runtime = NodeRuntime(
+            components: [Part("a", journal)], fatal: FatalReport(), logger: quiet,
+            onReady: {
+                Thread {
+                    while !journal.lines.withLock({ $0.contains { $0 != "start a" } }) {
+                        kill(getpid(), SIGHUP)
+                        poll(nil, 0, 10)
+                    }
+                    stop.request()
+                }.start()
+            })
+        try await runtime.runProcess(stop: stop)
+        let lines = journal.lines.withLock { $0 }
+        #expect(lines.contains("reload a"))
+        #expect(lines.filter { $0 != "reload a" } == ["start a", "stop a"])
     }
 
     @Test func aStopRequestEndsTheProcessLoop() async throws {

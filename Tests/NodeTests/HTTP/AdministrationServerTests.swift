@@ -9,12 +9,14 @@ import Testing
 
 @Suite struct AdministrationServerTests {
     private func withServer(
+        connectionsMax: Int = 128, idle: TimeAmount = .minutes(1),
         _ body: (HTTPAddress, FakeAdminSource) async throws -> Void
     ) async throws {
         let admin = FakeAdminSource()
         let server = AdministrationServer(
             host: "127.0.0.1", port: 0, source: admin,
-            eventLoops: MultiThreadedEventLoopGroup.singleton, logger: Logger(label: "test"))
+            eventLoops: MultiThreadedEventLoopGroup.singleton, logger: Logger(label: "test"),
+            connectionsMax: connectionsMax, idle: idle)
         try await server.start()
         let port = try #require(server.boundPort)
         do {
@@ -26,13 +28,17 @@ import Testing
         await server.stop()
     }
 
-    /// The blocking client on a thread of its own: the server shares the tests' thread pool.
-    private func fetch(_ address: HTTPAddress, _ path: String) async throws -> HTTPAnswer {
+    /// Blocking clients get a thread of their own: the server shares the tests' thread pool.
+    private func onThread<Value: Sendable>(
+        _ body: @escaping @Sendable () throws -> Value
+    ) async throws -> Value {
         try await withCheckedThrowingContinuation { continuation in
-            Thread {
-                continuation.resume(with: Result { try HTTPGet.fetch(address, path) })
-            }.start()
+            Thread { continuation.resume(with: Result { try body() }) }.start()
         }
+    }
+
+    private func fetch(_ address: HTTPAddress, _ path: String) async throws -> HTTPAnswer {
+        try await onThread { try HTTPGet.fetch(address, path) }
     }
 
     @Test func documentsHealthAndMetrics() async throws {
@@ -53,17 +59,31 @@ import Testing
     private func exchange(_ address: HTTPAddress, _ method: String, _ path: String) async throws
         -> String
     {
-        try await withCheckedThrowingContinuation { continuation in
-            Thread {
-                continuation.resume(
-                    with: Result {
-                        let socket = try TestSocket(port: address.port)
-                        try socket.send(
-                            "\(method) \(path) HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
-                                + "Content-Length: 0\r\n\r\n")
-                        return try socket.receive()
-                    })
-            }.start()
+        try await onThread {
+            let socket = try TestSocket(port: address.port)
+            try socket.send(
+                "\(method) \(path) HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                    + "Content-Length: 0\r\n\r\n")
+            return try socket.receive()
+        }
+    }
+
+    /// The second connection is served when the first, which went silent, is closed.
+    @Test func connectionsAreBoundedInNumberAndIdleTime() async throws {
+        try await withServer(connectionsMax: 1, idle: .seconds(1)) { address, _ in
+            let hasEnded = try await onThread {
+                // On a busy machine an answer may come later than the end: then once more.
+                for _ in 0..<60 {
+                    let silent = try TestSocket(port: address.port)
+                    try silent.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+                    guard try silent.receive(15).hasPrefix("HTTP/1.1 200 OK"),
+                        let answer = try? HTTPGet.fetch(address, "/healthz"), answer.status == 200
+                    else { continue }
+                    return silent.hasEnded
+                }
+                return false
+            }
+            #expect(hasEnded)
         }
     }
 
@@ -110,6 +130,15 @@ import Testing
             #expect(answer.status == 503)
             #expect(answer.text == "not ready: no leader is known\n")
             #expect(try await fetch(address, "/healthz").status == 200)
+        }
+    }
+
+    @Test func aFailedNodeIsNotHealthy() async throws {
+        try await withServer { address, admin in
+            admin.failureBox.withLock { $0 = NodeFailure(.storage, "a sync failed") }
+            let answer = try await fetch(address, "/healthz")
+            #expect(answer.status == 503)
+            #expect(answer.text == "failed: a sync failed\n")
         }
     }
 

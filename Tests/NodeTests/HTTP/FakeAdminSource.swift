@@ -6,6 +6,7 @@ import Synchronization
 /// A node as the administrative surfaces see it.
 final class FakeAdminSource: AdminSource {
     let readinessBox = Mutex(Readiness.ready)
+    let failureBox = Mutex<NodeFailure?>(nil)
 
     static let status = ReplicaStatus(
         node: MemberID(2), role: "follower", term: Term(7), leader: MemberID(1),
@@ -33,6 +34,7 @@ final class FakeAdminSource: AdminSource {
     func ledger(limit: Int) -> [LedgerRow] {
         (0..<UInt64(min(limit, 2000))).reversed().map { Self.row($0) }
     }
+    func failure() -> NodeFailure? { failureBox.withLock { $0 } }
     func readiness() -> Readiness { readinessBox.withLock { $0 } }
     func metrics() -> [MetricFamily] { PrometheusText.families(of: status()) }
 }

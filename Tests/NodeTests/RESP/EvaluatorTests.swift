@@ -39,7 +39,9 @@ private final class Leader {
         evaluator = Evaluator(service: replica, settings: settings, run: run)
     }
 
-    func submit(_ lines: String...) -> Answer {
+    func submit(_ lines: String...) -> Answer { submit(lines) }
+
+    func submit(_ lines: [String]) -> Answer {
         let answer = Answer()
         let commands = lines.map { line -> RoutedCommand in
             let words = line.split(separator: " ").map { [UInt8]($0.utf8) }
@@ -117,6 +119,79 @@ private final class Leader {
         #expect(leader.proposals <= 2)
         leader.replica.commit()
         #expect(answers.allSatisfy { $0.text == "+OK\r\n" })
+    }
+
+    /// Commands of one request that each copy a large value.
+    @Test func effectsInFlightAreBoundedWithinARequest() {
+        var settings = RESPSettings()
+        settings.effectBytesInFlight = 1 << 20
+        let leader = Leader(settings: settings)
+        leader.replica.store.set("a", String(repeating: "v", count: 300_000))
+        let answer = leader.submit(Array(repeating: "EXPIRE a 100", count: 50))
+        let behind = leader.submit("SET b 1")
+        var rounds = 0
+        while answer.text == nil, rounds < 50 {
+            let bytes = leader.replica.state.withLock {
+                $0.proposals.reduce(0) { $0 + $1.batch.byteCount }
+            }
+            #expect((300_000..<(1 << 20) + 301_000).contains(bytes))
+            #expect(behind.text == nil)
+            leader.replica.commit(1)
+            rounds += 1
+        }
+        #expect(answer.text == String(repeating: ":1\r\n", count: 50))
+        leader.replica.commit()
+        #expect(behind.text == "+OK\r\n")
+    }
+
+    @Test func rangeDeletesInFlightAreBounded() {
+        var settings = RESPSettings()
+        settings.rangesInFlight = 10
+        let leader = Leader(settings: settings)
+        let answer = leader.submit((0..<35).map { "MT.DELRANGE a\($0) b" })
+        for count in [10, 10, 10, 5] {
+            let inFlight = leader.replica.state.withLock { $0.proposals.map(\.batch.count) }
+            #expect(inFlight == [count])
+            leader.replica.commit(1)
+        }
+        #expect(answer.text == String(repeating: "+OK\r\n", count: 35))
+    }
+
+    /// What was evaluated has its own outcome; the rest certainly did nothing.
+    @Test func aRequestThatWaitsForRoomIsRefusedWithTheLeadership() {
+        var settings = RESPSettings()
+        settings.effectBytesInFlight = 100
+        let leader = Leader(settings: settings)
+        let value = String(repeating: "v", count: 200)
+        let answer = leader.submit("SET a \(value)", "SET b 1", "SET c 1")
+        let behind = leader.submit("SET d 1")
+        #expect(leader.proposals == 1)
+        leader.replica.set { $0.term = nil }
+        leader.replica.lose(.unknown(term: Term(1), index: LogIndex(9)))
+        let lines = answer.text?.split(separator: "\r\n") ?? []
+        #expect(lines.count == 3 && lines[0].hasPrefix("-UNCERTAIN 1 9 "))
+        #expect(lines.dropFirst().allSatisfy { $0.hasPrefix("-CLUSTERDOWN ") })
+        #expect(behind.text == "not evaluated")
+    }
+
+    /// A runner that has stopped runs nothing: whoever waited for it would wait for ever.
+    @Test func aClosedEvaluatorAsksNoRunner() {
+        let runs = Mutex<[@Sendable () -> Void]>([])
+        let leader = Leader { run in runs.withLock { $0.append(run) } }
+        let inFlight = leader.submit("SET a 1")
+        let waiting = leader.submit("INCR a")
+        let isClosed = Mutex(false)
+        leader.evaluator.close { isClosed.withLock { $0 = true } }
+        // What the runner was given, it runs.
+        #expect(!isClosed.withLock { $0 })
+        runs.withLock { $0.removeFirst() }()
+        #expect(isClosed.withLock { $0 })
+        #expect(waiting.text == "not evaluated")
+        #expect(leader.submit("INCR a").text == "not evaluated")
+        #expect(leader.submit("SET b 1").text == "not evaluated")
+        leader.replica.commit()
+        #expect(inFlight.text == "+OK\r\n")
+        #expect(runs.withLock { $0.isEmpty })
     }
 
     @Test func aReplyWithoutEffectsWaitsForConfirmation() {

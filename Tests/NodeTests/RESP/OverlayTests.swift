@@ -34,6 +34,23 @@ extension Overlay {
         #expect(overlay.seen("a") == "3@3")
     }
 
+    /// What a range delete costs must not grow with what is in flight.
+    @Test func manyRangeDeletesOverManyKeys() {
+        var overlay = Overlay(term: .zero)
+        for number in 0..<20_000 { overlay.put(key("k\(number)"), value("1"), proposal: 1) }
+        let start = ContinuousClock.now
+        for number in 0..<5_000 {
+            overlay.deleteRange(
+                KeySpan(start: bytes("x"), end: bytes("y\(number)")), proposal: 2)
+        }
+        overlay.deleteRange(KeySpan(start: bytes("k1"), end: bytes("k2")), proposal: 3)
+        #expect(ContinuousClock.now - start < .seconds(10))
+        #expect(overlay.seen("k17") == "absent@3")
+        #expect(overlay.seen("k2") == "1@1")
+        overlay.remove(through: 3)
+        #expect(overlay.isEmpty)
+    }
+
     @Test func appliedProposalsLeave() {
         var overlay = Overlay(term: .zero)
         overlay.put(key("a"), value("1"), proposal: 1)

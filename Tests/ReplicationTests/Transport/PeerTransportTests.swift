@@ -144,6 +144,29 @@ import Testing
         await one.transport.stop()
     }
 
+    /// What waits for a connection that never is made was certainly not sent.
+    @Test func whatNeverLeftIsToldApart() async throws {
+        let accepted = Recorder<any Channel>()
+        let silent = try await ServerBootstrap(group: testGroup)
+            .childChannelInitializer { channel in
+                accepted.record(channel)
+                return channel.eventLoop.makeSucceededVoidFuture()
+            }.bind(host: "127.0.0.1", port: 0).get()
+        let port = try #require(silent.localAddress?.port)
+        let one = try await TransportNode.start(
+            1, peers: [PeerAddress(member: MemberID(2), host: "127.0.0.1", port: port)])
+        // One of each lane: both are dialling.
+        #expect(await accepted.wait { $0.count == 2 })
+        let failures = Recorder<PeerSendFailure?>()
+        let isTaken = one.transport.send(.forward(1, []), to: MemberID(2)) { failures.record($0) }
+        #expect(isTaken)
+        silent.close(promise: nil)
+        for channel in accepted.elements { channel.close(promise: nil) }
+        #expect(await failures.wait { !$0.isEmpty })
+        #expect(failures.elements == [.notConnected])
+        await one.transport.stop()
+    }
+
     @Test func removedMembersAreCutOff() async throws {
         let (one, two) = try await TransportNode.pair()
         try one.transport.setPeers([])

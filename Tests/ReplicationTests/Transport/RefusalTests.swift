@@ -262,13 +262,31 @@ import Testing
         await one.transport.stop()
     }
 
+    /// There is no room but that of the oldest.
+    @Test func strangersKeepNoMemberFromConnecting() async throws {
+        let one = try await TransportNode.start(1) { $0.maxUnknownConnections = 2 }
+        try one.transport.setPeers([PeerAddress(member: MemberID(3), host: "127.0.0.1", port: 1)])
+        let first = try await RawClient.connect(one.port, tls: nil)
+        let second = try await RawClient.connect(one.port, tls: nil)
+        let third = try await RawClient.connect(one.port, tls: nil)
+        #expect(await one.peer.lines.logged("too many connections without a hello"))
+        let member = try await RawClient.connect(one.port, tls: try RawClient.tls("alpha-3"))
+        member.send(hello().encodedFrame())
+        #expect(await member.frames.wait { $0.contains("hello") })
+        for client in [first, second, third, member] { client.channel.close(promise: nil) }
+        await one.transport.stop()
+    }
+
     @Test func strangersAreCounted() async throws {
         let (one, two) = try await TransportNode.pair { $0.maxUnknownConnections = 2 }
         var clients: [RawClient] = []
         for _ in 0..<5 { clients.append(try await RawClient.connect(one.port, tls: nil)) }
         #expect(await one.peer.lines.logged("too many connections without a hello"))
-        let third = clients[2]
-        #expect(await third.closed())
+        let closed = Recorder<Bool>()
+        for client in clients {
+            client.channel.closeFuture.whenComplete { _ in closed.record(true) }
+        }
+        #expect(await closed.wait { $0.count >= 3 })
         #expect(two.transport.send(.forward(1, []), to: MemberID(1)))
         #expect(await one.peer.hasReceived(forward: 1))
         for client in clients { client.channel.close(promise: nil) }
