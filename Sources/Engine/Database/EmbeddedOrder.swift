@@ -382,9 +382,19 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
     /// `commit` promises that what is below was synced: an unsynced log promises nothing.
     private var promisedCommit: LogIndex { syncsGroups ? store.applied : .zero }
 
-    /// One group. With a sync the lock is released; only a committing thread may call it then.
+    /// One group, also if that takes the reserve of space. With a sync the lock is released; only a
+    /// committing thread may call it then.
     private func append(_ entries: [Entry], writers: Int) throws(EngineError) {
         guard options.usesLog, !entries.isEmpty else { return }
+        do throws(EngineError) { try appendOnce(entries, writers: writers) } catch {
+            guard error.isNoSpace, store.gaveReserve(now: environment.monotonic()) else {
+                throw error
+            }
+            try appendOnce(entries, writers: writers)
+        }
+    }
+
+    private func appendOnce(_ entries: [Entry], writers: Int) throws(EngineError) {
         guard syncsGroups else { return try log.append(entries, sync: false) }
         let start = monotonicNanoseconds()
         monitor.unlock()
@@ -451,8 +461,10 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
 
     /// While space is low every write looks anew: it may have come back.
     private func checkSpace(grows: @autoclosure () -> Bool) throws(EngineError) {
-        guard store.space.isLow || store.isSpaceDue else { return }
-        store.measureSpace()
+        guard store.space.isEnabled else { return }
+        let now = environment.monotonic()
+        guard store.space.isLow || store.isSpaceDue(now: now) else { return }
+        store.measureSpace(now: now)
         if let refusal = store.spaceRefusal(grows: grows()) { throw refusal }
     }
 
