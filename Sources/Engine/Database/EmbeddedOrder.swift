@@ -36,7 +36,7 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
     private var proposalsUnderWay: [Proposal] = []
     /// Entries of the engine's own that wait for their place in the log, in order.
     @exclusivity(unchecked) var proposals: [Proposal] = []
-    /// When proposals that found no space are tried again.
+    /// When proposals that found no space or no descriptor are tried again.
     @exclusivity(unchecked) var retryProposalsAt: UInt64 = 0
     /// One thread is at the log, without the lock.
     @exclusivity(unchecked) private(set) var isCommitting = false
@@ -67,7 +67,7 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
     final class Proposal {
         let kind: EntryKind
         let payload: [UInt8]
-        /// Somebody waits for the outcome; else a failure for lack of space is retried.
+        /// Somebody waits for the outcome; else a failure that passes is retried.
         let isAwaited: Bool
         private(set) var outcome: Result<Position, EngineError>?
 
@@ -421,10 +421,11 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
 
     // MARK: failures
 
-    /// Lack of space passes: the log is as it was before. Everything else is for good.
+    /// Lack of space or of descriptors passes: the log is as it was before. Everything else is for
+    /// good.
     private func noteAppendFailure(_ error: EngineError) -> EngineError {
         switch error {
-        case .file(let cause) where cause.isNoSpace: return error
+        case .file(let cause) where cause.isShortage: return error
         case .poisoned, .closed:
             fail(error)
             return error
