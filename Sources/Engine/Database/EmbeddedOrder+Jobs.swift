@@ -116,10 +116,19 @@ extension EmbeddedOrder {
     }
 
     /// Merges all of `span` that was committed before into the deepest level there, and waits for
-    /// it.
+    /// it. One at a time: the director plans for one span, and a second would take its place.
     func compact(_ span: KeySpan) throws(EngineError) {
         monitor.lock()
         defer { monitor.unlock() }
+        while isCompacting {
+            try gate.check()
+            wait()
+        }
+        isCompacting = true
+        defer {
+            isCompacting = false
+            monitor.broadcast()
+        }
         try flushLocked()
         store.retryNow()
         director.requestFullCompaction(store.logical, span: span)

@@ -43,6 +43,8 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
     /// Entries were applied that flushes or jobs follow from.
     @exclusivity(unchecked) var mustAdvance = false
     @exclusivity(unchecked) var isAdvancing = false
+    /// Somebody waits for a compaction that was asked for.
+    @exclusivity(unchecked) var isCompacting = false
     var director: JobDirector
     @exclusivity(unchecked) private var throttle: WriteThrottle
     @exclusivity(unchecked) private var delay = CommitDelay()

@@ -111,6 +111,48 @@ import Testing
         #expect(isRight)
     }
 
+    /// No job runs before all of them have come, and each span takes several.
+    @Test func `Each of many who compact at once gets the span that was asked for`() throws {
+        let directory = try TemporaryDirectory()
+        let pool = ThreadPool(name: "test-job", threads: 1)
+        var options = DatabaseRig.smallOptions()
+        options.store.compaction.isEnabled = false
+        options.store.compaction.jobBytesMax = 1
+        let database = try Database.open(
+            POSIXFileSystem(), directory.path, options, DatabaseEnvironment(jobs: pool), pool: pool)
+        for number in 0..<3 {
+            for writer in 0..<DatabaseThreadTests.writers {
+                try database.put(
+                    DatabaseThreadTests.key(writer, number),
+                    DatabaseThreadTests.value(writer, number))
+                try database.flush()
+            }
+        }
+        let jobs = Latch()
+        pool.submit(.flush) { while jobs.wait() != .opened {} }
+        let failures = Notes()
+        let arrivals = Notes()
+        let threads = (0..<DatabaseThreadTests.writers).map { writer in
+            startThread {
+                let span = KeySpan(start: [UInt8(writer)], end: [UInt8(writer) + 1])
+                arrivals.add("\(writer)")
+                do {
+                    try database.compact(span)
+                    for table in database.tables()
+                    where table.level == 0 && table.span.overlaps(span) {
+                        failures.add("table \(table.id) of writer \(writer) is as it was")
+                    }
+                } catch { failures.add("\(error)") }
+            }
+        }
+        while arrivals.all.count < threads.count { sched_yield() }
+        for _ in 0..<20_000 { sched_yield() }
+        jobs.open()
+        for thread in threads { pthread_join(thread, nil) }
+        #expect(failures.all.isEmpty, "\(failures.all)")
+        try database.close()
+    }
+
     @Test func `Closing beside writers and flushes loses nothing`() throws {
         let rig = try ThreadedRig(DatabaseRig.smallOptions())
         for round in 0..<8 {
