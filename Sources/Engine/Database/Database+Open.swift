@@ -6,6 +6,7 @@ extension Database {
     public static func open(_ path: String, options: DatabaseOptions = DatabaseOptions())
         throws(EngineError) -> Database
     {
+        try options.check()
         let pool = ThreadPool(
             name: "martlet-job", threads: max(options.backgroundThreads, 1))
         do throws(EngineError) {

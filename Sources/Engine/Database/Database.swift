@@ -18,7 +18,7 @@ public struct DatabaseOptions: Sendable {
     /// Shapes of segments and tables, logged when the database is made.
     public var settings = LoggedSettings()
     public var store = StoreOptions()
-    /// Threads for flush, compaction and healing.
+    /// Threads for flush, compaction and healing: at least one, at most 256.
     public var backgroundThreads = 2
     /// False applies writes without a log: what was not flushed is lost with the process, unless
     /// it closes the database. For benchmarks and rebuildable data.
@@ -49,6 +49,8 @@ public struct DatabaseOptions: Sendable {
         set { store.compactionFilters = newValue }
     }
 
+    private static let backgroundThreadsMax = 256
+
     public init() {}
 
     /// With the registered operators in the settings, for jobs to fold by.
@@ -65,6 +67,11 @@ public struct DatabaseOptions: Sendable {
 
     /// What is logged is applied, now and at every later open: so before.
     func check() throws(EngineError) {
+        guard backgroundThreads <= DatabaseOptions.backgroundThreadsMax else {
+            throw .invalid(
+                reason: "backgroundThreads is \(backgroundThreads), above "
+                    + "\(DatabaseOptions.backgroundThreadsMax)")
+        }
         try store.check()
         let result = settings.encoded().withUnsafeBytes { bytes -> Result<Void, EngineError> in
             do throws(DecodingError) {

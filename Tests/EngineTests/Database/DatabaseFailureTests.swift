@@ -414,7 +414,7 @@ import Testing
         let changes: [(inout DatabaseOptions) -> Void] = [
             { $0.settings.segmentBytes = 1 }, { $0.settings.blockBytes = 0 },
             { $0.settings.filterBitsPerKey = 1_000 }, { $0.store.cacheBytes = -1 },
-            { $0.store.memoryBytes = 0 },
+            { $0.store.memoryBytes = 0 }, { $0.backgroundThreads = .max },
             { $0.store.openTables = 0 }, { $0.store.memtablesMax = 0 },
             { $0.store.standInsMax = 0 }, { $0.store.concurrentJobs = 0 },
             { $0.store.level0StopTables = 1 }, { $0.store.compaction.level0Trigger = 0 },
@@ -436,6 +436,19 @@ import Testing
             }
             #expect(!memory.exists(DatabaseRig.path))
         }
+    }
+
+    @Test func `More threads than anybody has are refused before one is started`() throws {
+        let directory = try TemporaryDirectory()
+        var options = DatabaseOptions()
+        options.backgroundThreads = .max
+        let refusal = error { _ = try Database.open(directory.path, options: options) }
+        guard case .invalid(let reason)? = refusal else {
+            Issue.record("taken, or \(String(describing: refusal))")
+            return
+        }
+        #expect(reason.contains("backgroundThreads"))
+        #expect(try POSIXFileSystem().list(directory.path).isEmpty)
     }
 
     @Test func `What exceeds a limit is refused by name, and nothing of it is logged`() throws {
