@@ -92,8 +92,10 @@ public final class Database: @unchecked Sendable {
     let gate: AccessGate
     let environment: DatabaseEnvironment
     private let pool: ThreadPool?
-    /// Nil once closed: others may open the directory.
+    /// Nil from the first `close` on.
     private let lockFile: Mutex<(any FileLock)?>
+    /// Opens once others may open the directory.
+    private let closed = Latch()
 
     init(_ order: EmbeddedOrder, pool: ThreadPool?, lockFile: any FileLock) {
         store = order.store
@@ -275,13 +277,19 @@ public final class Database: @unchecked Sendable {
 
     /// Finishes running work and closes. Later calls throw `.closed`, those of snapshots, too. The
     /// directory may be opened again when it returns, or throws: then some of what was written
-    /// without a sync may be lost.
+    /// without a sync may be lost. Of several callers the first closes; the others wait for it, and
+    /// do not hear of its errors.
     public func close() throws(EngineError) {
-        // Taken by the first caller; a second one has nothing to do.
-        guard let lock = lockFile.withLock({ $0.take() }) else { return }
+        var lock = lockFile.withLock { $0.take() }
+        guard lock != nil else {
+            while closed.wait() != .opened {}
+            return
+        }
         defer {
             pool?.stop()
-            withExtendedLifetime(lock) {}
+            // Let go before anybody is told.
+            lock = nil
+            closed.open()
         }
         do throws(EngineError) {
             if !order.options.usesLog { try order.flush() }

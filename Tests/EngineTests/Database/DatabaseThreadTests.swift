@@ -177,6 +177,41 @@ import Testing
         }
     }
 
+    /// A job is still running: whoever closes has to wait for it, also as the second.
+    @Test func `Whoever closes may open the directory again`() throws {
+        let directory = try TemporaryDirectory()
+        let pool = ThreadPool(name: "test-job", threads: 1)
+        let options = DatabaseRig.smallOptions()
+        let database = try Database.open(
+            POSIXFileSystem(), directory.path, options, DatabaseEnvironment(jobs: pool), pool: pool)
+        try database.put([1], [1])
+        let job = Latch()
+        pool.submit(.flush) { while job.wait() != .opened {} }
+        let failures = Notes()
+        let first = startThread {
+            do { try database.close() } catch { failures.add("first: \(error)") }
+        }
+        while (try? database.get([1])) != nil { sched_yield() }
+        let path = directory.path
+        let events = Notes()
+        let second = startThread {
+            do {
+                events.add("the second comes")
+                try database.close()
+                events.add("the second is done")
+                try Database.open(path, options: options).close()
+            } catch { failures.add("second: \(error)") }
+        }
+        while events.all.isEmpty { sched_yield() }
+        for _ in 0..<20_000 { sched_yield() }
+        events.add("the job ends")
+        job.open()
+        pthread_join(first, nil)
+        pthread_join(second, nil)
+        #expect(events.all == ["the second comes", "the job ends", "the second is done"])
+        #expect(failures.all.isEmpty, "\(failures.all)")
+    }
+
     /// Counts of what was acknowledged, by writer.
     private final class Acknowledged: @unchecked Sendable {
         // Unchecked: guarded by `monitor` (the thread sanitizer knows its kind of lock).
