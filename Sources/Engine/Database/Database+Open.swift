@@ -47,7 +47,8 @@ extension Database {
         let hardState = try HardState.open(
             fileSystem, files.hardState, nonce: environment.seed, keys: keys, isStrict: isStrict)
         let genesis = logGenesis(cluster: directory.identity.cluster, group: 0)
-        let store = try openStore(files, genesis, options, environment)
+        let wake = HealWake(environment.jobs)
+        let store = try openStore(files, genesis, options, environment, wake)
         var logOptions = LogOptions(sync: options.sync == .always ? .always : .never)
         logOptions.keys = keys
         logOptions.isStrict = isStrict
@@ -75,13 +76,14 @@ extension Database {
         let order = EmbeddedOrder(
             store: store, log: log, options: options, environment: environment, term: term,
             tail: try continued(log, store))
+        wake.setOrder(order)
         try order.begin()
         return Database(order, pool: pool, lockFile: directory.lock)
     }
 
     private static func openStore(
         _ files: StoreFiles, _ genesis: Digest128, _ options: DatabaseOptions,
-        _ environment: DatabaseEnvironment
+        _ environment: DatabaseEnvironment, _ wake: HealWake
     ) throws(EngineError) -> Store {
         var storeOptions = options.store
         storeOptions.recordsBounds = options.sync == .never || !options.usesLog
@@ -93,7 +95,8 @@ extension Database {
             identity: ManifestIdentity(genesis: genesis, group: 0, node: EmbeddedOrder.member),
             options: storeOptions, jobs: environment.jobs,
             healEnvironment: HealEnvironment(
-                clock: { wall() }, wake: {}, note: { report?($0) }, halt: { _ in }))
+                clock: { wall() }, wake: { wake.wake() }, note: { report?($0) },
+                halt: { _ in }))
         configuration.isStrict = options.recovery == .strict
         return try Store.open(configuration)
     }

@@ -14,6 +14,13 @@ extension EmbeddedOrder {
         advance()
     }
 
+    /// Something came up that no commit and no report tells of.
+    func look() {
+        monitor.lock()
+        defer { monitor.unlock() }
+        advance()
+    }
+
     /// Lets the store and the leader's side of jobs go on. With the lock held; a second caller,
     /// let in while the first one is at the log, leaves the work to it.
     func advance() {

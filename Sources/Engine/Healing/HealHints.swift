@@ -103,6 +103,12 @@ package struct HealPlan: Sendable {
         return rotation
     }
 
+    /// When the first of those is due that are not in `busy` and wait for their time.
+    package func nextTry(after now: UInt64, busy: Set<TableID>) -> UInt64? {
+        hints.values.lazy.filter { $0.notBefore > now && !busy.contains($0.table) }
+            .map(\.notBefore).min()
+    }
+
     /// A heal failed: tried again later, with a back-off from one second to five minutes. Returns
     /// how often it failed; 0 if the table is not known.
     package mutating func failed(_ table: TableID, now: UInt64) -> Int {
@@ -226,6 +232,11 @@ package final class HealHints: Sendable {
     /// Whether `take` would find work.
     package func hasDue(now: UInt64) -> Bool {
         state.withLock { $0.plan.next(now: now, busy: $0.busy) != nil }
+    }
+
+    /// As `HealPlan.nextTry`.
+    func nextTry(after now: UInt64) -> UInt64? {
+        state.withLock { $0.plan.nextTry(after: now, busy: $0.busy) }
     }
 
     package func hint(_ table: TableID) -> HealHint? {

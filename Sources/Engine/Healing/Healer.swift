@@ -486,4 +486,9 @@ package struct HealResult: Sendable {
 
 extension Healer {
     func hasDueHint(now: UInt64) -> Bool { options.isAutomatic && hints.hasDue(now: now) }
+
+    /// When a heal is due next, of those that are not due yet.
+    func nextTry(after now: UInt64) -> UInt64? {
+        options.isAutomatic ? hints.nextTry(after: now) : nil
+    }
 }
