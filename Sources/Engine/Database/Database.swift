@@ -286,7 +286,11 @@ public final class Database: @unchecked Sendable {
             return
         }
         defer {
-            pool?.stop()
+            if let pool {
+                pool.stop()
+                // Reads may go on for a moment. Jobs of another's runner may, and are to end well.
+                store.healer.endRecords()
+            }
             // Let go before anybody is told.
             lock = nil
             closed.open()

@@ -130,6 +130,7 @@ package final class HealHints: Sendable {
         var end: UInt64 = 0
         var rewriteAt: UInt64 = 0
         var busy: Set<TableID> = []
+        var isEnded = false
     }
 
     private let fileSystem: any FileSystem
@@ -188,12 +189,21 @@ package final class HealHints: Sendable {
         }
     }
 
+    /// Nothing is new, due or written any more.
+    func end() {
+        state.withLock { state in
+            state.isEnded = true
+            state.file = nil
+        }
+    }
+
     /// Records damage; says what of it was not known.
     @discardableResult
     package func add(_ table: TableID, _ reason: HealHint.Reason, _ block: BlockOrdinal?)
         -> HealPlan.Novelty
     {
         state.withLock { state in
+            guard !state.isEnded else { return .nothing }
             let novelty = state.plan.add(table, reason, block)
             guard novelty != .nothing else { return novelty }
             append(HealHints.record(.add, table, reason, block), &state)
@@ -223,7 +233,9 @@ package final class HealHints: Sendable {
     /// Takes the next due hint for healing; `done` or `failed` gives it back.
     package func take(now: UInt64) -> HealHint? {
         state.withLock { state in
-            guard let hint = state.plan.next(now: now, busy: state.busy) else { return nil }
+            guard !state.isEnded, let hint = state.plan.next(now: now, busy: state.busy) else {
+                return nil
+            }
             state.busy.insert(hint.table)
             return hint
         }
@@ -256,6 +268,7 @@ package final class HealHints: Sendable {
 
     /// A lost write here loses a hint, never data: the error is not worth failing a read for.
     private func append(_ record: [UInt8], _ state: inout State) {
+        guard !state.isEnded else { return }
         do throws(FileError) {
             if let file = state.file {
                 try file.writeAll(record, at: state.end)

@@ -42,6 +42,26 @@ import Testing
         try expectAll(rig)
     }
 
+    /// What is still being read finds damage when the directory may belong to another already.
+    @Test func `After a close nothing is recorded`() throws {
+        let directory = try TemporaryDirectory()
+        let database = try Database.open(directory.path)
+        try database.put([1], [1])
+        try database.flush()
+        let table = try #require(database.tables().first).id
+        let healer = database.store.healer
+        try database.close()
+        let files = POSIXFileSystem()
+        let other = try Database.open(directory.path)
+        let paths = ["hints", "ledger"].map { directory.path + "/group-0/" + $0 }
+        let before = try paths.map { try files.readAll($0, limit: 1 << 20) }
+        healer.noteDamage(table, block: nil, reason: "a bad sector")
+        #expect(healer.healNext(now: .max) == nil)
+        #expect(try paths.map { try files.readAll($0, limit: 1 << 20) } == before)
+        #expect(healer.hints.all.isEmpty && healer.ledger.rows().isEmpty)
+        try other.close()
+    }
+
     @Test func `A heal that failed is tried again when it is due`() throws {
         let rig = try makeRig()
         rig.memory.capacity = rig.memory.usedBytes
