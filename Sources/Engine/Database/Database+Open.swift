@@ -70,12 +70,14 @@ extension Database {
             options.report?(outcome)
             store.healer.noteIrreparable(file: "log", outcome)
         }
+        let tail = try continued(log, store)
+        try store.removeOrphans()
         // One term for each open: no index is ever used twice in one term.
         let term = Term(max(hardState.current.term.rawValue, log.last.term.rawValue) + 1)
         try hardState.saveVote(term: term, vote: EmbeddedOrder.member)
         let order = EmbeddedOrder(
             store: store, log: log, options: options, environment: environment, term: term,
-            tail: try continued(log, store))
+            tail: tail)
         wake.setOrder(order)
         try order.begin()
         return Database(order, pool: pool, lockFile: directory.lock)

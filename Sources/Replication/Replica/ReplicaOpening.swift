@@ -36,6 +36,7 @@ package struct OpenedReplica {
         store.healer.noteHoles(recovery.holes)
         if configuration.refusesGap { try refuseGap(recovery, store) }
         let (tail, commit) = try tail(log, store)
+        try store.removeOrphans()
         return OpenedReplica(
             store: store, log: log, hardState: hardState, recovery: recovery,
             tail: tail, raftLog: raftLog(log, store, recovery.holes), commit: commit)
