@@ -129,9 +129,23 @@ extension Database {
                         file: "log", reason: "entry \(entry.index) is malformed: \(error)")
                 }
                 try skipGap(before: entry, store)
+                try checkChain(entry, store)
                 store.apply(entry)
             }
             store.noteDurable(log.durable.index)
+        }
+    }
+
+    /// Manifest and log may come from copies of one database that went apart.
+    private static func checkChain(_ entry: Entry, _ store: Store) throws(EngineError) {
+        let before = store.appliedTail
+        guard entry.index == before.position.index + 1,
+            entry.header.previous == before.position.checksum
+        else {
+            throw .corrupt(
+                file: "log",
+                reason: "entry \(entry.index) does not follow entry \(before.position.index): "
+                    + "it is of another history")
         }
     }
 

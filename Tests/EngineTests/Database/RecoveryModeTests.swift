@@ -373,6 +373,40 @@ final class RecoveryBed {
         #expect(bed.rig.database.sequence.rawValue > UInt64(RecoveryBed.total))
     }
 
+    /// Files of two copies of a database that both went on: a segment of the one reaches across what
+    /// the other has in tables.
+    @Test func `A log of another history is refused`() throws {
+        let rig = try DatabaseRig(jobs: .first)
+        for number in 0..<10 {
+            try rig.database.put(RecoveryBed.key(number), RecoveryBed.value(number))
+        }
+        try rig.database.flush()
+        try rig.close()
+        let clone = try DatabaseRig(memory: rig.memory.snapshotAfterPowerCut(), jobs: .first)
+        try rig.open()
+        for number in 10..<20 {
+            try rig.database.put(RecoveryBed.key(number), RecoveryBed.value(number))
+        }
+        try rig.database.flush()
+        for number in 10..<27 {
+            try clone.database.put(RecoveryBed.key(number), RecoveryBed.value(number + 50))
+        }
+        try rig.close()
+        try clone.close()
+        let log = DatabaseRig.group + "/log/"
+        for name in try rig.memory.list(log) { try rig.memory.unlink(log + name) }
+        for path in try clone.memory.list(log).map({ log + $0 }) + [DatabaseRig.group + "/state"] {
+            let bytes = try clone.memory.readAll(path, limit: 1 << 30)
+            try rig.memory.replace(path, with: bytes)
+        }
+        let refusal = error { try rig.open() }
+        guard case .corrupt(let file, let reason)? = refusal else {
+            Issue.record("\(String(describing: refusal))")
+            return
+        }
+        #expect(file.contains("log") && reason.contains("entr"), "\(file): \(reason)")
+    }
+
     /// A crash came between a flush and its edit, and the log has lost what was flushed.
     @Test(arguments: [RecoveryMode.strict, .normal])
     func `A refused open keeps a table that the manifest does not name yet`(
