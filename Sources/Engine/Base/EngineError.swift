@@ -23,6 +23,11 @@ public struct FileError: Error, Hashable, Sendable, CustomStringConvertible {
     }
 
     public var isNoSpace: Bool { code == ENOSPC || code == EDQUOT }
+    /// The process, or the whole system, may open no more files.
+    public var isOutOfDescriptors: Bool { code == EMFILE || code == ENFILE }
+    /// Something has run out that others may give back: nothing is damaged, and the same call may
+    /// succeed later.
+    public var isShortage: Bool { isNoSpace || isOutOfDescriptors }
     public var isNotFound: Bool { code == ENOENT }
     /// The file cannot have another name there: another file system, or one that has no links, or
     /// too many of this file.
@@ -104,6 +109,13 @@ public enum EngineError: Error, Sendable, CustomStringConvertible {
         if case .lowSpace = self { return true }
         guard case .file(let error) = self else { return false }
         return error.isNoSpace
+    }
+
+    /// The operating system refused for want of space or of descriptors: see
+    /// `FileError.isShortage`.
+    public var isShortage: Bool {
+        guard case .file(let error) = self else { return isNoSpace }
+        return error.isShortage
     }
 
     public var description: String {

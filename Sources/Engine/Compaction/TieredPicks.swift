@@ -58,9 +58,10 @@ extension Picker {
     private func similar(_ free: [TableRecord]) -> [TableRecord] {
         var chosen: [TableRecord] = []
         var bytes = 0.0
+        let percent = 100 + Double(options.tierSizePercent)
         for table in free {
             let own = Double(table.canonicalBytes)
-            guard chosen.isEmpty || own * 100 <= bytes * Double(100 + options.tierSizePercent)
+            guard chosen.isEmpty || own * 100 <= bytes * percent
             else { break }
             chosen.append(table)
             bytes += own

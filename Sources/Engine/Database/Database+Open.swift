@@ -6,6 +6,7 @@ extension Database {
     public static func open(_ path: String, options: DatabaseOptions = DatabaseOptions())
         throws(EngineError) -> Database
     {
+        try options.check()
         let pool = ThreadPool(
             name: "martlet-job", threads: max(options.backgroundThreads, 1))
         do throws(EngineError) {
@@ -46,7 +47,8 @@ extension Database {
         let hardState = try HardState.open(
             fileSystem, files.hardState, nonce: environment.seed, keys: keys, isStrict: isStrict)
         let genesis = logGenesis(cluster: directory.identity.cluster, group: 0)
-        let store = try openStore(files, genesis, options, environment)
+        let wake = HealWake(environment.jobs)
+        let store = try openStore(files, genesis, options, environment, wake)
         var logOptions = LogOptions(sync: options.sync == .always ? .always : .never)
         logOptions.keys = keys
         logOptions.isStrict = isStrict
@@ -68,19 +70,22 @@ extension Database {
             options.report?(outcome)
             store.healer.noteIrreparable(file: "log", outcome)
         }
+        let tail = try continued(log, store)
+        try store.removeOrphans()
         // One term for each open: no index is ever used twice in one term.
         let term = Term(max(hardState.current.term.rawValue, log.last.term.rawValue) + 1)
         try hardState.saveVote(term: term, vote: EmbeddedOrder.member)
         let order = EmbeddedOrder(
             store: store, log: log, options: options, environment: environment, term: term,
-            tail: try continued(log, store))
+            tail: tail)
+        wake.setOrder(order)
         try order.begin()
         return Database(order, pool: pool, lockFile: directory.lock)
     }
 
     private static func openStore(
         _ files: StoreFiles, _ genesis: Digest128, _ options: DatabaseOptions,
-        _ environment: DatabaseEnvironment
+        _ environment: DatabaseEnvironment, _ wake: HealWake
     ) throws(EngineError) -> Store {
         var storeOptions = options.store
         storeOptions.recordsBounds = options.sync == .never || !options.usesLog
@@ -92,7 +97,8 @@ extension Database {
             identity: ManifestIdentity(genesis: genesis, group: 0, node: EmbeddedOrder.member),
             options: storeOptions, jobs: environment.jobs,
             healEnvironment: HealEnvironment(
-                clock: { wall() }, wake: {}, note: { report?($0) }, halt: { _ in }))
+                clock: { wall() }, wake: { wake.wake() }, note: { report?($0) },
+                halt: { _ in }))
         configuration.isStrict = options.recovery == .strict
         return try Store.open(configuration)
     }
@@ -123,9 +129,23 @@ extension Database {
                         file: "log", reason: "entry \(entry.index) is malformed: \(error)")
                 }
                 try skipGap(before: entry, store)
+                try checkChain(entry, store)
                 store.apply(entry)
             }
             store.noteDurable(log.durable.index)
+        }
+    }
+
+    /// Manifest and log may come from copies of one database that went apart.
+    private static func checkChain(_ entry: Entry, _ store: Store) throws(EngineError) {
+        let before = store.appliedTail
+        guard entry.index == before.position.index + 1,
+            entry.header.previous == before.position.checksum
+        else {
+            throw .corrupt(
+                file: "log",
+                reason: "entry \(entry.index) does not follow entry \(before.position.index): "
+                    + "it is of another history")
         }
     }
 

@@ -18,7 +18,7 @@ public struct DatabaseOptions: Sendable {
     /// Shapes of segments and tables, logged when the database is made.
     public var settings = LoggedSettings()
     public var store = StoreOptions()
-    /// Threads for flush, compaction and healing.
+    /// Threads for flush, compaction and healing: at least one, at most 256.
     public var backgroundThreads = 2
     /// False applies writes without a log: what was not flushed is lost with the process, unless
     /// it closes the database. For benchmarks and rebuildable data.
@@ -49,6 +49,8 @@ public struct DatabaseOptions: Sendable {
         set { store.compactionFilters = newValue }
     }
 
+    private static let backgroundThreadsMax = 256
+
     public init() {}
 
     /// With the registered operators in the settings, for jobs to fold by.
@@ -65,6 +67,11 @@ public struct DatabaseOptions: Sendable {
 
     /// What is logged is applied, now and at every later open: so before.
     func check() throws(EngineError) {
+        guard backgroundThreads <= DatabaseOptions.backgroundThreadsMax else {
+            throw .invalid(
+                reason: "backgroundThreads is \(backgroundThreads), above "
+                    + "\(DatabaseOptions.backgroundThreadsMax)")
+        }
         try store.check()
         let result = settings.encoded().withUnsafeBytes { bytes -> Result<Void, EngineError> in
             do throws(DecodingError) {
@@ -85,8 +92,10 @@ public final class Database: @unchecked Sendable {
     let gate: AccessGate
     let environment: DatabaseEnvironment
     private let pool: ThreadPool?
-    /// Nil once closed: others may open the directory.
+    /// Nil from the first `close` on.
     private let lockFile: Mutex<(any FileLock)?>
+    /// Opens once others may open the directory.
+    private let closed = Latch()
 
     init(_ order: EmbeddedOrder, pool: ThreadPool?, lockFile: any FileLock) {
         store = order.store
@@ -268,13 +277,23 @@ public final class Database: @unchecked Sendable {
 
     /// Finishes running work and closes. Later calls throw `.closed`, those of snapshots, too. The
     /// directory may be opened again when it returns, or throws: then some of what was written
-    /// without a sync may be lost.
+    /// without a sync may be lost. Of several callers the first closes; the others wait for it, and
+    /// do not hear of its errors.
     public func close() throws(EngineError) {
-        // Taken by the first caller; a second one has nothing to do.
-        guard let lock = lockFile.withLock({ $0.take() }) else { return }
+        var lock = lockFile.withLock { $0.take() }
+        guard lock != nil else {
+            while closed.wait() != .opened {}
+            return
+        }
         defer {
-            pool?.stop()
-            withExtendedLifetime(lock) {}
+            if let pool {
+                pool.stop()
+                // Reads may go on for a moment. Jobs of another's runner may, and are to end well.
+                store.healer.endRecords()
+            }
+            // Let go before anybody is told.
+            lock = nil
+            closed.open()
         }
         do throws(EngineError) {
             if !order.options.usesLog { try order.flush() }

@@ -14,6 +14,13 @@ extension EmbeddedOrder {
         advance()
     }
 
+    /// Something came up that no commit and no report tells of.
+    func look() {
+        monitor.lock()
+        defer { monitor.unlock() }
+        advance()
+    }
+
     /// Lets the store and the leader's side of jobs go on. With the lock held; a second caller,
     /// let in while the first one is at the log, leaves the work to it.
     func advance() {
@@ -116,10 +123,19 @@ extension EmbeddedOrder {
     }
 
     /// Merges all of `span` that was committed before into the deepest level there, and waits for
-    /// it.
+    /// it. One at a time: the director plans for one span, and a second would take its place.
     func compact(_ span: KeySpan) throws(EngineError) {
         monitor.lock()
         defer { monitor.unlock() }
+        while isCompacting {
+            try gate.check()
+            wait()
+        }
+        isCompacting = true
+        defer {
+            isCompacting = false
+            monitor.broadcast()
+        }
         try flushLocked()
         store.retryNow()
         director.requestFullCompaction(store.logical, span: span)

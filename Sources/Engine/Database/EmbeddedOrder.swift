@@ -36,13 +36,15 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
     private var proposalsUnderWay: [Proposal] = []
     /// Entries of the engine's own that wait for their place in the log, in order.
     @exclusivity(unchecked) var proposals: [Proposal] = []
-    /// When proposals that found no space are tried again.
+    /// When proposals that found no space or no descriptor are tried again.
     @exclusivity(unchecked) var retryProposalsAt: UInt64 = 0
     /// One thread is at the log, without the lock.
     @exclusivity(unchecked) private(set) var isCommitting = false
     /// Entries were applied that flushes or jobs follow from.
     @exclusivity(unchecked) var mustAdvance = false
     @exclusivity(unchecked) var isAdvancing = false
+    /// Somebody waits for a compaction that was asked for.
+    @exclusivity(unchecked) var isCompacting = false
     var director: JobDirector
     @exclusivity(unchecked) private var throttle: WriteThrottle
     @exclusivity(unchecked) private var delay = CommitDelay()
@@ -67,7 +69,7 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
     final class Proposal {
         let kind: EntryKind
         let payload: [UInt8]
-        /// Somebody waits for the outcome; else a failure for lack of space is retried.
+        /// Somebody waits for the outcome; else a failure that passes is retried.
         let isAwaited: Bool
         private(set) var outcome: Result<Position, EngineError>?
 
@@ -382,9 +384,19 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
     /// `commit` promises that what is below was synced: an unsynced log promises nothing.
     private var promisedCommit: LogIndex { syncsGroups ? store.applied : .zero }
 
-    /// One group. With a sync the lock is released; only a committing thread may call it then.
+    /// One group, also if that takes the reserve of space. With a sync the lock is released; only a
+    /// committing thread may call it then.
     private func append(_ entries: [Entry], writers: Int) throws(EngineError) {
         guard options.usesLog, !entries.isEmpty else { return }
+        do throws(EngineError) { try appendOnce(entries, writers: writers) } catch {
+            guard error.isNoSpace, store.gaveReserve(now: environment.monotonic()) else {
+                throw error
+            }
+            try appendOnce(entries, writers: writers)
+        }
+    }
+
+    private func appendOnce(_ entries: [Entry], writers: Int) throws(EngineError) {
         guard syncsGroups else { return try log.append(entries, sync: false) }
         let start = monotonicNanoseconds()
         monitor.unlock()
@@ -411,10 +423,11 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
 
     // MARK: failures
 
-    /// Lack of space passes: the log is as it was before. Everything else is for good.
+    /// Lack of space or of descriptors passes: the log is as it was before. Everything else is for
+    /// good.
     private func noteAppendFailure(_ error: EngineError) -> EngineError {
         switch error {
-        case .file(let cause) where cause.isNoSpace: return error
+        case .file(let cause) where cause.isShortage: return error
         case .poisoned, .closed:
             fail(error)
             return error
@@ -451,8 +464,10 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
 
     /// While space is low every write looks anew: it may have come back.
     private func checkSpace(grows: @autoclosure () -> Bool) throws(EngineError) {
-        guard store.space.isLow || store.isSpaceDue else { return }
-        store.measureSpace()
+        guard store.space.isEnabled else { return }
+        let now = environment.monotonic()
+        guard store.space.isLow || store.isSpaceDue(now: now) else { return }
+        store.measureSpace(now: now)
         if let refusal = store.spaceRefusal(grows: grows()) { throw refusal }
     }
 

@@ -94,12 +94,19 @@ struct OutputBuilder: Sendable {
 
     /// Best effort: what stays is an orphan that the next open removes.
     private func removeStaged() {
-        let prefix = "\(TableID(index: index, kind: kind, ordinal: 0))".split(separator: "-")[0]
         do throws(FileError) {
-            for name in try files.fileSystem.list(files.staged) where name.hasPrefix(prefix) {
+            for name in try files.fileSystem.list(files.staged) where isOwn(name) {
                 try files.fileSystem.unlink(files.staged + "/" + name)
             }
         } catch {}
+    }
+
+    /// A job that ended a segment has the index of its flush, and a heal may write a table that an
+    /// earlier attempt made.
+    private func isOwn(_ name: String) -> Bool {
+        guard let (id, generation) = TableHandle.parse(fileName: name) else { return false }
+        return id.index == index && id.kind.isFlush == kind.isFlush
+            && generation == self.generation
     }
 }
 

@@ -27,13 +27,11 @@ struct RetiredTables {
         }
     }
 
-    var fileNames: [String] {
-        generations.map { TableHandle.fileName($0.key, generation: UInt64($0.value)) }
-    }
 }
 
 extension Store {
-    /// Makes them usable for other members. A file that does not tell whose it is, is of no use.
+    /// Makes them usable for other members. A file that does not tell whose it is, is of no use: it
+    /// stays an orphan.
     func keep(_ retired: RetiredTables) {
         for (id, generation) in retired.generations.sorted(by: { $0.key < $1.key }) {
             let path = files.tables + "/" + TableHandle.fileName(id, generation: UInt64(generation))
@@ -52,7 +50,7 @@ extension Store {
                             fileBytes: try file.size())))
                 obsolete.append(ObsoleteTable(id: id, after: installed.frontier))
             } catch {
-                healer.remove(TableHandle.fileName(id, generation: UInt64(generation)))
+                healer.noteTrouble("\(path) is of no use to others: \(error)")
             }
         }
     }

@@ -208,9 +208,10 @@ extension Store {
     }
 
     /// Every file that an edit names was synced; now its name is, too. After a failure no later
-    /// sync can be believed.
+    /// sync can be believed, unless there was no descriptor to sync with.
     private static func syncNames(_ files: StoreFiles) throws(EngineError) {
         do throws(FileError) { try files.fileSystem.syncDirectory(files.tables) } catch {
+            if error.isOutOfDescriptors { throw .file(error) }
             throw .poisoned(reason: error.description)
         }
     }

@@ -1,5 +1,6 @@
-// Opening: the manifest, the table files it names, what a crash left over. A damaged node opens at
-// once: a table whose file is missing or unusable is hinted and healed, the rest serves.
+// Opening: the manifest and the table files it names; what a crash left over goes when the log has
+// been judged. A damaged node opens at once: a table whose file is missing or unusable is hinted
+// and healed, the rest serves.
 
 /// What a store is opened with.
 package struct StoreConfiguration {
@@ -36,7 +37,8 @@ package struct StoreConfiguration {
 
 extension Store {
     /// Throws `.corrupt` naming the manifest if both of its copies are lost: ask a peer for its
-    /// record and open again with it as `replacement`.
+    /// record and open again with it as `replacement`. What a crash left over stays until
+    /// `removeOrphans`.
     package static func open(_ configuration: StoreConfiguration) throws(EngineError) -> Store {
         let files = configuration.files
         let functions = try FunctionRegistry(
@@ -49,7 +51,6 @@ extension Store {
         let retired =
             configuration.keepsRetired
             ? try engineError { () throws(FileError) in try RetiredTables(files, state) } : nil
-        try removeOrphans(files, state, besides: retired?.fileNames ?? [])
 
         let tables = TableDirectory()
         let healer = try Healer(
@@ -205,13 +206,11 @@ extension Store {
         }
     }
 
-    private static func removeOrphans(
-        _ files: StoreFiles, _ state: ManifestState, besides retired: [String]
-    ) throws(EngineError) {
-        var kept = Set(retired)
-        for (id, local) in state.local {
-            kept.insert(TableHandle.fileName(id, generation: UInt64(local.generation)))
-        }
+    /// Removes table files that nobody knows, and everything staged. Before any work begins, and
+    /// not before the log is known to be whole: a flush whose edit a crash prevented may be the
+    /// last that holds what the log has lost.
+    package func removeOrphans() throws(EngineError) {
+        let kept = Set(tables.all.map(\.fileName))
         try engineError { () throws(FileError) in
             try files.removeOrphans { kept.contains($0) }
         }

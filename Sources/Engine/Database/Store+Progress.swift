@@ -76,6 +76,7 @@ extension Store {
         var times = frozen.compactMap(\.state.retryTime)
         times += jobStates.values.compactMap(\.phase.retryTime)
         if retryInstallAt > now { times.append(retryInstallAt) }
+        if let time = healer.nextTry(after: now) { times.append(time) }
         return times
     }
 }

@@ -1,6 +1,6 @@
-// The store's part of low space: it looks at the disk about once a second and when a segment ends,
-// keeps a reserve file while there is plenty of room, and gives it up when there is not. Who takes
-// writes asks `spaceRefusal`.
+// The store's part of low space: it looks at the disk about once a second, when a segment ends and
+// when the log found no space, keeps a reserve file while there is plenty of room, and gives it up
+// when there is not. Who takes writes asks `spaceRefusal`.
 //
 // The reserve is a file whose blocks are allocated and never written: when somebody else has filled
 // the disk meanwhile, its blocks are what flushes, edits and deletes go on with.
@@ -15,8 +15,9 @@ extension Store {
         case held
     }
 
-    /// A look at the disk is due, by the clock of entries: costs no call of the system.
-    package var isSpaceDue: Bool { appliedTail.clock >= spaceDueClock }
+    /// A look at the disk is due. Time alone makes it so: an idle database has no entries to count
+    /// by, and somebody else may fill the disk meanwhile.
+    package func isSpaceDue(now: UInt64) -> Bool { space.isEnabled && now >= nextSpaceCheck }
 
     /// Why a write is refused for lack of space; nil if it is welcome. As of the last look.
     package func spaceRefusal(grows: Bool) -> EngineError? {
@@ -27,15 +28,22 @@ extension Store {
 
     /// Looks at the disk if it is time to, or a segment has ended.
     func turnSpace() {
-        guard space.isEnabled, now >= nextSpaceCheck else { return }
-        measureSpace()
+        guard isSpaceDue(now: now) else { return }
+        measureSpace(now: now)
+    }
+
+    /// The log found no space. True if the reserve was given up for it: the same write may find
+    /// some now.
+    func gaveReserve(now: UInt64) -> Bool {
+        let isHeld = reserve == .held
+        measureSpace(now: now)
+        return isHeld && reserve == .absent
     }
 
     /// Looks at the disk, and takes or gives up the reserve.
-    package func measureSpace() {
+    package func measureSpace(now: UInt64) {
         guard space.isEnabled else { return }
         nextSpaceCheck = now &+ Store.spaceCheckMilliseconds
-        spaceDueClock = appliedTail.clock &+ Store.spaceCheckMilliseconds
         let change = space.note(
             free: freeBytes, owed: owedBytes, holdsReserve: reserve == .held)
         switch change {
@@ -44,6 +52,8 @@ extension Store {
                 "space is low: \(space.free) bytes are free at \(files.directory), below "
                     + "\(space.bound); writes are refused, compaction goes on")
             releaseReserve()
+            // What that gave back is for those who ask now.
+            _ = space.note(free: freeBytes, owed: owedBytes, holdsReserve: reserve == .held)
         case .recovered:
             healer.noteTrouble(
                 "there is space again: \(space.free) bytes are free at \(files.directory)")

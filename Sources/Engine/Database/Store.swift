@@ -58,7 +58,6 @@ package final class Store: @unchecked Sendable {
     @exclusivity(unchecked) package internal(set) var space: SpaceGuard
     var reserve: Reserve
     @exclusivity(unchecked) var nextSpaceCheck: UInt64 = 0
-    @exclusivity(unchecked) var spaceDueClock: ClockMilliseconds = 0
     /// When failed work is due again; `.max` if none waits.
     @exclusivity(unchecked) package private(set) var nextRetry = UInt64.max
     /// Why it failed, by what it was.

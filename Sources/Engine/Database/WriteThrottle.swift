@@ -19,7 +19,8 @@ package struct WriteThrottle: Hashable, Sendable {
 
     package init(slowdown: Int, stop: Int) {
         self.slowdown = slowdown
-        self.stop = max(stop, slowdown + 1)
+        let (least, isOverflow) = slowdown.addingReportingOverflow(1)
+        self.stop = isOverflow ? .max : max(stop, least)
     }
 
     /// Milliseconds that a write of so many bytes waits before it begins.
@@ -28,9 +29,11 @@ package struct WriteThrottle: Hashable, Sendable {
             owedNanoseconds = 0
             return 0
         }
-        let way = min(1, Double(count - slowdown) / Double(stop - slowdown))
-        let range = WriteThrottle.mostNanoseconds - WriteThrottle.leastNanoseconds
-        let cost = WriteThrottle.leastNanoseconds + way * way * range
+        // Any of them may be as large, or as far below zero, as a number gets.
+        let range = max(1, Double(stop) - Double(slowdown))
+        let way = min(1, (Double(count) - Double(slowdown)) / range)
+        let spread = WriteThrottle.mostNanoseconds - WriteThrottle.leastNanoseconds
+        let cost = WriteThrottle.leastNanoseconds + way * way * spread
         let added = Double(max(0, bytes)) / Double(1 << 20) * cost
         // Bounded before it is a whole number: one write may be half a GiB.
         owedNanoseconds = min(

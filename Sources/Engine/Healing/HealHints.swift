@@ -103,6 +103,12 @@ package struct HealPlan: Sendable {
         return rotation
     }
 
+    /// When the first of those is due that are not in `busy` and wait for their time.
+    package func nextTry(after now: UInt64, busy: Set<TableID>) -> UInt64? {
+        hints.values.lazy.filter { $0.notBefore > now && !busy.contains($0.table) }
+            .map(\.notBefore).min()
+    }
+
     /// A heal failed: tried again later, with a back-off from one second to five minutes. Returns
     /// how often it failed; 0 if the table is not known.
     package mutating func failed(_ table: TableID, now: UInt64) -> Int {
@@ -124,6 +130,7 @@ package final class HealHints: Sendable {
         var end: UInt64 = 0
         var rewriteAt: UInt64 = 0
         var busy: Set<TableID> = []
+        var isEnded = false
     }
 
     private let fileSystem: any FileSystem
@@ -182,12 +189,21 @@ package final class HealHints: Sendable {
         }
     }
 
+    /// Nothing is new, due or written any more.
+    func end() {
+        state.withLock { state in
+            state.isEnded = true
+            state.file = nil
+        }
+    }
+
     /// Records damage; says what of it was not known.
     @discardableResult
     package func add(_ table: TableID, _ reason: HealHint.Reason, _ block: BlockOrdinal?)
         -> HealPlan.Novelty
     {
         state.withLock { state in
+            guard !state.isEnded else { return .nothing }
             let novelty = state.plan.add(table, reason, block)
             guard novelty != .nothing else { return novelty }
             append(HealHints.record(.add, table, reason, block), &state)
@@ -217,7 +233,9 @@ package final class HealHints: Sendable {
     /// Takes the next due hint for healing; `done` or `failed` gives it back.
     package func take(now: UInt64) -> HealHint? {
         state.withLock { state in
-            guard let hint = state.plan.next(now: now, busy: state.busy) else { return nil }
+            guard !state.isEnded, let hint = state.plan.next(now: now, busy: state.busy) else {
+                return nil
+            }
             state.busy.insert(hint.table)
             return hint
         }
@@ -226,6 +244,11 @@ package final class HealHints: Sendable {
     /// Whether `take` would find work.
     package func hasDue(now: UInt64) -> Bool {
         state.withLock { $0.plan.next(now: now, busy: $0.busy) != nil }
+    }
+
+    /// As `HealPlan.nextTry`.
+    func nextTry(after now: UInt64) -> UInt64? {
+        state.withLock { $0.plan.nextTry(after: now, busy: $0.busy) }
     }
 
     package func hint(_ table: TableID) -> HealHint? {
@@ -245,6 +268,7 @@ package final class HealHints: Sendable {
 
     /// A lost write here loses a hint, never data: the error is not worth failing a read for.
     private func append(_ record: [UInt8], _ state: inout State) {
+        guard !state.isEnded else { return }
         do throws(FileError) {
             if let file = state.file {
                 try file.writeAll(record, at: state.end)

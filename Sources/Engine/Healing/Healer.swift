@@ -45,8 +45,16 @@ package final class Healer: BlockMender, Sendable {
         ledger = try Ledger(files.fileSystem, path: files.ledger)
     }
 
+    /// Nothing is recorded or healed from here on. Whoever still reads may find damage; the files
+    /// belong to the next who opens the directory, and so do the ends that records go to.
+    func endRecords() {
+        hints.end()
+        ledger.end()
+    }
+
     /// The store is gone. Tables keep their mender, so it must not keep them.
     func end() {
+        endRecords()
         tables.removeAll()
         _ = state.withLock { state in
             defer { state.replaced = [:] }
@@ -486,4 +494,9 @@ package struct HealResult: Sendable {
 
 extension Healer {
     func hasDueHint(now: UInt64) -> Bool { options.isAutomatic && hints.hasDue(now: now) }
+
+    /// When a heal is due next, of those that are not due yet.
+    func nextTry(after now: UInt64) -> UInt64? {
+        options.isAutomatic ? hints.nextTry(after: now) : nil
+    }
 }

@@ -121,6 +121,7 @@ package final class Ledger: Sendable {
         var file: (any File)?
         var end: UInt64 = 0
         var rewriteAt = Ledger.rewriteBytes
+        var isEnded = false
     }
 
     private let fileSystem: any FileSystem
@@ -160,12 +161,21 @@ package final class Ledger: Sendable {
         state.withLock { Array($0.rows.suffix(limit).reversed()) }
     }
 
+    /// No row is added any more.
+    func end() {
+        state.withLock { state in
+            state.isEnded = true
+            state.file = nil
+        }
+    }
+
     /// Adds a row; a heal does not fail for its record. With `sync` it is durable, unless the disk
     /// refuses.
     package func append(_ row: LedgerRow, sync: Bool) {
         let row = row.bounded
         let record = Ledger.record(row)
-        let file = state.withLock { state in
+        let file = state.withLock { state -> (any File)? in
+            guard !state.isEnded else { return nil }
             state.rows.append(row)
             if state.rows.count > Ledger.rowsMax + Ledger.rowsMax / 8 {
                 state.rows.removeFirst(state.rows.count - Ledger.rowsMax)

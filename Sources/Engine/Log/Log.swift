@@ -127,12 +127,17 @@ package final class Log: @unchecked Sendable {
         if !entries.isEmpty {
             try check(entries)
             let before = lastPosition.index
-            do throws(FileError) { try write(entries) } catch { try abandon(before, error) }
+            do throws(EngineError) {
+                try logIO { () throws(FileError) in try write(entries) }
+                if wantsSync { _ = try sync() }
+            } catch { try abandon(before, error) }
+        } else if wantsSync {
+            _ = try sync()
         }
-        if wantsSync { _ = try sync() }
     }
 
-    /// Makes everything appended durable and returns the last position.
+    /// Makes everything appended durable and returns the last position. After a lack of descriptors
+    /// nothing is lost, and it may be called again; any other failure poisons the log.
     package func sync() throws(EngineError) -> Position {
         try checkUsable()
         let target = lastPosition
@@ -141,7 +146,9 @@ package final class Log: @unchecked Sendable {
             for segment in dirty { try segment.file.sync() }
             if isDirectoryDirty { try fileSystem.syncDirectory(directory) }
         } catch {
-            throw poisoned(error.description)
+            // No directory could be opened: its sync was not even tried.
+            guard error.isOutOfDescriptors else { throw poisoned(error.description) }
+            throw .file(error)
         }
         dirty.removeAll(keepingCapacity: true)
         isDirectoryDirty = false
@@ -170,6 +177,11 @@ package final class Log: @unchecked Sendable {
     func poisoned(_ reason: String) -> EngineError {
         lock.withLock { if poison == nil { poison = reason } }
         return .poisoned(reason: reason)
+    }
+
+    private func poisoned(_ error: EngineError) -> EngineError {
+        if case .poisoned = error { return error }
+        return poisoned(error.description)
     }
 
     /// Group, order and chain. The entries may come from a peer.
@@ -257,14 +269,17 @@ package final class Log: @unchecked Sendable {
         nextIndex = lastPosition.index + 1
     }
 
-    /// After a failed write: poisoned, unless there only was no space. Then what was written of the
-    /// group is cut off like any other suffix, so that it never comes back.
-    private func abandon(_ before: LogIndex, _ error: FileError) throws(EngineError) {
-        guard error.isNoSpace else { throw poisoned(error.description) }
+    /// After a failed write: poisoned, unless there only was no space or no descriptor. Then what
+    /// was written of the group is cut off like any other suffix, so that it never comes back.
+    private func abandon(_ before: LogIndex, _ error: EngineError) throws(EngineError) {
+        guard error.isShortage else { throw poisoned(error) }
+        // Files are opened before anything is written to them.
+        if !error.isNoSpace, lastPosition.index == before { throw error }
+        let cause = error
         do throws(EngineError) { try rewind(after: before) } catch {
-            throw poisoned("no space, and no way back: \(error)")
+            throw poisoned("\(cause), and no way back: \(error)")
         }
-        throw .file(error)
+        throw cause
     }
 
     // MARK: Segments
@@ -286,10 +301,13 @@ package final class Log: @unchecked Sendable {
         let reuses = lock.withLock { spare == .ready }
         if reuses {
             try fileSystem.rename(sparePath, to: path)
-            lock.withLock { spare = .none }
             // Before anything is written: the name under which the file held history must not
             // return with other content.
-            try fileSystem.syncDirectory(directory)
+            do throws(FileError) { try fileSystem.syncDirectory(directory) } catch {
+                try fileSystem.rename(path, to: sparePath)
+                throw error
+            }
+            lock.withLock { spare = .none }
             // What the file held before must not pass for anything written now.
             epoch += 1
         } else {

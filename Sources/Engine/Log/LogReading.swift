@@ -30,7 +30,8 @@ extension Log {
     package func entries(from start: LogIndex, maxBytes: Int) throws(EngineError) -> [Entry] {
         var result: [Entry] = []
         var next = start
-        var budget = maxBytes
+        // Less than nothing is one entry, too; what is read is taken off it.
+        var budget = max(maxBytes, 0)
         while result.isEmpty || budget > 0 {
             do throws(EngineError) {
                 guard let place = try place(of: next, budget, isFirst: result.isEmpty) else {

@@ -76,15 +76,20 @@ extension Log {
         return dropped
     }
 
-    /// Durable when it returns: a name that came back later would stand for entries again.
+    /// Durable when it returns: a name that came back later would stand for entries again. Without
+    /// a descriptor for that the next sync does it: until then nothing behind the cut is promised,
+    /// and the cut that is recorded stays the same.
     private func unlink(_ dropped: [LogSegment]) throws(EngineError) {
         guard !dropped.isEmpty else { return }
         dirty.removeAll { segment in dropped.contains { $0 === segment } }
-        try logIO { () throws(FileError) in
+        isDirectoryDirty = true
+        do throws(FileError) {
             for segment in dropped { try fileSystem.unlink(segment.path) }
             try fileSystem.syncDirectory(directory)
+            isDirectoryDirty = false
+        } catch {
+            guard error.isOutOfDescriptors else { throw .file(error) }
         }
-        isDirectoryDirty = false
     }
 
     /// Makes the last segment the active one, cut to the last entry, unless it ends there by the

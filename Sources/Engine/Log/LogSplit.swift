@@ -34,7 +34,8 @@ extension Log {
         try continueIn(rebuild)
     }
 
-    /// False if it has to wait: for space, or for a peer that supplies what proved unreadable.
+    /// False if it has to wait: for space or descriptors, or for a peer that supplies what proved
+    /// unreadable.
     private func write(_ rebuild: SegmentRebuild, _ segment: LogSegment) throws(EngineError) -> Bool
     {
         do throws(EngineError) {
@@ -46,7 +47,7 @@ extension Log {
             return false
         } catch {
             rebuild.discard()
-            guard error.isNoSpace else { throw error }
+            guard error.isShortage else { throw error }
             return false
         }
     }

@@ -31,6 +31,9 @@ package final class ManifestFile: @unchecked Sendable {
     private var ordinal: UInt64
     private var lastChecksum = Digest128.zero
     private var poison: String?
+    /// CURRENT names the present pair, and nobody has synced that yet: both pairs hold the same
+    /// state, and neither may change before.
+    private var isCurrentDirty = false
     /// Bytes of edits beyond which the snapshot is written anew.
     private var rewriteBytes: UInt64
     private let rewriteBytesMin: UInt64
@@ -140,6 +143,7 @@ package final class ManifestFile: @unchecked Sendable {
     /// Makes edits durable, all or none, and folds them into `state`.
     package func append(_ edits: [ManifestEdit]) throws(EngineError) {
         if let poison { throw .poisoned(reason: poison) }
+        try syncCurrent()
         var next = state
         do throws(DecodingError) { try next.apply(edits) } catch {
             throw .invalid(reason: "a manifest edit contradicts the manifest: \(error.what)")
@@ -158,15 +162,16 @@ package final class ManifestFile: @unchecked Sendable {
         do throws(EngineError) { try rewrite() } catch { poison = poison ?? error.description }
     }
 
-    /// Writes the state as a fresh snapshot in a new pair. Without space for it the old pair goes
-    /// on, and it is tried again when the edits have doubled.
+    /// Writes the state as a fresh snapshot in a new pair. Without space or descriptors for it the
+    /// old pair goes on, and it is tried again when the edits have doubled.
     package func rewrite() throws(EngineError) {
         if let poison { throw .poisoned(reason: poison) }
+        try syncCurrent()
         do throws(EngineError) {
             try begin(number: number + 1)
             removeOthers()
         } catch {
-            guard poison == nil, error.isNoSpace else { throw error }
+            guard poison == nil, error.isShortage else { throw error }
             removeOthers()
             rewriteBytes = (end - snapshotEnd) * 2
         }
@@ -202,7 +207,8 @@ package final class ManifestFile: @unchecked Sendable {
     // MARK: - A new pair
 
     /// Writes a pair that begins with a snapshot of `state`, makes it durable, and only then names
-    /// it in CURRENT. Until that moment the pair before it stays the manifest.
+    /// it in CURRENT. Until that moment the pair before it stays the manifest. A lack of
+    /// descriptors is told before CURRENT is touched, or made good by the next append.
     private func begin(number next: UInt64) throws(EngineError) {
         let cipher = keys.makeCipher(.manifest)
         let header = ManifestHeader(identity: identity, number: next, key: cipher?.header)
@@ -223,10 +229,9 @@ package final class ManifestFile: @unchecked Sendable {
         do throws(FileError) {
             for file in files { try file.sync() }
             try fileSystem.syncDirectory(directory)
-            try fileSystem.replace(
-                directory + "/" + ManifestDirectory.current,
-                with: ManifestDirectory.currentBytes(naming: next))
+            try nameInCurrent(next)
         } catch {
+            if error.isOutOfDescriptors { throw .file(error) }
             // Which pair CURRENT names is not known any more.
             poison = error.description
             throw .poisoned(reason: error.description)
@@ -240,9 +245,39 @@ package final class ManifestFile: @unchecked Sendable {
         rewriteBytes = max(rewriteBytesMin, end)
     }
 
+    /// As `FileSystem.replace`; what it throws for want of descriptors comes before the new content
+    /// has its name.
+    private func nameInCurrent(_ number: UInt64) throws(FileError) {
+        let path = directory + "/" + ManifestDirectory.current
+        let draft = path + ".new"
+        if fileSystem.exists(draft) { try fileSystem.unlink(draft) }
+        let file = try fileSystem.open(draft, .create)
+        try file.writeAll(ManifestDirectory.currentBytes(naming: number), at: 0)
+        try file.sync()
+        try fileSystem.rename(draft, to: path)
+        do throws(FileError) { try fileSystem.syncDirectory(directory) } catch {
+            guard error.isOutOfDescriptors else { throw error }
+            isCurrentDirty = true
+        }
+    }
+
+    /// Makes CURRENT durable if that had to wait for a descriptor.
+    private func syncCurrent() throws(EngineError) {
+        guard isCurrentDirty else { return }
+        do throws(FileError) { try fileSystem.syncDirectory(directory) } catch {
+            if error.isOutOfDescriptors { throw .file(error) }
+            poison = error.description
+            throw .poisoned(reason: error.description)
+        }
+        isCurrentDirty = false
+        removeOthers()
+    }
+
     /// Removes pairs that CURRENT does not name. What cannot be removed now is at the next open.
     private func removeOthers() {
-        guard let files = try? ManifestDirectory.read(fileSystem, directory) else { return }
+        guard !isCurrentDirty,
+            let files = try? ManifestDirectory.read(fileSystem, directory)
+        else { return }
         for name in files.names where !ManifestDirectory.names(number).contains(name) {
             try? fileSystem.unlink(directory + "/" + name)
         }

@@ -54,9 +54,9 @@ package final class LogWriter: Sendable {
 
     package var hasWork: Bool { state.withLock { !$0.queue.isEmpty } }
 
-    /// Performs everything queued. What there was no space for stays queued, in order, for a later
-    /// turn. After any other failure nothing is written any more: the state of the disk is unknown,
-    /// and only a new open may find out.
+    /// Performs everything queued. What there was no space or no descriptor for stays queued, in
+    /// order, for a later turn. After any other failure nothing is written any more: the state of
+    /// the disk is unknown, and only a new open may find out.
     package func turn() {
         let (work, failure) = state.withLock { state -> ([Operation], EngineError?) in
             defer { state.queue.removeAll(keepingCapacity: true) }
@@ -67,9 +67,9 @@ package final class LogWriter: Sendable {
         do throws(EngineError) {
             try perform(work, done: &done)
         } catch {
-            if error.isNoSpace {
+            if error.isShortage {
                 state.withLock { $0.queue.insert(contentsOf: work[done...], at: 0) }
-                report(.noSpace(error))
+                report(.shortage(error))
             } else {
                 state.withLock { $0.failure = error }
                 report(.failed(error))
@@ -139,8 +139,9 @@ package enum LogWriterReport: Sendable {
     case trimmed(EngineError?)
     /// A missing entry is in its place, or why it was not taken.
     case mended(Entry, EngineError?)
-    /// There was no space: what was queued stays so. The replica lets it be tried again.
-    case noSpace(EngineError)
+    /// There was no space, or no descriptor: what was queued stays so. The replica lets it be tried
+    /// again.
+    case shortage(EngineError)
     /// A write or sync failed: the replica must stop.
     case failed(EngineError)
 }

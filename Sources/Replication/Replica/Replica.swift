@@ -251,19 +251,19 @@ package final class Replica: @unchecked Sendable {
             }
             if log.first > core.log.first { step(.trimmed(first: log.first)) }
         case .mended(let entry, let refusal): mended(entry, refusal)
-        case .noSpace(let error): waitForSpace(error)
+        case .shortage(let error): waitForLog(error)
         case .failed(let error):
             fail("the log cannot be written: \(error)")
         }
     }
 
     /// The log is as it was before; what this node could not append it does not acknowledge.
-    private func waitForSpace(_ error: EngineError) {
+    private func waitForLog(_ error: EngineError) {
         if logRefusal == nil {
             environment.note(
-                .warning("the log cannot grow: \(error); free disk space, nothing is lost"))
+                .warning("the log cannot grow now: \(error); nothing is lost"))
         }
-        logRefusal = "no disk space for the log: \(error)"
+        logRefusal = "the log cannot grow now: \(error)"
         retryLogAt = environment.monotonicMilliseconds + Replica.spaceRetryMilliseconds
     }
 

@@ -42,6 +42,7 @@ package struct OpenedReplica {
         if hardState.isVoteTrusted, hardState.current.term < raftLog.runs.last?.term ?? .zero {
             try hardState.distrustVote()
         }
+        try store.removeOrphans()
         return OpenedReplica(
             store: store, log: log, hardState: hardState, recovery: recovery,
             tail: tail, raftLog: raftLog, commit: commit)

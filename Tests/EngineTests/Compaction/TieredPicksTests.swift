@@ -41,6 +41,8 @@ import Testing
         var options = tiered
         options.tierSizePercent = 0
         #expect(plan([10_000, 33, 10, 10, 10], options) == [35, 45, 55])
+        options.tierSizePercent = .max
+        #expect(plan([100_000, 33, 10, 10, 10], options) == [15, 25, 35, 45, 55], "any joins")
     }
 
     @Test func `Too many runs of growing size lose their youngest`() {

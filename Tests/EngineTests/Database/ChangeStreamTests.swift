@@ -81,6 +81,14 @@ import Testing
         #expect(try stream.take().isEmpty)
     }
 
+    @Test func `Whatever is asked for, one change is taken at least`() throws {
+        let rig = try DatabaseRig(options())
+        let stream = try rig.database.changes(after: rig.database.sequence)
+        for number in 0..<3 as Range<UInt8> { try rig.database.put([number], [number]) }
+        for maxBytes in [Int.min, -1, 0] { #expect(try stream.take(maxBytes: maxBytes).count == 1) }
+        #expect(try stream.take(maxBytes: .min).isEmpty)
+    }
+
     @Test func `Half of a batch that was taken is not told again`() throws {
         let rig = try DatabaseRig(options())
         var batch = WriteBatch()

@@ -132,6 +132,34 @@ import Testing
         try expectAll(rig, 0..<60)
     }
 
+    @Test func `A job that fails leaves what others have staged`() throws {
+        var options = DatabaseRig.smallOptions()
+        options.store.compaction.movesTables = false
+        let rig = try DatabaseRig(options, jobs: .last)
+        var next = 0
+        while rig.store.logical.jobs.isEmpty {
+            rig.jobs.runOne()
+            guard rig.store.logical.jobs.isEmpty else { break }
+            try fill(rig, next..<(next + 1))
+            next += 1
+        }
+        let index = hex16(try #require(rig.store.logical.jobs.first).index.rawValue)
+        let staged = DatabaseFailureTests.group + "/staged/"
+        // A flush of a segment that the job's entry ended, and a heal of what was made before.
+        let others = ["\(index)-f0.0.sst", "\(index)-b0.0.sst", "\(index)-c0.1.sst"]
+        for name in others { _ = try rig.memory.open(staged + name, .create) }
+        _ = try rig.memory.open(staged + "\(index)-c7.0.sst", .create)
+        // Room for the record of the attempt and not for its output.
+        rig.memory.capacity = rig.memory.usedBytes + 1_000
+        rig.jobs.runAll()
+        try #require(rig.notes.contains("job \(rig.store.logical.jobs[0].index): "))
+        let left = try rig.memory.list(staged).filter { $0.hasPrefix(index) }
+        #expect(left == others.sorted())
+        rig.memory.capacity = .max
+        try rig.database.compactAll()
+        try expectAll(rig, 0..<next)
+    }
+
     @Test func `Without compaction a full level 0 stops nobody`() throws {
         var options = DatabaseRig.smallOptions()
         options.store.compaction.isEnabled = false
@@ -414,7 +442,7 @@ import Testing
         let changes: [(inout DatabaseOptions) -> Void] = [
             { $0.settings.segmentBytes = 1 }, { $0.settings.blockBytes = 0 },
             { $0.settings.filterBitsPerKey = 1_000 }, { $0.store.cacheBytes = -1 },
-            { $0.store.memoryBytes = 0 },
+            { $0.store.memoryBytes = 0 }, { $0.backgroundThreads = .max },
             { $0.store.openTables = 0 }, { $0.store.memtablesMax = 0 },
             { $0.store.standInsMax = 0 }, { $0.store.concurrentJobs = 0 },
             { $0.store.level0StopTables = 1 }, { $0.store.compaction.level0Trigger = 0 },
@@ -436,6 +464,19 @@ import Testing
             }
             #expect(!memory.exists(DatabaseRig.path))
         }
+    }
+
+    @Test func `More threads than anybody has are refused before one is started`() throws {
+        let directory = try TemporaryDirectory()
+        var options = DatabaseOptions()
+        options.backgroundThreads = .max
+        let refusal = error { _ = try Database.open(directory.path, options: options) }
+        guard case .invalid(let reason)? = refusal else {
+            Issue.record("taken, or \(String(describing: refusal))")
+            return
+        }
+        #expect(reason.contains("backgroundThreads"))
+        #expect(try POSIXFileSystem().list(directory.path).isEmpty)
     }
 
     @Test func `What exceeds a limit is refused by name, and nothing of it is logged`() throws {

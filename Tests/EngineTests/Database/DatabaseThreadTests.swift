@@ -111,6 +111,48 @@ import Testing
         #expect(isRight)
     }
 
+    /// No job runs before all of them have come, and each span takes several.
+    @Test func `Each of many who compact at once gets the span that was asked for`() throws {
+        let directory = try TemporaryDirectory()
+        let pool = ThreadPool(name: "test-job", threads: 1)
+        var options = DatabaseRig.smallOptions()
+        options.store.compaction.isEnabled = false
+        options.store.compaction.jobBytesMax = 1
+        let database = try Database.open(
+            POSIXFileSystem(), directory.path, options, DatabaseEnvironment(jobs: pool), pool: pool)
+        for number in 0..<3 {
+            for writer in 0..<DatabaseThreadTests.writers {
+                try database.put(
+                    DatabaseThreadTests.key(writer, number),
+                    DatabaseThreadTests.value(writer, number))
+                try database.flush()
+            }
+        }
+        let jobs = Latch()
+        pool.submit(.flush) { while jobs.wait() != .opened {} }
+        let failures = Notes()
+        let arrivals = Notes()
+        let threads = (0..<DatabaseThreadTests.writers).map { writer in
+            startThread {
+                let span = KeySpan(start: [UInt8(writer)], end: [UInt8(writer) + 1])
+                arrivals.add("\(writer)")
+                do {
+                    try database.compact(span)
+                    for table in database.tables()
+                    where table.level == 0 && table.span.overlaps(span) {
+                        failures.add("table \(table.id) of writer \(writer) is as it was")
+                    }
+                } catch { failures.add("\(error)") }
+            }
+        }
+        while arrivals.all.count < threads.count { sched_yield() }
+        for _ in 0..<20_000 { sched_yield() }
+        jobs.open()
+        for thread in threads { pthread_join(thread, nil) }
+        #expect(failures.all.isEmpty, "\(failures.all)")
+        try database.close()
+    }
+
     @Test func `Closing beside writers and flushes loses nothing`() throws {
         let rig = try ThreadedRig(DatabaseRig.smallOptions())
         for round in 0..<8 {
@@ -133,6 +175,41 @@ import Testing
                 }
             }
         }
+    }
+
+    /// A job is still running: whoever closes has to wait for it, also as the second.
+    @Test func `Whoever closes may open the directory again`() throws {
+        let directory = try TemporaryDirectory()
+        let pool = ThreadPool(name: "test-job", threads: 1)
+        let options = DatabaseRig.smallOptions()
+        let database = try Database.open(
+            POSIXFileSystem(), directory.path, options, DatabaseEnvironment(jobs: pool), pool: pool)
+        try database.put([1], [1])
+        let job = Latch()
+        pool.submit(.flush) { while job.wait() != .opened {} }
+        let failures = Notes()
+        let first = startThread {
+            do { try database.close() } catch { failures.add("first: \(error)") }
+        }
+        while (try? database.get([1])) != nil { sched_yield() }
+        let path = directory.path
+        let events = Notes()
+        let second = startThread {
+            do {
+                events.add("the second comes")
+                try database.close()
+                events.add("the second is done")
+                try Database.open(path, options: options).close()
+            } catch { failures.add("second: \(error)") }
+        }
+        while events.all.isEmpty { sched_yield() }
+        for _ in 0..<20_000 { sched_yield() }
+        events.add("the job ends")
+        job.open()
+        pthread_join(first, nil)
+        pthread_join(second, nil)
+        #expect(events.all == ["the second comes", "the job ends", "the second is done"])
+        #expect(failures.all.isEmpty, "\(failures.all)")
     }
 
     /// Counts of what was acknowledged, by writer.

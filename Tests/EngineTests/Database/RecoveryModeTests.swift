@@ -373,6 +373,80 @@ final class RecoveryBed {
         #expect(bed.rig.database.sequence.rawValue > UInt64(RecoveryBed.total))
     }
 
+    /// Files of two copies of a database that both went on: a segment of the one reaches across what
+    /// the other has in tables.
+    @Test func `A log of another history is refused`() throws {
+        let rig = try DatabaseRig(jobs: .first)
+        for number in 0..<10 {
+            try rig.database.put(RecoveryBed.key(number), RecoveryBed.value(number))
+        }
+        try rig.database.flush()
+        try rig.close()
+        let clone = try DatabaseRig(memory: rig.memory.snapshotAfterPowerCut(), jobs: .first)
+        try rig.open()
+        for number in 10..<20 {
+            try rig.database.put(RecoveryBed.key(number), RecoveryBed.value(number))
+        }
+        try rig.database.flush()
+        for number in 10..<27 {
+            try clone.database.put(RecoveryBed.key(number), RecoveryBed.value(number + 50))
+        }
+        try rig.close()
+        try clone.close()
+        let log = DatabaseRig.group + "/log/"
+        for name in try rig.memory.list(log) { try rig.memory.unlink(log + name) }
+        for path in try clone.memory.list(log).map({ log + $0 }) + [DatabaseRig.group + "/state"] {
+            let bytes = try clone.memory.readAll(path, limit: 1 << 30)
+            try rig.memory.replace(path, with: bytes)
+        }
+        let refusal = error { try rig.open() }
+        guard case .corrupt(let file, let reason)? = refusal else {
+            Issue.record("\(String(describing: refusal))")
+            return
+        }
+        #expect(file.contains("log") && reason.contains("entr"), "\(file): \(reason)")
+    }
+
+    /// A crash came between a flush and its edit, and the log has lost what was flushed.
+    @Test(arguments: [RecoveryMode.strict, .normal])
+    func `A refused open keeps a table that the manifest does not name yet`(
+        mode: RecoveryMode
+    ) throws {
+        var options = DatabaseRig.smallOptions()
+        options.store.compression = .none
+        let rig = try DatabaseRig(options, jobs: .first)
+        let sst = DatabaseRig.group + "/sst"
+        rig.jobs.runAll()
+        var count = 0
+        while rig.jobs.waiting == 0 {
+            try rig.database.put(RecoveryBed.key(count), RecoveryBed.value(count))
+            count += 1
+        }
+        rig.jobs.runOne()
+        let orphans = try rig.memory.list(sst)
+        try #require(!orphans.isEmpty && rig.store.manifest.local.isEmpty)
+        let log = DatabaseRig.group + "/log/"
+        let segment = log + (try #require(rig.memory.list(log).first { $0.hasSuffix(".seg") }))
+        let bytes = try rig.memory.readAll(segment, limit: 1 << 20)
+        let needle = RecoveryBed.value(3)
+        let place = try #require(
+            (0..<(bytes.count - 200)).first { bytes[$0..<($0 + 200)].elementsEqual(needle) })
+        rig.kill()
+        rig.memory.flip(segment, UInt64(place + 100))
+        rig.options.recovery = mode
+        for _ in 0..<2 {
+            #expect(names(error { try rig.open() }, "log"))
+            rig.kill()
+            #expect(try rig.memory.list(sst) == orphans)
+        }
+        rig.memory.flip(segment, UInt64(place + 100))
+        try rig.open()
+        #expect(try rig.memory.list(sst).isEmpty)
+        for number in 0..<count {
+            #expect(try rig.database.get(RecoveryBed.key(number)) == RecoveryBed.value(number))
+        }
+    }
+
     @Test func `A cut that a crash interrupts is made again`() throws {
         var cuts = 0
         for step in 0..<40 {

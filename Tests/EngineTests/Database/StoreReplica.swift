@@ -55,13 +55,15 @@ final class StoreReplica: @unchecked Sendable {
     ) throws -> Store {
         let group = StoreFiles(fileSystem: files, directory: "data/group-0", keys: keys)
         try group.create()
-        return try Store.open(
+        let store = try Store.open(
             StoreConfiguration(
                 files: group,
                 identity: ManifestIdentity(genesis: genesis, group: 0, node: MemberID(1)),
                 options: options, jobs: jobs,
                 healEnvironment: HealEnvironment(
                     clock: { 0 }, wake: {}, note: { notes.add($0) }, halt: { notes.add($0) })))
+        try store.removeOrphans()
+        return store
     }
 
     private func listen() {

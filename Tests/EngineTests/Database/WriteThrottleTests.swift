@@ -40,6 +40,19 @@ import Testing
         #expect(throttle.delay(bytes: 1, level0: 36) == 0)
     }
 
+    @Test func `Numbers that no count reaches are borne`() {
+        for (slowdown, stop) in [(Int.max, 36), (.max, .max), (.max - 1, .max), (20, .max)] {
+            var throttle = WriteThrottle(slowdown: slowdown, stop: stop)
+            #expect(throttle.delay(bytes: mebibyte, level0: 19) == 0)
+        }
+        for (slowdown, stop) in [(Int.min, Int.min), (.min, .max), (-1, -1)] {
+            var throttle = WriteThrottle(slowdown: slowdown, stop: stop)
+            #expect(throttle.delay(bytes: 8 * mebibyte, level0: 1) > 0)
+        }
+        var throttle = WriteThrottle(slowdown: .max, stop: .max)
+        #expect(throttle.delay(bytes: mebibyte, level0: .max) > 0)
+    }
+
     @Test func `A stop below the slowdown is borne`() {
         var throttle = WriteThrottle(slowdown: 20, stop: 4)
         #expect(throttle.delay(bytes: mebibyte, level0: 4) == 0)

@@ -101,13 +101,15 @@ final class HealMember: @unchecked Sendable {
         _ disk: MemoryFileSystem, _ genesis: Digest128, _ id: MemberID, _ options: StoreOptions,
         _ runner: StepRunner, _ keys: KeyRing
     ) throws -> Store {
-        try Store.open(
+        let store = try Store.open(
             StoreConfiguration(
                 files: StoreFiles(fileSystem: disk, directory: "/data/group-0", keys: keys),
                 identity: ManifestIdentity(genesis: genesis, group: 0, node: id),
                 options: options, jobs: runner,
                 healEnvironment: HealEnvironment(
                     clock: { 1_000 }, wake: {}, note: { _ in }, halt: { _ in })))
+        try store.removeOrphans()
+        return store
     }
 
     private func listen() {

@@ -232,6 +232,53 @@ import Testing
         #expect(try rig.all().headers == (stored + more).headers)
     }
 
+    /// A segment ends, and there is no descriptor for the next one's file or for its name.
+    @Test(arguments: 0..<4, [LogSyncPolicy.always, .never])
+    func withoutDescriptorsTheLogIsAsItWas(budget: Int, sync: LogSyncPolicy) throws {
+        for usesSpare in [false, true] {
+            let base = MemoryFileSystem(seed: 1)
+            try base.createDirectory("d")
+            let files = ScarceFileSystem(base)
+            var options = LogOptions(sync: sync)
+            options.aheadBytes = 4096
+            var settings = LogBase()
+            settings.settings.segmentBytes = 4096
+            func open(nonce: UInt64) throws -> Log {
+                let state = try HardState.open(base, LogRig.statePath, nonce: nonce, keys: .plain)
+                return try Log.open(
+                    files, LogRig.directory, hardState: state, genesis: LogRig.genesis, group: 0,
+                    options: options, base: settings
+                ).0
+            }
+            let log = try open(nonce: 1)
+            var stored: [Entry] = []
+            func append() throws {
+                let entry = LogRig.entry(after: log.last, bytes: 1_000)
+                try log.append([entry], sync: sync == .always)
+                stored.append(entry)
+            }
+            for _ in 0..<2 { try append() }
+            if usesSpare { try log.prepareNext() }
+            files.left = budget
+            var refusals = 0
+            for _ in 0..<30 {
+                let before = log.last
+                do { try append() } catch {
+                    guard (error as? EngineError)?.isShortage == true else { throw error }
+                    #expect(log.last == before)
+                    refusals += 1
+                    files.left = refusals == 1 ? 0 : budget + 1
+                }
+            }
+            files.left = .max
+            #expect(refusals > 0)
+            for _ in 0..<4 { try append() }
+            _ = try log.sync()
+            base.powerCut()
+            #expect(try LogRig.all(try open(nonce: 2)).headers == stored.headers)
+        }
+    }
+
     @Test func aFailedSyncPoisons() throws {
         let rig = try LogRig()
         try rig.append(1)

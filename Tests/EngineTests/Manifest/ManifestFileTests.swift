@@ -303,6 +303,39 @@ private func recoveredOrTold(_ disk: MemoryFileSystem) throws -> ManifestState? 
         #expect(try recover(disk.snapshotAfterPowerCut())?.file.state == script.states[12])
     }
 
+    /// Appends and rewrites with so many descriptors and no more: a typed error that passes, and
+    /// whatever reaches the medium is what was acknowledged.
+    @Test(arguments: 0..<8)
+    func withoutDescriptorsNothingEnds(budget: Int) throws {
+        let script = try Script(steps: 8)
+        let files = ScarceFileSystem(try newDisk())
+        let file = try ManifestFile.create(
+            files, directory: directory, identity: identity, state: Sample.emptyState,
+            rewriteBytes: 600)
+        files.left = budget
+        var done = 0
+        while done < 8 {
+            do {
+                try file.append(Sample.sealing(done))
+                done += 1
+            } catch {
+                guard error.isShortage else { throw error }
+                #expect(files.left == 0)
+                files.left = budget + 1
+            }
+            for _ in 0..<4 {
+                let state = try recover(files.base.snapshotAfterPowerCut())?.file.state
+                #expect(state == script.states[done], "step \(done)")
+            }
+        }
+        files.left = .max
+        #expect(files.refusals > 0)
+        try file.rewrite()
+        #expect(file.state == script.states[8])
+        #expect(try recover(files.base)?.file.state == script.states[8])
+        #expect(try files.base.list(directory).count == 3)
+    }
+
     // MARK: - Rot
 
     private func threeSteps() throws -> (MemoryFileSystem, Script) {
