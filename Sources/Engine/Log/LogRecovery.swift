@@ -66,6 +66,7 @@ extension Log {
         report.last = lastPosition
         report.holes = holeList.holes.filter { $0.upper > base.index }
         report.endedEarly = known.highestIndex > lastPosition.index
+        try wipeOutdated(recent)
         try finish(recent.map(\.segment), doomed, durable: report.durable, scan.epochSeen)
         try renewActive(&report)
         return report
@@ -403,6 +404,20 @@ extension Log {
     }
 
     // MARK: Finishing, on disk
+
+    /// What the present record rules out may stand where an entry is lost, below the log's end: the
+    /// record that `finish` makes would let it count.
+    private func wipeOutdated(_ recent: [Found]) throws(EngineError) {
+        for found in recent where !found.scan.outdated.isEmpty {
+            try logIO { () throws(FileError) in
+                for offset in found.scan.outdated where offset < found.segment.end {
+                    try found.segment.file.writeAll(
+                        [UInt8](repeating: 0, count: LogFrame.size), at: offset)
+                }
+            }
+            dirty.append(found.segment)
+        }
+    }
 
     /// Makes the decision durable, then the log's content.
     private func finish(

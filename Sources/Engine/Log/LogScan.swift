@@ -57,6 +57,8 @@ struct LogScan {
         var end = UInt64(SegmentHeader.size)
         /// Something that looks like a frame stands behind `end`.
         var hasLeftovers = false
+        /// Frames of whole entries that a truncation left behind, by their epochs.
+        var outdated: [UInt64] = []
     }
 
     init(after last: Position, isChainKnown: Bool, rules: Rules) {
@@ -114,6 +116,7 @@ struct LogScan {
                 result.end = offset
             } else {
                 result.hasLeftovers = true
+                if let entry, isOutdated(entry.header, frame) { result.outdated.append(offset) }
                 if entry == nil, frame.epoch >= max(epochFloor, rules.epoch) { damagedFrames += 1 }
                 let isLive = entry == nil && isLive(frame, window, body)
                 if isLive { epochFloor = max(epochFloor, frame.epoch) }
@@ -138,12 +141,15 @@ struct LogScan {
             header.index - first <= LogScan.gapMax, header.term >= last.term
         else { return false }
         if let bound, header.index > bound { return false }
-        if frame.epoch < epochFloor { return false }
-        if header.index > rules.cut, frame.epoch < rules.epoch { return false }
+        if isOutdated(header, frame) { return false }
         if header.index == expected, isChainKnown, header.previous != last.checksum {
             return false
         }
         return true
+    }
+
+    private func isOutdated(_ header: EntryHeader, _ frame: LogFrame) -> Bool {
+        frame.epoch < epochFloor || header.index > rules.cut && frame.epoch < rules.epoch
     }
 
     private mutating func accept(

@@ -48,6 +48,34 @@ import Testing
         #expect(rig.recovery.holes.isEmpty)
     }
 
+    /// New entries that took the place of truncated ones never reached the medium, and later ones,
+    /// which say that they were committed, did: a hole in which the old ones stand. The log's end is
+    /// above it from then on.
+    @Test func staleEntriesWithinAHole() throws {
+        let rig = try LogRig(segmentBytes: 1 << 20)
+        let kept = try rig.append(3)
+        for _ in 0..<4 { try rig.append(1, bytes: 300, salt: 1) }
+        let image = try rig.raw(rig.path(1))
+        try rig.log.truncate(after: LogIndex(3))
+        var fresh: [Entry] = []
+        for _ in 0..<4 { fresh += try rig.append(1, term: 2, bytes: 300) }
+        fresh += try rig.append(2, term: 2, bytes: 300, commit: 7)
+        let start = try rig.frameOffset(fresh[0], in: rig.path(1))
+        let end = try rig.frameOffset(fresh[4], in: rig.path(1))
+        try rig.poke(rig.path(1), at: start, Array(image[start..<min(end, image.count)]))
+        for _ in 0..<3 {
+            try rig.kill()
+            #expect(try rig.all().headers == kept.headers)
+            #expect(
+                rig.recovery.holes == [
+                    LogHole(
+                        lower: LogIndex(4), upper: LogIndex(7),
+                        checksum: fresh[3].header.checksum)
+                ])
+            #expect(rig.log.last == fresh[5].position)
+        }
+    }
+
     @Test func rotAboveATruncation() throws {
         let rig = try LogRig(segmentBytes: 1 << 20)
         let stored = try rig.append(4) + rig.append(4)
