@@ -102,10 +102,14 @@ extension Store {
                 return .jobInstalled(at: pending.index, record, local: [])
             }
             if let state = jobStates[record.job], state.isUndecided {
-                guard case .retry = state.phase, !state.foundDiskFull else { return nil }
-                // Its attempt failed here, maybe since inputs are lost that nobody has any more;
-                // the outputs are proved, and others have them.
-                jobStates[record.job]?.phase = .failed
+                switch state.phase {
+                case .retry where !state.foundDiskFull:
+                    // Its attempt failed here, maybe since inputs are lost that nobody has any
+                    // more; the outputs are proved, and others have them.
+                    jobStates[record.job]?.phase = .failed
+                case .again: break  // Meanwhile somebody may come back who has them.
+                default: return nil
+                }
             }
             guard let local = outputs(record.tables) else { return nil }
             return .jobInstalled(at: pending.index, record, local: local)

@@ -1,5 +1,6 @@
 // Jobs and flushes of one member against what the log and the leader say meanwhile.
 import Engine
+import Synchronization
 import Testing
 
 @Suite struct StoreJobTests {
@@ -190,6 +191,20 @@ import Testing
         try member.check()
     }
 
+    /// Whoever has the outputs may be cut off for a moment only.
+    @Test func `Outputs that nobody gave are asked for again before they are computed`() throws {
+        let pair = try Pair(makeLog(segments: 3))
+        let member = pair.member
+        let replicas = SilentReplicas()
+        member.store.healer.setRepairSource(replicas)
+        for name in try member.files.list("data/group-0/sst") {
+            member.files.failReads("data/group-0/sst/" + name, [0..<(1 << 30)])
+        }
+        _ = try pair.conclude()
+        try pair.passSeconds(25)
+        #expect(replicas.questions >= 4, "\(replicas.questions)")
+    }
+
     /// What a full disk kept from being written cannot be fetched either: the own attempt goes on,
     /// a second after there is space.
     @Test func `A job that found the disk full is not given up`() throws {
@@ -206,4 +221,23 @@ import Testing
         #expect(member.store.frontier >= compacted)
         try member.check()
     }
+}
+
+/// Counts the questions for outputs of compactions, and answers none.
+private final class SilentReplicas: RepairSource {
+    private let asked = Mutex(0)
+
+    var questions: Int { asked.withLock { $0 } }
+
+    func block(
+        _ table: TableID, digest: Digest128, ordinal: BlockOrdinal, deadline: UInt64,
+        isProven: (RepairedBlock) -> Bool
+    ) -> RepairedBlock? {
+        if table.kind == .compaction { asked.withLock { $0 += 1 } }
+        return nil
+    }
+
+    func read(_ key: [UInt8], at index: LogIndex, now: ClockMilliseconds, deadline: UInt64)
+        -> RemoteRead?
+    { nil }
 }
