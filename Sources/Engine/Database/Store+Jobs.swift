@@ -8,8 +8,8 @@ struct JobState {
         case waiting
         case running
         case retry(at: UInt64)
-        /// Its outputs are proved, and nobody has them: computed once more then, if nobody has given
-        /// them until then.
+        /// Its outputs are proved, and nobody has them: computed once more then, if nobody has
+        /// given them before.
         case again(at: UInt64)
         case computed
         /// This node gave up; it says so in its report.

@@ -72,7 +72,10 @@ package struct OpenedReplica {
                     try Membership(decoding: payload)
                 }
             }
-        } catch {}
+        } catch {
+            // Lost entries: a peer supplies them, and the members of the configuration hold until
+            // then.
+        }
         return store.membership
     }
 

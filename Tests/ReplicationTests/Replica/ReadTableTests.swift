@@ -51,7 +51,7 @@ import Testing
             }
             table.expire(now: now)
         }
-        #expect(questions == 5)
+        #expect(questions == 6)
         #expect(outcomes.seen == ["a \(ServiceRefusal.timedOut)"])
     }
 
