@@ -406,11 +406,13 @@ extension Log {
     // MARK: Finishing, on disk
 
     /// What the present record rules out may stand where an entry is lost, below the log's end: the
-    /// record that `finish` makes would let it count.
+    /// record that `finish` makes would let it count. What stands behind the end of the last
+    /// segment is cut.
     private func wipeOutdated(_ recent: [Found]) throws(EngineError) {
         for found in recent where !found.scan.outdated.isEmpty {
+            let isLast = found.segment === recent.last?.segment
             try logIO { () throws(FileError) in
-                for offset in found.scan.outdated where offset < found.segment.end {
+                for offset in found.scan.outdated where !isLast || offset < found.segment.end {
                     try found.segment.file.writeAll(
                         [UInt8](repeating: 0, count: LogFrame.size), at: offset)
                 }

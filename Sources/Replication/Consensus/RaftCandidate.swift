@@ -122,7 +122,7 @@ extension RaftCore {
         if !isPromise, reply.term > term {
             return becomeFollower(reply.term, leader: .none, &out)
         }
-        if !isVoteTrusted { return noteTerm(reply, of: from, &out) }
+        if !isVoteTrusted { return noteTerm(reply, of: from) }
         let expected = isPromise ? term + 1 : term
         let asked = reply.isPreVote ? RaftRole.preCandidate : .candidate
         // A voter behind refuses a pre-vote in its own, lower term; that counts all the same.

@@ -61,7 +61,7 @@ extension RaftCore {
         flushHardState(&out)
         // Until the leader's entries have taken their place, this member could help to elect one
         // that lacks what it had acknowledged.
-        if isVoteTrusted, log.hasUndecided(above: index) {
+        if isVoteTrusted, log.isUndecided(behind: index) {
             isVoteTrusted = false
             readmission = Readmission()
             out.append(.distrusted)

@@ -202,12 +202,12 @@ package struct RaftLog: Sendable {
         if !lost.isEmpty { lost[0].lower = max(lost[0].lower, first) }
     }
 
-    /// Whether entries above `index` are lost of which nothing tells that they were not committed.
-    /// One that is known by its content is told by the leader's, which differs.
-    package func hasUndecided(above index: LogIndex) -> Bool {
-        lost.contains { range in
-            let first = max(range.lower, index + 1)
-            return first <= range.upper && range.known?.index != first
+    /// Whether the entry behind `index` is lost and nothing tells that it was never committed. If
+    /// it is known by its content, the leader's tells, which differs; and behind one that was never
+    /// committed none was.
+    package func isUndecided(behind index: LogIndex) -> Bool {
+        lost.contains {
+            $0.lower <= index + 1 && index + 1 <= $0.upper && $0.known?.index != index + 1
         }
     }
 

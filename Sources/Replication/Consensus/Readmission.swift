@@ -11,38 +11,51 @@
 // win the term that there is: it changes nothing anywhere and is always refused. It has its vote
 // again when all have answered in the leader's term, for the terms to come; in this one its vote is
 // the leader's. While one voter is away it waits.
+//
+// Nor is forgotten what the leader had not heard of its acknowledgements when it answered: the
+// answer comes behind them, and what counts is what the leader had committed some time after it, by
+// the word of its heartbeats (`Heartbeat.quorumAge`), not what this member was told to apply.
 import Engine
 
 /// The answers so far, in one term.
 struct Readmission: Sendable {
     var term = Term.zero
     var heard: [MemberID] = []
+    var leaderHeardAt: UInt64?
     var nextQuestion: UInt64 = 0
 }
 
 extension RaftCore {
-    /// What it acknowledged before its state was lost is here again.
-    private var hasCaughtUp: Bool {
-        role == .follower && leader != .none && !isDamaged && durableIndex >= commitIndex
-            && log.term(at: commitIndex) == term
-    }
-
     mutating func seekReadmission(_ out: inout [RaftAction]) {
-        guard !isVoteTrusted, votes, !isOnlyVoter, !isMute, hasCaughtUp else { return }
+        guard !isVoteTrusted, votes, !isOnlyVoter, !isMute, role == .follower, leader != .none
+        else { return }
         if readmission.term != term { readmission = Readmission(term: term) }
+        let others = members.filter { $0.votes && $0.id != id }
+        if others.allSatisfy({ readmission.heard.contains($0.id) }), hasCaughtUp {
+            return readmit(&out)
+        }
         guard now >= readmission.nextQuestion else { return }
         readmission.nextQuestion = now + configuration.electionTimeout.lowerBound
         ask(for: term, isPreVote: true, isTransfer: false, &out)
     }
 
+    /// All that the leader had committed, a while after it answered, is durable here.
+    private var hasCaughtUp: Bool {
+        guard let heardAt = readmission.leaderHeardAt else { return false }
+        let knownSince = freshAt > leaderQuorumAge ? freshAt - leaderQuorumAge : 0
+        return knownSince >= heardAt + configuration.electionTimeout.lowerBound && !isDamaged
+            && commitIndex >= leaderCommit && durableIndex >= commitIndex
+            && log.term(at: commitIndex) == term
+    }
+
     /// Who answers has no term above this one, or this member would be in it by now.
-    mutating func noteTerm(_ reply: VoteReply, of member: MemberID, _ out: inout [RaftAction]) {
-        guard reply.isPreVote, readmission.term == term, !readmission.heard.contains(member) else {
-            return
-        }
-        readmission.heard.append(member)
-        let others = members.filter { $0.votes && $0.id != id }
-        guard hasCaughtUp, others.allSatisfy({ readmission.heard.contains($0.id) }) else { return }
+    mutating func noteTerm(_ reply: VoteReply, of member: MemberID) {
+        guard reply.isPreVote, readmission.term == term else { return }
+        if member == leader, readmission.leaderHeardAt == nil { readmission.leaderHeardAt = now }
+        if !readmission.heard.contains(member) { readmission.heard.append(member) }
+    }
+
+    private mutating func readmit(_ out: inout [RaftAction]) {
         if vote == .none {
             vote = leader
             isHardStateDirty = true

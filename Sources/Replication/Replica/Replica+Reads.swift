@@ -122,7 +122,11 @@ extension Replica {
         var due = newReads
         newReads.removeAll(keepingCapacity: true)
         due += reads.takeRetries(now: environment.monotonicMilliseconds)
-        guard !due.isEmpty, !hasFailed else { return }
+        guard !due.isEmpty else { return }
+        guard !hasFailed else {
+            for read in due { read.completion(.failure(.stopped)) }
+            return
+        }
         let context = nextRequest
         nextRequest += 1
         if core.role == .leader {

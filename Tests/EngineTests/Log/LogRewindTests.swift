@@ -76,6 +76,34 @@ import Testing
         }
     }
 
+    /// The same where the hole is the end of a segment that is not the last.
+    @Test func staleEntriesWithinAHoleAtASegmentsEnd() throws {
+        let rig = try LogRig(segmentBytes: 2000)
+        let kept = try rig.append(3)
+        for _ in 0..<2 { try rig.append(1, bytes: 300, salt: 1) }
+        let image = try rig.raw(rig.path(1))
+        try rig.log.truncate(after: LogIndex(3))
+        var fresh: [Entry] = []
+        for _ in 0..<3 { fresh += try rig.append(1, term: 2, bytes: 600) }
+        fresh += try rig.append(2, term: 2, bytes: 300, commit: 6)
+        #expect(try rig.segmentFirsts().sorted() == [1, 7])
+        let size = try rig.raw(rig.path(1)).count
+        try rig.poke(
+            rig.path(1), at: 0,
+            image + [UInt8](repeating: 0, count: max(0, size - image.count)))
+        for _ in 0..<3 {
+            try rig.kill()
+            #expect(try rig.all().headers == kept.headers)
+            #expect(
+                rig.recovery.holes == [
+                    LogHole(
+                        lower: LogIndex(4), upper: LogIndex(6),
+                        checksum: fresh[2].header.checksum)
+                ])
+            #expect(rig.log.last == fresh[4].position)
+        }
+    }
+
     @Test func rotAboveATruncation() throws {
         let rig = try LogRig(segmentBytes: 1 << 20)
         let stored = try rig.append(4) + rig.append(4)

@@ -40,6 +40,36 @@ struct ReadmissionTests {
             """)
     }
 
+    /// What the leader committed by its help is not here yet, while all have answered and its first
+    /// entries are of the leader's term.
+    @Test("it does not vote before it has again what it had acknowledged")
+    func catchesUpFirst() {
+        let script = RaftScript(Self.start + "isolate 3\n")
+        let member = script.node(3)
+        var round: UInt64 = 1_000
+        func hear(commit: UInt64, quorumAge: UInt64, for milliseconds: UInt64) {
+            for _ in 0..<(milliseconds / 50) {
+                round += 1
+                let heartbeat = Heartbeat(
+                    term: Term(1), commit: LogIndex(commit), round: round, clock: 0,
+                    quorumAge: quorumAge)
+                let answer = VoteReply(term: Term(1), isPreVote: true, isGranted: false)
+                member.step(.message(from: MemberID(1), .heartbeat(heartbeat)))
+                for other in [MemberID(1), MemberID(2)] {
+                    member.step(.message(from: other, .voteReply(answer)))
+                }
+                script.run("tick 50 3\n")
+            }
+        }
+        // The leader says so by how old its word is, or by what this member had acknowledged.
+        hear(commit: 1, quorumAge: 60_000, for: 4_000)
+        #expect(!member.isVoteTrusted)
+        hear(commit: 9, quorumAge: 0, for: 4_000)
+        #expect(!member.isVoteTrusted)
+        hear(commit: 1, quorumAge: 0, for: 4_000)
+        #expect(member.isVoteTrusted)
+    }
+
     @Test("while one voter is away it waits, and goes on when that one is back")
     func waitsForAll() {
         let script = RaftScript(Self.start + "cut 2-3\nrun 4000\nexpect 3 term=1 lead=1\n")
