@@ -26,7 +26,6 @@ struct RetiredTables {
                 && !state.manifest.jobs.contains { $0.index == id.index }
         }
     }
-
 }
 
 extension Store {
