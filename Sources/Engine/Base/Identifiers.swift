@@ -28,6 +28,8 @@ public struct LogIndex: CounterIdentifier {
     @inlinable
     public init(_ rawValue: UInt64) { self.rawValue = rawValue }
     public static let zero = LogIndex(0)
+    /// Never used, nor is any above it: decoders refuse them, so arithmetic cannot overflow.
+    package static let limit = LogIndex(1 << 62)
 }
 
 /// Leadership period. Embedded databases use one term for each open.
@@ -36,6 +38,8 @@ public struct Term: CounterIdentifier {
     @inlinable
     public init(_ rawValue: UInt64) { self.rawValue = rawValue }
     public static let zero = Term(0)
+    /// As `LogIndex.limit`.
+    package static let limit = Term(1 << 62)
 }
 
 /// Order of one effect (one put, one delete, …) among all. The first has 1; 56 bits are used.

@@ -12,6 +12,8 @@ public enum Limits {
     public static let entryPayloadBytes = valueBytesMax + keyBytes + 4096
     /// Largest canonical block: one entry of the largest size, alone.
     public static let blockBytes = entryPayloadBytes + 4096
+    /// Of a table or a blob file, so that sums over many cannot overflow.
+    package static let tableBytes: UInt64 = 1 << 46
     /// Members of a cluster.
     public static let members = 64
     /// Tables that one job may read or write.

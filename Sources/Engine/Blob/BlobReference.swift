@@ -64,6 +64,7 @@ package struct BlobReference: Hashable, Sendable {
         }
         expiry = flags == 0 ? nil : try reader.read(UInt64.self)
         let index = LogIndex(try reader.readVarint())
+        guard index < LogIndex.limit else { throw DecodingError("index \(index) is out of range") }
         guard let kind = TableKind(rawValue: try reader.read(UInt8.self)), kind.isBlob else {
             throw DecodingError("a blob reference to no blob file")
         }

@@ -73,7 +73,10 @@ extension Database {
         let tail = try continued(log, store)
         try store.removeOrphans()
         // One term for each open: no index is ever used twice in one term.
-        let term = Term(max(hardState.current.term.rawValue, log.last.term.rawValue) + 1)
+        let term = max(hardState.current.term, log.last.term) + 1
+        guard term < Term.limit else {
+            throw .corrupt(file: directory.path + "/state", reason: "no term is left")
+        }
         try hardState.saveVote(term: term, vote: EmbeddedOrder.member)
         let order = EmbeddedOrder(
             store: store, log: log, options: options, environment: environment, term: term,

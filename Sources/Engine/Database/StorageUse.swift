@@ -16,7 +16,7 @@ public struct StorageUse: Sendable, Equatable {
 extension Store {
     package var storageUse: StorageUse {
         var use = written
-        use.liveBytes = installed.local.values.reduce(0) { $0 + $1.fileBytes }
+        use.liveBytes = installed.local.values.reduce(0) { $0 &+ $1.fileBytes }
         return use
     }
 }

@@ -9,9 +9,7 @@ package enum EntryValidation {
         guard header.index > .zero, header.term > .zero else {
             throw DecodingError("an entry without index or term")
         }
-        guard header.firstSequence > .zero, header.firstSequence <= SequenceNumber.max else {
-            throw DecodingError("an entry's sequence is out of range")
-        }
+        guard header.firstSequence > .zero else { throw DecodingError("an entry's sequence is 0") }
         try entry.withPayload { (payload) throws(DecodingError) in
             try validate(payload, header)
         }

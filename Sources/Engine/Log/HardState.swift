@@ -234,12 +234,29 @@ package final class HardState: @unchecked Sendable {
     /// Leaves a hint, unsynced, that the log is durable through `position`. The slots take turns,
     /// so a torn write costs one hint. A failure costs no more either, hence is not reported.
     func noteDurable(_ position: Position, epoch: UInt32) {
-        lock.withLock {
-            pageCounter += 1
-            let page = VolatilePage(position: position, epoch: epoch, counter: pageCounter)
-            let slot = Int(pageCounter % UInt64(HardStateFormat.pageSlots))
-            try? file.writeAll(
-                HardStateFormat.encode(page, cipher: cipher), at: HardStateFormat.pageOffset(slot))
+        lock.withLock { try? writePage(position, epoch) }
+    }
+
+    /// As `noteDurable`, durably.
+    func recordDurable(_ position: Position, epoch: UInt32) throws(EngineError) {
+        try lock.withLock { () throws(EngineError) in
+            if let poison { throw .poisoned(reason: poison) }
+            do throws(FileError) {
+                try writePage(position, epoch)
+                try file.sync()
+            } catch {
+                poison = error.description
+                throw .poisoned(reason: error.description)
+            }
         }
+    }
+
+    /// The caller has the lock.
+    private func writePage(_ position: Position, _ epoch: UInt32) throws(FileError) {
+        pageCounter += 1
+        let page = VolatilePage(position: position, epoch: epoch, counter: pageCounter)
+        let slot = Int(pageCounter % UInt64(HardStateFormat.pageSlots))
+        try file.writeAll(
+            HardStateFormat.encode(page, cipher: cipher), at: HardStateFormat.pageOffset(slot))
     }
 }

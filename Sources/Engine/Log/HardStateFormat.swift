@@ -82,15 +82,14 @@ package enum HardStateFormat {
             let counter = try reader.read(UInt64.self)
             var record = HardStateRecord()
             record.isVoteTrusted = flags == 0
-            record.term = Term(try reader.read(UInt64.self))
+            record.term = try reader.readTerm()
             record.vote = MemberID(try reader.read(UInt64.self))
             record.bootCounter = try reader.read(UInt64.self)
             record.nonce = try reader.read(UInt64.self)
-            record.cut = LogIndex(try reader.read(UInt64.self))
-            record.cutTerm = Term(try reader.read(UInt64.self))
+            record.cut = try reader.readLogIndex()
+            record.cutTerm = try reader.readTerm()
             record.epoch = try reader.read(UInt32.self)
-            guard counter < .max, record.bootCounter < .max, record.epoch < logEpochLimit,
-                record.cut < logIndexLimit
+            guard counter < .max, record.bootCounter < .max, record.epoch < logEpochLimit
             else { throw DecodingError("a state field is out of range") }
             return (record, counter)
         }

@@ -161,7 +161,7 @@ package final class Log: @unchecked Sendable {
     /// Goes on at `index`: the indexes in between are never used. For a log that ended early.
     package func skip(to index: LogIndex) throws(EngineError) {
         try checkUsable()
-        invariant(index >= nextIndex && index < logIndexLimit, "the log cannot skip back")
+        invariant(index >= nextIndex && index < LogIndex.limit, "the log cannot skip back")
         guard index > nextIndex else { return }
         if writer != nil { try logIO { () throws(FileError) in try seal(next: index) } }
         lock.withLock { nextIndex = index }
@@ -194,7 +194,7 @@ package final class Log: @unchecked Sendable {
             guard header.group == group else {
                 throw .invalid(reason: "entry \(header.index) belongs to another group")
             }
-            guard header.index == expected, header.index < logIndexLimit else {
+            guard header.index == expected, header.index < LogIndex.limit else {
                 throw .invalid(reason: "entry \(header.index) comes where \(expected) is next")
             }
             guard header.term >= term else {

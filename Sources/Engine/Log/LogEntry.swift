@@ -140,11 +140,11 @@ extension EntryHeader {
         checksum = try reader.readDigest()
         previous = try reader.readDigest()
         group = try reader.read(UInt32.self)
-        term = Term(try reader.read(UInt64.self))
-        index = LogIndex(try reader.read(UInt64.self))
-        firstSequence = SequenceNumber(try reader.read(UInt64.self))
+        term = try reader.readTerm()
+        index = try reader.readLogIndex()
+        firstSequence = try reader.readSequence()
         clock = try reader.read(UInt64.self)
-        commit = LogIndex(try reader.read(UInt64.self))
+        commit = try reader.readLogIndex()
         length = try reader.read(UInt32.self)
         let rawKind = try reader.read(UInt8.self)
         guard let kind = EntryKind(rawValue: rawKind) else {
@@ -159,9 +159,6 @@ extension EntryHeader {
         guard flags == 0 else { throw DecodingError("entry flags \(flags) are unknown") }
         guard Int(length) <= Limits.entryPayloadBytes else {
             throw DecodingError("an entry of \(length) bytes is above the limit")
-        }
-        guard firstSequence <= SequenceNumber.max else {
-            throw DecodingError("a sequence above 56 bits")
         }
     }
 

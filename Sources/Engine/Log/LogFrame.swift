@@ -81,6 +81,7 @@ package struct LogFrame: Hashable, Sendable {
         guard epoch < logEpochLimit else { return nil }
         durableTerm = Term(LogFrame.load(bytes, 16, UInt64.self))
         durableIndex = LogIndex(LogFrame.load(bytes, 24, UInt64.self))
+        guard durableTerm < Term.limit, durableIndex < LogIndex.limit else { return nil }
         isEncrypted = flags == 1
         tag = Digest128(
             low: LogFrame.load(bytes, 32, UInt64.self), high: LogFrame.load(bytes, 40, UInt64.self))
@@ -168,8 +169,7 @@ func alignedToGroup(_ offset: UInt64) -> UInt64 {
     (offset &+ (LogFrame.groupAlignment - 1)) & ~(LogFrame.groupAlignment - 1)
 }
 
-/// Indexes at or above this are never used; decoders refuse them, so arithmetic cannot overflow.
-let logIndexLimit = LogIndex(1 << 62)
+/// Epochs at or above this are never used.
 let logEpochLimit: UInt32 = 1 << 31
 
 /// Runs file operations where engine errors are thrown.

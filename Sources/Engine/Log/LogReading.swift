@@ -115,7 +115,7 @@ extension Log {
             if stop > start, !mended.isEmpty, mended[segment.first + UInt64(stop)] != nil { break }
             let nextEnd = endOfFrame(stop, offsets, segment.end)
             let size = nextEnd - offsets[start]
-            // Both are offsets inside one file, hence far below Int.max.
+            // Both are inside one file, hence far below Int.max, and in order: `loadedOffsets`.
             if Int(size) > budget, stop > start || !isFirst { break }
             end = nextEnd
             stop += 1
@@ -273,12 +273,17 @@ extension Log {
     func loadedOffsets(_ segment: LogSegment) throws(EngineError) -> [UInt64] {
         let (held, file, seen) = lock.withLock { (segment.offsets, segment.file, layout) }
         if let held { return held }
-        var offsets = SegmentFooter.readOffsets(file)
-        if offsets?.count != segment.count { offsets = try walk(segment) }
-        guard let offsets else { throw .corrupt(file: segment.path, reason: "no offset table") }
+        var end = segment.end
+        var offsets = SegmentFooter.readOffsets(file) ?? []
+        // A summary that does not go with the table may tell any end.
+        let last = offsets.last { $0 != OffsetTable.missing } ?? 0
+        if offsets.count != segment.count || last >= end {
+            (offsets, end) = try walk(segment)
+        }
         lock.withLock {
             guard layout == seen else { return }
             segment.offsets = offsets
+            segment.end = end
             useClock += 1
             segment.lastUse = useClock
             evictTables()
@@ -286,18 +291,17 @@ extension Log {
         return offsets
     }
 
-    private func walk(_ segment: LogSegment) throws(EngineError) -> [UInt64] {
+    private func walk(_ segment: LogSegment) throws(EngineError) -> ([UInt64], end: UInt64) {
         let rules = LogScan.Rules(
-            group: group, cut: logIndexLimit, cutTerm: .zero, epoch: 0, countsCommit: false)
+            group: group, cut: LogIndex.limit, cutTerm: .zero, epoch: 0, countsCommit: false)
         let before = Position(term: .zero, index: segment.first - 1, checksum: .zero)
         var scan = LogScan(after: before, isChainKnown: false, rules: rules)
         let window = try logIO { () throws(FileError) in try SegmentWindow(segment) }
-        var offsets = scan.scan(
-            window, first: segment.first, header: segment.header, bound: segment.last
-        ).offsets
-        let lost = segment.count - offsets.count
-        offsets += [UInt64](repeating: OffsetTable.missing, count: max(lost, 0))
-        return offsets
+        var found = scan.scan(
+            window, first: segment.first, header: segment.header, bound: segment.last)
+        let lost = segment.count - found.offsets.count
+        found.offsets += [UInt64](repeating: OffsetTable.missing, count: max(lost, 0))
+        return (found.offsets, found.end)
     }
 
     /// Keeps the tables of the sealed segments that were read last.

@@ -66,6 +66,7 @@ extension Log {
         report.last = lastPosition
         report.holes = holeList.holes.filter { $0.upper > base.index }
         report.endedEarly = known.highestIndex > lastPosition.index
+        try keepClaim(scan)
         try wipeOutdated(recent)
         try finish(recent.map(\.segment), doomed, durable: report.durable, scan.epochSeen)
         try renewActive(&report)
@@ -384,16 +385,14 @@ extension Log {
     private func summarize(
         _ segment: LogSegment, next: LogIndex, _ report: inout LogRecovery
     ) -> SegmentSummary? {
-        if let summary = SegmentFooter.readSummary(segment.file), summary.first == segment.first,
-            summary.last.index - segment.first < UInt64(Int32.max)
-        {
+        if let summary = SegmentFooter.readSummary(segment.file), summary.first == segment.first {
             return summary
         }
         report.events.append("\(segment.path): footer unreadable, segment read whole")
         guard let window = try? SegmentWindow(segment) else { return nil }
         let before = Position(term: .zero, index: segment.first - 1, checksum: .zero)
         let rules = LogScan.Rules(
-            group: group, cut: logIndexLimit, cutTerm: .zero, epoch: 0, countsCommit: false)
+            group: group, cut: LogIndex.limit, cutTerm: .zero, epoch: 0, countsCommit: false)
         var scan = LogScan(after: before, isChainKnown: false, rules: rules)
         let result = scan.scan(
             window, first: segment.first, header: segment.header, bound: next - 1)
@@ -404,6 +403,16 @@ extension Log {
     }
 
     // MARK: Finishing, on disk
+
+    /// Frames above D may be all that tells of D. Before they go, `state` tells it: were this open
+    /// to end early, the next one would take an entry that is lost for one that never was.
+    private func keepClaim(_ scan: LogScan) throws(EngineError) {
+        guard !holeList.holes.isEmpty else { return }
+        let claim = scan.claim
+        try hardState.recordDurable(
+            Position(term: claim.term, index: claim.index, checksum: claim.checksum ?? .zero),
+            epoch: max(hardState.current.epoch, scan.epochSeen))
+    }
 
     /// What the present record rules out may stand where an entry is lost, below the log's end: the
     /// record that `finish` makes would let it count. What stands behind the end of the last

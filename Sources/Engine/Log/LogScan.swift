@@ -75,10 +75,12 @@ struct LogScan {
         if epoch < rules.epoch, other.index > rules.cut {
             capped = Claim(term: rules.cutTerm, index: rules.cut, checksum: nil)
         }
-        guard capped.index < logIndexLimit else { return }
-        if capped.index > claim.index || (capped.index == claim.index && claim.checksum == nil) {
-            claim = capped
-        }
+        // Of two that disagree about the term the lower is of a cut within lost entries: a guess.
+        let isBetter =
+            capped.index > claim.index
+            || capped.index == claim.index
+                && (capped.term > claim.term || capped.term == claim.term && claim.checksum == nil)
+        if isBetter { claim = capped }
     }
 
     /// The sequence goes on at `index`; the indexes in between were never used.
@@ -137,7 +139,7 @@ struct LogScan {
         _ header: EntryHeader, _ frame: LogFrame, _ bound: LogIndex?, _ first: LogIndex
     ) -> Bool {
         guard header.group == rules.group, header.index >= expected, header.index >= first,
-            header.index < logIndexLimit, header.index - expected <= LogScan.gapMax,
+            header.index - expected <= LogScan.gapMax,
             header.index - first <= LogScan.gapMax, header.term >= last.term
         else { return false }
         if let bound, header.index > bound { return false }

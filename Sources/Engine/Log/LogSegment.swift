@@ -46,7 +46,7 @@ final class LogSegment {
     static func firstIndex(ofFile name: String) -> LogIndex? {
         guard name.utf8.count == 20, name.hasSuffix(".seg"),
             let value = UInt64(name.prefix(16), radix: 16), value > 0,
-            LogIndex(value) < logIndexLimit, fileName(LogIndex(value)) == name
+            LogIndex(value) < LogIndex.limit, fileName(LogIndex(value)) == name
         else { return nil }
         return LogIndex(value)
     }

@@ -80,12 +80,10 @@ package struct SegmentHeader: Hashable, Sendable {
         group = try reader.read(UInt32.self)
         epoch = try reader.read(UInt32.self)
         genesis = try reader.readDigest()
-        first = LogIndex(try reader.read(UInt64.self))
+        first = try reader.readLogIndex()
         previous = try reader.readPosition()
         settings = try LoggedSettings(&reader)
-        guard first > .zero, first < logIndexLimit, previous.index < first,
-            epoch < logEpochLimit
-        else {
+        guard first > .zero, previous.index < first, epoch < logEpochLimit else {
             throw DecodingError("a segment header field is out of range")
         }
         guard flags == 1 else { return }
@@ -185,18 +183,20 @@ package struct SegmentSummary: Hashable, Sendable {
         guard version == SegmentSummary.version else {
             throw DecodingError("footer version \(version) is not supported")
         }
-        first = LogIndex(try reader.read(UInt64.self))
+        first = try reader.readLogIndex()
         last = try reader.readPosition()
-        next = LogIndex(try reader.read(UInt64.self))
+        next = try reader.readLogIndex()
         end = try reader.read(UInt64.self)
-        guard first > .zero, first <= last.index, last.index < next, next < logIndexLimit else {
+        guard first > .zero, first <= last.index, last.index < next,
+            last.index - first <= LogScan.gapMax
+        else {
             throw DecodingError("footer indexes are out of range")
         }
         let count = try reader.readVarint(atMost: UInt64(reader.remaining / 16), "a run count")
         termRuns = []
         for _ in 0..<count {
-            let term = Term(try reader.read(UInt64.self))
-            let start = LogIndex(try reader.read(UInt64.self))
+            let term = try reader.readTerm()
+            let start = try reader.readLogIndex()
             if let before = termRuns.last {
                 guard before.term < term, before.first < start else {
                     throw DecodingError("term runs are not in order")
@@ -342,9 +342,12 @@ package enum SegmentFooter {
             let bytes = try file.readBytes(
                 at: trailer.tableOffset + trailer.tableLength, count: Int(trailer.summaryLength))
             guard Checksum.crc32c(bytes) == trailer.summaryChecksum else { return nil }
-            return try decode(bytes) { raw throws(DecodingError) in
+            let summary = try decode(bytes) { raw throws(DecodingError) in
                 try SegmentSummary(decoding: raw)
             }
+            let isInFile =
+                summary.end >= UInt64(SegmentHeader.size) && summary.end <= trailer.tableOffset
+            return isInFile ? summary : nil
         } catch { return nil }
     }
 
@@ -371,22 +374,5 @@ package enum SegmentFooter {
             }
         }
         return try result.get()
-    }
-}
-
-extension ByteWriter {
-    mutating func write(_ position: Position) {
-        write(position.term.rawValue)
-        write(position.index.rawValue)
-        write(position.checksum)
-    }
-}
-
-extension ByteReader {
-    mutating func readPosition() throws(DecodingError) -> Position {
-        let term = Term(try read(UInt64.self))
-        let index = LogIndex(try read(UInt64.self))
-        guard index < logIndexLimit else { throw DecodingError("index \(index) is out of range") }
-        return Position(term: term, index: index, checksum: try readDigest())
     }
 }

@@ -274,7 +274,7 @@ extension CompactionSpec {
         }
         self.cutRule = cutRule
         targetBytes = try reader.read(UInt64.self)
-        horizon = SequenceNumber(try reader.read(UInt64.self))
+        horizon = try reader.readSequence()
         clock = try reader.read(UInt64.self)
         blockBytes = try reader.read(UInt32.self)
         filter = try FilterShape(&reader)
@@ -337,7 +337,7 @@ extension CompactionSpec {
             throw DecodingError("table format \(tableFormat) is not supported")
         }
         guard CompactionSpec.targetBytesRange.contains(targetBytes),
-            LevelBlockBytes.range.contains(blockBytes), horizon <= SequenceNumber.max
+            LevelBlockBytes.range.contains(blockBytes)
         else { throw DecodingError("a compaction's parameter is out of its range") }
         guard !inputs.isEmpty else { throw DecodingError("a compaction without inputs") }
         guard collected.isEmpty || witnesses.isEmpty,

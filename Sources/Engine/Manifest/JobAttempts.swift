@@ -128,7 +128,7 @@ package final class JobAttempts {
                 let kind = TableKind(rawValue: try reader.read(UInt8.self)), !kind.isBlob,
                 try reader.read(UInt8.self) == 0
             else { return nil }
-            let job = JobID(index: LogIndex(try reader.read(UInt64.self)), kind: kind)
+            let job = JobID(index: try reader.readLogIndex(), kind: kind)
             let attempt = try reader.read(UInt32.self)
             _ = try reader.read(UInt32.self)
             let sealed = UnsafeRawBufferPointer(rebasing: bytes[..<24])

@@ -54,7 +54,7 @@ public struct JobOutcome: Hashable, Sendable {
     }
 
     package init(_ reader: inout ByteReader) throws(DecodingError) {
-        let index = LogIndex(try reader.read(UInt64.self))
+        let index = try reader.readLogIndex()
         guard let kind = TableKind(rawValue: try reader.read(UInt8.self)), !kind.isBlob else {
             throw DecodingError("a job kind")
         }

@@ -23,7 +23,7 @@ package struct FrontierRoot: Hashable, Sendable {
     }
 
     package init(_ reader: inout ByteReader) throws(DecodingError) {
-        frontier = LogIndex(try reader.read(UInt64.self))
+        frontier = try reader.readLogIndex()
         root = try reader.readDigest()
     }
 }
@@ -65,8 +65,8 @@ package struct SealRecord: Hashable, Sendable {
         guard format == SealRecord.format else {
             throw DecodingError("seal format \(format) is not supported")
         }
-        first = LogIndex(try reader.read(UInt64.self))
-        last = LogIndex(try reader.read(UInt64.self))
+        first = try reader.readLogIndex()
+        last = try reader.readLogIndex()
         guard first > .zero, first <= last else { throw DecodingError("a segment's bounds") }
         leader = try FrontierRoot(&reader)
         tables = try TableRecord.outputs(
@@ -114,7 +114,7 @@ package struct CompactedRecord: Hashable, Sendable {
         guard format == CompactedRecord.format else {
             throw DecodingError("compacted format \(format) is not supported")
         }
-        job = LogIndex(try reader.read(UInt64.self))
+        job = try reader.readLogIndex()
         guard job > .zero else { throw DecodingError("a job's index") }
         leader = try FrontierRoot(&reader)
         tables = try TableRecord.outputs(
@@ -171,7 +171,7 @@ package struct CancelledRecord: Hashable, Sendable {
         guard format == CancelledRecord.format else {
             throw DecodingError("cancelled format \(format) is not supported")
         }
-        job = LogIndex(try reader.read(UInt64.self))
+        job = try reader.readLogIndex()
         guard job > .zero else { throw DecodingError("a job's index") }
         let rawReason = try reader.read(UInt8.self)
         guard let reason = Reason(rawValue: rawReason) else {

@@ -443,7 +443,7 @@ extension LogicalManifest {
         guard format == LogicalManifest.format else {
             throw DecodingError("manifest format \(format) is not supported")
         }
-        let sealedThrough = LogIndex(try reader.read(UInt64.self))
+        let sealedThrough = try reader.readLogIndex()
         // Every record takes many bytes, which bounds the count by what is there.
         let count = try reader.readVarint(atMost: UInt64(reader.remaining), "a table count")
         var records: [TableRecord] = []
@@ -458,7 +458,7 @@ extension LogicalManifest {
         self.init(tables: tables, sealedThrough: sealedThrough)
         let jobCount = try reader.readVarint(atMost: UInt64(reader.remaining), "a job count")
         for _ in 0..<jobCount {
-            let index = LogIndex(try reader.read(UInt64.self))
+            let index = try reader.readLogIndex()
             guard index > jobs.last?.index ?? .zero else {
                 throw DecodingError("jobs are not in order")
             }

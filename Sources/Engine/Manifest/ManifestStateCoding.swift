@@ -44,11 +44,11 @@ extension ManifestState {
         guard format == ManifestState.format else {
             throw DecodingError("manifest state format \(format) is not supported")
         }
-        let frontier = LogIndex(try reader.read(UInt64.self))
+        let frontier = try reader.readLogIndex()
         self.init(genesis: .zero)
         self.frontier = frontier
         flushed = try LogPoint(&reader)
-        horizon = SequenceNumber(try reader.read(UInt64.self))
+        horizon = try reader.readSequence()
         clock = try reader.read(UInt64.self)
         bounds = try LogBounds(&reader)
         settings = try LoggedSettings(decoding: reader.readPrefixed())
@@ -182,23 +182,23 @@ extension ManifestEdit {
         case Tag.flushInstalled:
             self = .flushInstalled(
                 try StandIn(&reader), local: try LocalTable.list(&reader),
-                horizon: SequenceNumber(try reader.read(UInt64.self)))
+                horizon: try reader.readSequence())
         case Tag.flushedThrough: self = .flushedThrough(try LogPoint(&reader))
         case Tag.sealInstalled:
             self = .sealInstalled(
-                at: LogIndex(try reader.read(UInt64.self)), try SealRecord(&reader),
+                at: try reader.readLogIndex(), try SealRecord(&reader),
                 local: try LocalTable.list(&reader),
-                horizon: SequenceNumber(try reader.read(UInt64.self)))
+                horizon: try reader.readSequence())
         case Tag.jobStarted:
             self = .jobStarted(
-                at: LogIndex(try reader.read(UInt64.self)), try CompactionSpec(&reader))
+                at: try reader.readLogIndex(), try CompactionSpec(&reader))
         case Tag.jobInstalled:
             self = .jobInstalled(
-                at: LogIndex(try reader.read(UInt64.self)), try CompactedRecord(&reader),
+                at: try reader.readLogIndex(), try CompactedRecord(&reader),
                 local: try LocalTable.list(&reader))
         case Tag.jobCancelled:
             self = .jobCancelled(
-                at: LogIndex(try reader.read(UInt64.self)), try CancelledRecord(&reader))
+                at: try reader.readLogIndex(), try CancelledRecord(&reader))
         case Tag.jobEntry: self = .jobEntry(try JobEntry(&reader))
         case Tag.healed:
             self = .healed(
@@ -218,27 +218,27 @@ extension ManifestEdit {
 
 extension LogPoint {
     func encode(into writer: inout ByteWriter) {
-        writer.write(position.term.rawValue)
-        writer.write(position.index.rawValue)
-        writer.write(position.checksum)
+        writer.write(position)
         writer.write(nextSequence.rawValue)
         writer.write(clock)
     }
 
     init(_ reader: inout ByteReader) throws(DecodingError) {
-        let term = Term(try reader.read(UInt64.self))
-        let index = LogIndex(try reader.read(UInt64.self))
-        position = Position(term: term, index: index, checksum: try reader.readDigest())
-        nextSequence = SequenceNumber(try reader.read(UInt64.self))
+        position = try reader.readPosition()
+        nextSequence = try reader.readSequence()
         clock = try reader.read(UInt64.self)
-        guard nextSequence <= SequenceNumber.max else { throw DecodingError("a next sequence") }
+        guard nextSequence > .zero else { throw DecodingError("a next sequence of 0") }
     }
 }
 
 extension LogBounds {
     init(_ reader: inout ByteReader) throws(DecodingError) {
-        index = LogIndex(try reader.read(UInt64.self))
-        sequence = SequenceNumber(try reader.read(UInt64.self))
+        index = try reader.readLogIndex()
+        sequence = try reader.readSequence()
+        // The ones behind are the next to be given out.
+        guard index + 1 < LogIndex.limit, sequence < SequenceNumber.max else {
+            throw DecodingError("bounds without room behind them")
+        }
     }
 }
 
@@ -252,7 +252,8 @@ extension LocalTable {
     init(_ reader: inout ByteReader) throws(DecodingError) {
         generation = try reader.read(UInt32.self)
         codec = try reader.read(UInt8.self)
-        fileBytes = try reader.read(UInt64.self)
+        fileBytes = try reader.readTableBytes()
+        guard generation < .max else { throw DecodingError("the last generation of a file") }
     }
 
     static func encode(_ rows: [LocalTable], into writer: inout ByteWriter) {
@@ -275,8 +276,8 @@ extension StandIn {
     }
 
     init(_ reader: inout ByteReader) throws(DecodingError) {
-        let first = LogIndex(try reader.read(UInt64.self))
-        let last = LogIndex(try reader.read(UInt64.self))
+        let first = try reader.readLogIndex()
+        let last = try reader.readLogIndex()
         segment = SegmentBounds(first: first, last: last)
         tables = try TableRecord.outputs(
             &reader, of: JobID(index: last, kind: .flush), level: 0)
@@ -291,7 +292,7 @@ extension JobEntry {
     }
 
     init(_ reader: inout ByteReader) throws(DecodingError) {
-        index = LogIndex(try reader.read(UInt64.self))
+        index = try reader.readLogIndex()
         let rawKind = try reader.read(UInt8.self)
         guard let kind = EntryKind(rawValue: rawKind) else {
             throw DecodingError("entry kind \(rawKind) is unknown")

@@ -86,7 +86,7 @@ public struct TableRecord: Hashable, Sendable {
         id = try TableID(&reader)
         level = try reader.read(UInt8.self)
         guard level < TableRecord.levelCount else { throw DecodingError("level \(level)") }
-        canonicalBytes = try reader.read(UInt64.self)
+        canonicalBytes = try reader.readTableBytes()
         points = nil
         if try reader.readFlag() {
             let smallest = try reader.readPrefixedArray(atMost: Limits.keyBytes)
@@ -98,9 +98,9 @@ public struct TableRecord: Hashable, Sendable {
         let end =
             try reader.readFlag() ? reader.readPrefixedArray(atMost: Limits.keyBytes + 1) : nil
         span = KeySpan(start: start, end: end)
-        smallestSequence = SequenceNumber(try reader.read(UInt64.self))
-        largestSequence = SequenceNumber(try reader.read(UInt64.self))
-        guard smallestSequence <= largestSequence, largestSequence <= SequenceNumber.max else {
+        smallestSequence = try reader.readSequence()
+        largestSequence = try reader.readSequence()
+        guard smallestSequence <= largestSequence else {
             throw DecodingError("a sequence range")
         }
         entryCount = try reader.read(UInt64.self)
@@ -117,7 +117,7 @@ public struct TableRecord: Hashable, Sendable {
 
 extension TableID {
     package init(_ reader: inout ByteReader) throws(DecodingError) {
-        let index = LogIndex(try reader.read(UInt64.self))
+        let index = try reader.readLogIndex()
         guard let kind = TableKind(rawValue: try reader.read(UInt8.self)) else {
             throw DecodingError("a table kind")
         }

@@ -40,8 +40,7 @@ package enum RangeTombstoneBlock {
             let start = try reader.readPrefixedArray(atMost: Limits.keyBytes + 1)
             let end =
                 try reader.readFlag() ? reader.readPrefixedArray(atMost: Limits.keyBytes + 1) : nil
-            let sequence = SequenceNumber(try reader.read(UInt64.self))
-            guard sequence <= SequenceNumber.max else { throw DecodingError("a sequence") }
+            let sequence = try reader.readSequence()
             tombstones.append(
                 RangeTombstone(span: KeySpan(start: start, end: end), sequence: sequence))
         }

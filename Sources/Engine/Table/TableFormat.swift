@@ -131,7 +131,7 @@ package struct TableLocalHeader: Hashable, Sendable {
             throw DecodingError("table format \(version), flags \(flags) are not supported")
         }
         let keyEpoch = try reader.read(UInt32.self)
-        let index = LogIndex(try reader.read(UInt64.self))
+        let index = try reader.readLogIndex()
         guard let kind = TableKind(rawValue: try reader.read(UInt8.self)),
             let codec = BlockCodec(rawValue: try reader.read(UInt8.self))
         else { throw DecodingError("the file header's table kind or codec") }

@@ -48,7 +48,7 @@ extension RaftCore {
         guard let start = known else { return nil }
         // The term of `previousIndex` is not compared where all is committed.
         let before = entries[start].index - 1
-        if let here = log.term(at: before), entries[start].term < here {
+        if let here = log.leastTerm(at: before), entries[start].term < here {
             return .entries(after: before)
         }
         if entries[start].index <= log.last { truncate(after: entries[start].index - 1, &out) }
@@ -60,8 +60,10 @@ extension RaftCore {
         invariant(index >= commitIndex, "truncation after \(index) would remove committed entries")
         flushHardState(&out)
         // Until the leader's entries have taken their place, this member could help to elect one
-        // that lacks what it had acknowledged.
-        if isVoteTrusted, log.isUndecided(behind: index) {
+        // that lacks what it had acknowledged: of entries that go, or behind which nothing stays,
+        // since the term of the last one is a guess.
+        let isEndLost = log.lastKnown(atOrBelow: index) != index
+        if isVoteTrusted, isEndLost || log.isUndecided(behind: index) {
             isVoteTrusted = false
             readmission = Readmission()
             out.append(.distrusted)

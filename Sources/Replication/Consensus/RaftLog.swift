@@ -71,10 +71,11 @@ package struct RaftLog: Sendable {
 
     /// The term at `index`; nil outside the log, or where it is forgotten or lost.
     package func term(at index: LogIndex) -> Term? {
-        lost.contains { $0.lower <= index && index <= $0.upper } ? nil : guess(at: index)
+        lost.contains { $0.lower <= index && index <= $0.upper } ? nil : leastTerm(at: index)
     }
 
-    private func guess(at index: LogIndex) -> Term? {
+    /// The term at `index`, or the lowest that it can be where it is lost: terms never fall.
+    func leastTerm(at index: LogIndex) -> Term? {
         if index == base { return baseTerm }
         guard index > base, index <= last else { return nil }
         return runs[run(at: index)].term
@@ -137,7 +138,7 @@ package struct RaftLog: Sendable {
     }
 
     private mutating func placeRun(_ term: Term, _ index: LogIndex) {
-        guard guess(at: index) != term else { return }
+        guard leastTerm(at: index) != term else { return }
         if let same = runs.firstIndex(where: { $0.term == term && $0.first > index }) {
             runs[same].first = index
         } else if let start = runs.firstIndex(where: { $0.first == index }) {

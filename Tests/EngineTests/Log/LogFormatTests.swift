@@ -185,6 +185,24 @@ import Testing
         }
     }
 
+    @Test func termsOutOfRangeAreRefused() {
+        var record = HardStateRecord()
+        record.term = .limit
+        var cut = HardStateRecord()
+        cut.cutTerm = Term(.max)
+        for bytes in [record, cut].map({ HardStateFormat.encode($0, counter: 1) }) {
+            #expect(throws: DecodingError.self) { try HardStateFormat.decodeCopy(bytes) }
+        }
+        let page = VolatilePage(
+            position: Position(term: .limit, index: LogIndex(1), checksum: .zero), epoch: 1,
+            counter: 1)
+        #expect(throws: DecodingError.self) {
+            try HardStateFormat.decodePage(HardStateFormat.encode(page))
+        }
+        let entry = LogRig.entry(after: position, term: .max)
+        #expect(throws: DecodingError.self) { try Entry(decoding: entry.encoded) }
+    }
+
     @Test func volatilePage() throws {
         let page = VolatilePage(position: position, epoch: 6, counter: 9)
         let bytes = HardStateFormat.encode(page)

@@ -3,6 +3,29 @@ import Engine
 import Testing
 
 @Suite struct LogRecoveryTests {
+    /// History is looked up by what its footer says, and that is only a checksum's word.
+    @Test(arguments: [0, 1_024, 1 << 40, 1 << 63, .max] as [UInt64])
+    func aFooterWithAnotherEndIsNotBelieved(end: UInt64) throws {
+        let rig = try LogRig()
+        let stored = try rig.append(60, bytes: 300)
+        let firsts = try rig.segmentFirsts()
+        rig.base.position = stored[Int(firsts[2]) - 2].position
+        let file = try rig.fileSystem.open(rig.path(firsts[0]), .write)
+        let trailer = try #require(SegmentFooter.readTrailer(file))
+        let offsets = try #require(SegmentFooter.readOffsets(file))
+        var summary = try #require(SegmentFooter.readSummary(file))
+        try #require(summary.end > 1_024)
+        summary.end = end
+        try file.writeAll(
+            SegmentFooter.encoded(offsets, summary, at: trailer.tableOffset),
+            at: trailer.tableOffset)
+        try rig.open()
+        let last = stored[Int(firsts[1]) - 2]
+        let read = try rig.log.entries(from: last.index, maxBytes: 1)
+        #expect(read.headers == [last.header])
+        #expect(try rig.all().headers == stored.headers)
+    }
+
     @Test func aTornTailIsCutAndNothingSyncedWithIt() throws {
         let rig = try LogRig()
         let synced = try rig.append(5)

@@ -215,6 +215,37 @@ import Testing
         #expect(steps > 5)
     }
 
+    /// The frame of the torn append is all that tells that the two before it, which rot, were
+    /// durable. An open that ends early leaves no less than it found.
+    @Test func crashBetweenAnyTwoStepsOfAnOpenThatCutsTheProofOfAHole() throws {
+        var steps = 0
+        var isDone = false
+        while !isDone {
+            let rig = try LogRig(seed: UInt64(steps) + 50, segmentBytes: 1 << 20)
+            try rig.append(4)
+            let lost = try rig.append(2)
+            let torn = try rig.append(1, bytes: 3000)
+            for entry in lost { try rig.rotFrame(entry, in: 1) }
+            let end = try rig.frameOffset(torn[0], in: rig.path(1))
+            rig.fileSystem.tear(rig.path(1), UInt64(end + 1024)..<UInt64(end + 2048))
+            for slot in 0..<HardStateFormat.pageSlots {
+                let noPage = [UInt8](repeating: 0, count: HardStateFormat.sectorBytes)
+                try rig.poke(LogRig.statePath, at: Int(HardStateFormat.pageOffset(slot)), noPage)
+            }
+            rig.fileSystem.stop(after: steps)
+            do {
+                try rig.open()
+                isDone = true
+            } catch {}
+            try rig.powerCut()
+            #expect(rig.recovery.holes.map(\.lower) == [LogIndex(5)], "after \(steps) steps")
+            #expect(rig.recovery.holes.map(\.upper) == [LogIndex(6)], "after \(steps) steps")
+            #expect(rig.log.last.index == LogIndex(6))
+            steps += 1
+        }
+        #expect(steps > 5)
+    }
+
     @Test func appendsAfterAPowerCutOfTheRewindsNeighbours() throws {
         // The first segment outgrows the name of the one that was unlinked; that name must not
         // return.

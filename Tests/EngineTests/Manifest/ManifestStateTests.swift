@@ -306,6 +306,38 @@ extension ManifestState {
         }
     }
 
+    /// Nobody counts so far, whatever a right checksum says: arithmetic behind would overflow.
+    @Test(
+        arguments: [
+            (10, .max), (18, .max), (18, 1 << 62), (42, 0), (42, 1 << 56), (58, .max), (74, .max),
+            (74, (1 << 62) - 1), (82, .max), (82, (1 << 56) - 1),
+        ] as [(Int, UInt64)])
+    func numbersOutOfRangeAreRefused(offset: Int, value: UInt64) throws {
+        var bytes = Sample.emptyState.encoded()
+        for place in 0..<8 {
+            bytes[offset + place] = UInt8(truncatingIfNeeded: value >> (8 * place))
+        }
+        #expect(throws: DecodingError.self) { try ManifestState(decoding: bytes) }
+    }
+
+    @Test func hugeFilesAndLastGenerationsAreRefused() throws {
+        for row in [
+            LocalTable(generation: .max, codec: 0, fileBytes: 1),
+            LocalTable(generation: 0, codec: 0, fileBytes: .max),
+        ] {
+            let bytes = ManifestEdit.encoded([.healed(first.id, replacing: 0, row)])
+            #expect(throws: DecodingError.self) {
+                try bytes.withUnsafeBytes { try ManifestEdit.decoded($0) }
+            }
+        }
+        var table = first
+        table.canonicalBytes = .max
+        let seal = Sample.seal(1...4, [table]).encoded()
+        #expect(throws: DecodingError.self) {
+            try seal.withUnsafeBytes { try SealRecord(decoding: $0) }
+        }
+    }
+
     @Test func editsRoundTrip() throws {
         let output = Sample.table(.compaction, 10, level: 1, "a", "m", sequences: 1...4)
         let edits: [ManifestEdit] = [

@@ -95,6 +95,45 @@ struct LostTermsTests {
         #expect(!isDistrusted(actions))
     }
 
+    /// Member 3 has acknowledged all of 1 1 1 1 3 3 3 3 and lost 5 to 7; 6 is committed.
+    private func memberBehindTheGap(_ own: [Entry]) -> RaftCore {
+        let log = RaftLog(
+            first: LogIndex(1), last: LogIndex(8),
+            runs: [
+                TermRun(term: own[0].term, first: LogIndex(1)),
+                TermRun(term: own[7].term, first: LogIndex(8)),
+            ],
+            holes: [
+                LogHole(
+                    lower: LogIndex(5), upper: LogIndex(7), checksum: own[6].header.checksum)
+            ])
+        let voters = [MemberID(1), MemberID(2), MemberID(3)]
+        return RaftCore(
+            RaftConfiguration(id: MemberID(3), members: RaftMembers(voters: voters), seed: 1),
+            term: Term(4), vote: .none, isVoteTrusted: true, log: log, commit: LogIndex(6),
+            applied: .zero)
+    }
+
+    /// The leader's entry 7 takes the place of a lost one that was never committed. Then the last
+    /// entry is a lost one, of term 3, and counts as of term 1.
+    @Test("a log that ends with a lost entry has no vote")
+    func endWithinTheGap() {
+        let own = entries([1, 1, 1, 1, 3, 3, 3, 3])
+        let leader = entries([1, 1, 1, 1, 3, 3, 4])
+        var core = memberBehindTheGap(own)
+        let actions = receive(&core, leader, from: 7)
+        #expect(actions.contains { if case .truncate(LogIndex(6)) = $0 { true } else { false } })
+        #expect(isDistrusted(actions))
+    }
+
+    @Test("terms that fall behind a lost entry are a lie")
+    func fallingTerms() {
+        var core = memberBehindTheGap(entries([2, 2, 2, 2, 3, 3, 3, 3]))
+        let actions = receive(&core, entries([1, 1, 1, 1, 1, 1, 1]), from: 7)
+        #expect(actions.contains { if case .contradicted = $0 { true } else { false } })
+        #expect(core.lastIndex == LogIndex(8))
+    }
+
     @Test("lost entries that the leader has stay, by their content")
     func sameContent() throws {
         let own = entries([1, 1, 1, 1, 2, 4])
