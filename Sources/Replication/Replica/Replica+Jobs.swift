@@ -251,7 +251,8 @@ extension Replica {
         if openTruncations.allSatisfy({ $0 >= entry.index }) {
             step(
                 .mended(
-                    index: entry.index, term: entry.term, previous: entry.header.previous))
+                    index: entry.index, term: entry.term, previous: entry.header.previous,
+                    commit: entry.header.commit))
             if tail.position.index == entry.index { tail = LogPoint(after: entry) }
         }
         var mended = mendedEntries ?? MendedEntries(since: environment.wallMilliseconds)
