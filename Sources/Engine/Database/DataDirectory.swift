@@ -85,17 +85,19 @@ package struct DataDirectory {
 
     /// Makes the directory if it is missing, locks it, and checks or records whose it is. With a
     /// nil `wanted` the directory's own identity counts; a new one gets `fallback`. With `isAlone`
-    /// there is no replica to have its data back from: if that is gone, an error says so.
+    /// there is no replica to have its data back from: if that is gone, an error says so. With
+    /// `rejoins` a new one is that of a node whose data was lost: it has no vote from the first.
     package static func open(
         _ fileSystem: any FileSystem, path: String, wanted: NodeIdentity?, fallback: NodeIdentity,
-        isAlone: Bool, keys: KeyRing = .plain
+        isAlone: Bool, rejoins: Bool = false, keys: KeyRing = .plain
     ) throws(EngineError) -> DataDirectory {
         let lock = try engineError { () throws(FileError) in
             try fileSystem.createDirectory(path)
             return try fileSystem.lock(path + "/LOCK")
         }
         guard let lock else { throw .locked(path: path) }
-        let (identity, notes) = try identity(fileSystem, path, wanted, fallback, keys)
+        let (identity, notes) = try identity(
+            fileSystem, path, wanted, fallback, rejoins: rejoins, keys)
         if let wanted, identity != wanted {
             throw .identity(
                 reason: "\(path) belongs to node \(identity.node) of cluster "
@@ -111,7 +113,7 @@ package struct DataDirectory {
 
     private static func identity(
         _ fileSystem: any FileSystem, _ path: String, _ wanted: NodeIdentity?,
-        _ fallback: NodeIdentity, _ keys: KeyRing
+        _ fallback: NodeIdentity, rejoins: Bool, _ keys: KeyRing
     ) throws(EngineError) -> (NodeIdentity, notes: [String]) {
         let file = path + "/node"
         guard fileSystem.exists(file) else {
@@ -120,7 +122,8 @@ package struct DataDirectory {
                 throw .corrupt(
                     file: "node", reason: "it is missing beside data; restore it from a backup")
             }
-            return (try write(wanted ?? fallback, fileSystem, path, keys), [])
+            let new = wanted ?? fallback
+            return (try write(new, fileSystem, path, rejoins: rejoins, keys), [])
         }
         // One byte more than it may have: a longer file is a damaged one.
         let bytes = try engineError { () throws(FileError) in
@@ -135,7 +138,7 @@ package struct DataDirectory {
                 throw .corrupt(file: "node", reason: "\(error); restore it from a backup")
             }
             return (
-                try write(wanted, fileSystem, path, keys),
+                try write(wanted, fileSystem, path, rejoins: rejoins, keys),
                 ["node was damaged (\(error)); it is written anew"]
             )
         }
@@ -143,7 +146,8 @@ package struct DataDirectory {
 
     /// A new directory gets its hard state first: beside `node` it is missing only if it was lost.
     private static func write(
-        _ new: NodeIdentity, _ fileSystem: any FileSystem, _ path: String, _ keys: KeyRing
+        _ new: NodeIdentity, _ fileSystem: any FileSystem, _ path: String, rejoins: Bool,
+        _ keys: KeyRing
     ) throws(EngineError) -> NodeIdentity {
         let files = StoreFiles(fileSystem: fileSystem, directory: path + "/group-0")
         let isNew = try engineError { () throws(FileError) in
@@ -155,7 +159,8 @@ package struct DataDirectory {
             try engineError { () throws(FileError) in
                 try fileSystem.createDirectory(files.directory)
             }
-            try HardState.create(fileSystem, files.hardState, keys: keys)
+            try HardState.create(
+                fileSystem, files.hardState, keys: keys, isVoteTrusted: !rejoins)
         }
         try engineError { () throws(FileError) in
             try fileSystem.replace(path + "/node", with: new.encoded())

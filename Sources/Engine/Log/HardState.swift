@@ -33,13 +33,13 @@ package final class HardState: @unchecked Sendable {
     /// Opens or creates the file and counts this start, durably. `nonce` should be random. Throws
     /// `.wrongKey`, and leaves the file as it is, if a sector is encrypted with a key that `keys`
     /// does not have, and `.identity` if one is of another version; and `.corrupt`, with
-    /// `isStrict`, if a copy is damaged.
+    /// `isStrict`, if a copy is damaged. One that is created has no vote if the node `rejoins`.
     package static func open(
         _ fileSystem: any FileSystem, _ path: String, nonce: UInt64, keys: KeyRing = .plain,
-        isStrict: Bool = false
+        isStrict: Bool = false, rejoins: Bool = false
     ) throws(EngineError) -> HardState {
         let isNew = !fileSystem.exists(path)
-        if isNew { try create(fileSystem, path, keys: keys) }
+        if isNew { try create(fileSystem, path, keys: keys, isVoteTrusted: !rejoins) }
         let file = try logIO { () throws(FileError) in try fileSystem.open(path, .write) }
         let state = try HardState(file, wasCreated: isNew, keys)
         if isStrict, !state.damagedCopies.isEmpty {
@@ -69,11 +69,14 @@ package final class HardState: @unchecked Sendable {
     /// The file gets its name only when it is whole, so a file without a valid copy is a damaged
     /// one.
     static func create(
-        _ fileSystem: any FileSystem, _ path: String, keys: KeyRing = .plain
+        _ fileSystem: any FileSystem, _ path: String, keys: KeyRing = .plain,
+        isVoteTrusted: Bool = true
     ) throws(EngineError) {
         var bytes = [UInt8](repeating: 0, count: Int(HardStateFormat.fileBytes))
+        var record = HardStateRecord()
+        record.isVoteTrusted = isVoteTrusted
         let copy = HardStateFormat.encode(
-            HardStateRecord(), counter: 0, cipher: keys.makeCipher(.state))
+            record, counter: 0, cipher: keys.makeCipher(.state))
         for number in 0..<HardStateFormat.copies {
             let offset = Int(HardStateFormat.copyOffset(number))
             bytes.replaceSubrange(offset..<(offset + copy.count), with: copy)

@@ -33,7 +33,8 @@ package final class DirectoryComponent: NodeComponent {
         do throws(EngineError) {
             return try DataDirectory.open(
                 POSIXFileSystem(), path: configuration.dataDirectory, wanted: identity,
-                fallback: identity, isAlone: !configuration.isCluster, keys: keys)
+                fallback: identity, isAlone: !configuration.isCluster,
+                rejoins: configuration.isCluster && configuration.rejoins, keys: keys)
         } catch {
             guard case .file(let cause) = error else { throw error }
             throw NodeFailure(.storage, "data.directory: \(cause)")

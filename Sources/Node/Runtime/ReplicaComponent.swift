@@ -122,7 +122,7 @@ package final class ReplicaComponent: NodeComponent {
         try engineError { () throws(FileError) in try directory.group.create() }
         let state = try HardState.open(
             directory.group.fileSystem, directory.group.hardState,
-            nonce: UInt64.random(in: 1...UInt64.max), keys: directory.keys)
+            nonce: UInt64.random(in: 1...UInt64.max), keys: directory.keys, rejoins: true)
         // No node is started once a millisecond: this is above every count.
         try state.beginAnew(bootCounter: wallMilliseconds())
         logger.warning(

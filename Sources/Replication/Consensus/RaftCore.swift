@@ -129,8 +129,10 @@ package struct RaftCore: Sendable {
         case .applied(let index): appliedThrough(index, &out)
         case .trimmed(let first): trim(before: first, &out)
         case .setDamaged(let isDamaged): setDamaged(isDamaged, &out)
-        case .mended(let index, let term, let previous):
+        case .mended(let index, let term, let previous, let commit):
             log.place(term: term, at: index, previous: previous)
+            // All of it is of the chain that this entry ends, as when a log is opened.
+            if index <= log.last { advanceCommit(to: min(commit, index), &out) }
         }
         flushHardState(&out)
     }

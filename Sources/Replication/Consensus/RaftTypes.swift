@@ -168,8 +168,9 @@ package enum RaftInput: Sendable {
     case trimmed(first: LogIndex)
     /// The local log has a rotten hole: this member votes but neither leads nor campaigns.
     case setDamaged(Bool)
-    /// An entry of the hole was mended; it names the one before it.
-    case mended(index: LogIndex, term: Term, previous: Digest128)
+    /// An entry of the hole was mended; it names the one before it, and what was committed when it
+    /// was made.
+    case mended(index: LogIndex, term: Term, previous: Digest128, commit: LogIndex)
 }
 
 package enum RaftAction: Sendable {

@@ -20,6 +20,11 @@ package struct HandshakeRules: Sendable {
     /// The other members.
     package var members: Set<MemberID>
     private var newest: [MemberID: Boot]
+    /// When a member's newest start was taken, if this member has seen it begin.
+    private var takenAt: [MemberID: UInt64] = [:]
+    /// A start costs a durable write on the thread of the replica: no more than one of each member
+    /// is taken in so many milliseconds.
+    package static let startIntervalMilliseconds: UInt64 = 1_000
 
     package init(
         identity: PeerIdentity, group: UInt32, boot: Boot, members: Set<MemberID>,
@@ -65,9 +70,11 @@ package struct HandshakeRules: Sendable {
     }
 
     /// Judges a peer's hello; `certificate` was accepted by `judge(_:expected:)`. `lane` is the one
-    /// dialled for, nil on an accepted connection. Remembers the peer's start if it is accepted.
+    /// dialled for, nil on an accepted connection; `now` is monotonic, in milliseconds. Remembers
+    /// the peer's start if it is accepted.
     package mutating func judge(
-        _ hello: Hello, certificate: PeerIdentity, expected: MemberID?, lane: PeerLane?
+        _ hello: Hello, certificate: PeerIdentity, expected: MemberID?, lane: PeerLane?,
+        now: UInt64
     ) throws(Refusal) {
         let supported = Hello.supportedVersions
         guard hello.versions.overlaps(supported) else {
@@ -98,10 +105,11 @@ package struct HandshakeRules: Sendable {
         if let lane, lane != hello.lane {
             throw Refusal(.protocolViolation, "the peer answered for the lane \(hello.lane)")
         }
-        try admit(Boot(counter: hello.bootCounter, nonce: hello.nonce), of: hello.sender)
+        try admit(Boot(counter: hello.bootCounter, nonce: hello.nonce), of: hello.sender, now)
     }
 
-    private mutating func admit(_ boot: Boot, of member: MemberID) throws(Refusal) {
+    private mutating func admit(_ boot: Boot, of member: MemberID, _ now: UInt64) throws(Refusal) {
+        guard boot != newest[member] else { return }
         if let known = newest[member] {
             guard boot.counter >= known.counter else {
                 throw Refusal(
@@ -110,13 +118,20 @@ package struct HandshakeRules: Sendable {
                         + "was seen: an old copy of its data, a new disk, or a second process "
                         + "with its id; if its data was lost, start it once with --rejoin")
             }
-            guard boot.counter > known.counter || boot.nonce == known.nonce else {
+            guard boot.counter > known.counter else {
                 throw Refusal(
                     .clone,
                     "another process runs as node \(member) at start \(boot.counter), or its data "
                         + "was lost; then start it once with --rejoin")
             }
         }
+        if let last = takenAt[member], now < last + HandshakeRules.startIntervalMilliseconds {
+            throw Refusal(
+                .tooManyStarts,
+                "node \(member) has started again within a second: start \(boot.counter) is taken "
+                    + "when that is over")
+        }
+        takenAt[member] = now
         newest[member] = boot
     }
 

@@ -98,6 +98,8 @@ package enum RefusalReason: UInt8, Sendable, CaseIterable {
     case protocolViolation = 11
     /// The peer takes nothing of what is sent to it.
     case notReading = 12
+    /// The peer has started again too soon; later it may come.
+    case tooManyStarts = 13
 }
 
 /// The last frame on a connection: what was wrong, for the other side's log.

@@ -5,7 +5,6 @@ import Synchronization
 final class PeerFetches: Sendable {
     private struct State {
         var transport: PeerTransport?
-        var peers: [MemberID] = []
         var table = RequestTable<Waiter>(firstID: 1)
     }
 
@@ -38,15 +37,12 @@ final class PeerFetches: Sendable {
 
     private let state = Mutex(State())
 
-    func start(transport: PeerTransport, peers: [MemberID]) {
+    func start(transport: PeerTransport) {
         state.withLock {
             $0.transport = transport
-            $0.peers = peers
             $0.table = RequestTable(firstID: transport.configuration.nonce | 1)
         }
     }
-
-    var peers: [MemberID] { state.withLock { $0.peers } }
 
     /// Blocks until the answer, the deadline (milliseconds from now) or the connection's end.
     func ask(_ request: FetchRequest, of member: MemberID, deadline: UInt64) -> FetchReply? {

@@ -15,25 +15,6 @@ struct SentReport {
     var at: UInt64 = 0
 }
 
-/// Lost entries of the log that peers gave back, until it has no hole any more.
-struct MendedEntries {
-    /// Wall clock, milliseconds.
-    let since: UInt64
-    private(set) var first = LogIndex(.max)
-    private(set) var last = LogIndex.zero
-    private(set) var count = 0
-    private(set) var bytes: UInt64 = 0
-
-    init(since: UInt64) { self.since = since }
-
-    mutating func add(_ entry: Entry) {
-        first = min(first, entry.index)
-        last = max(last, entry.index)
-        count += 1
-        bytes += UInt64(EntryHeader.size) + UInt64(entry.header.length)
-    }
-}
-
 /// How far every member has come, as the leader last knew. Never falls.
 struct ClusterFloors: Equatable {
     /// Inputs of jobs at or below it are not needed by anybody.
@@ -197,88 +178,4 @@ extension Replica {
     }
 
     private static let retentionCheckMilliseconds: UInt64 = 1_000
-
-    // MARK: holes in the log
-
-    /// An entry turned out to be unreadable: nothing past it is applied until a peer supplied it.
-    func noteHole() { refreshHoles() }
-
-    private func refreshHoles() {
-        holes = log.holes
-        updateFitness()
-    }
-
-    /// Asks for the newest missing entry that its successor names by content; it names the one
-    /// before it in turn. The end of the log has no successor: what is lost there is asked for from
-    /// the front.
-    func mendHoles() {
-        guard !holes.isEmpty, !isMending, !hasFailed,
-            environment.monotonicMilliseconds >= nextMend
-        else { return }
-        // A truncation may have removed it, an entry behind it may name it by now.
-        refreshHoles()
-        // History that no peer keeps must not stand in the way of what is needed.
-        let flushed = store.flushedPosition.index
-        let needed = holes.filter { $0.upper > flushed }
-        let wanted = needed.isEmpty ? holes : needed
-        let known = wanted.last { $0.checksum != nil }
-        guard let hole = known ?? wanted.last else { return }
-        // Without a successor that names it: as its members have it committed, in its place in the
-        // hash chain.
-        let index = hole.checksum == nil ? hole.lower : hole.upper
-        isMending = true
-        environment.fetchEntry(index: index, checksum: hole.checksum) { [weak self] entry in
-            self?.post(.mended(index, entry))
-        }
-    }
-
-    /// What a peer answered.
-    func mended(_ index: LogIndex, _ entry: Entry?) {
-        if let entry {
-            logWriter.mend(entry)
-        } else {
-            retryMending()
-        }
-    }
-
-    /// The log took the entry, or did not.
-    func mended(_ entry: Entry, _ refusal: EngineError?) {
-        if let refusal {
-            environment.note(.warning("log entry \(entry.index) from a peer: \(refusal)"))
-            return retryMending()
-        }
-        isMending = false
-        if openTruncations.allSatisfy({ $0 >= entry.index }) {
-            step(
-                .mended(
-                    index: entry.index, term: entry.term, previous: entry.header.previous))
-            if tail.position.index == entry.index { tail = LogPoint(after: entry) }
-        }
-        var mended = mendedEntries ?? MendedEntries(since: environment.wallMilliseconds)
-        mended.add(entry)
-        mendedEntries = mended
-        refreshHoles()
-        // What was missing may have kept a segment from being ended.
-        splitThrough = .zero
-        trimmedThrough = .zero
-        if holes.isEmpty { concludeMending(mended) }
-    }
-
-    /// The log is whole again: one row of the ledger tells of all that was fetched.
-    private func concludeMending(_ mended: MendedEntries) {
-        mendedEntries = nil
-        let detail = "entries \(mended.first) to \(mended.last), \(mended.count) fetched from peers"
-        environment.note(.warning("the log is whole again: \(detail)"))
-        store.healer.note(
-            FileHeal(
-                file: "log", source: .replica(.none, bytes: mended.bytes), detail: detail,
-                startedAt: mended.since))
-    }
-
-    private func retryMending() {
-        isMending = false
-        nextMend = environment.monotonicMilliseconds + Replica.mendRetryMilliseconds
-    }
-
-    private static let mendRetryMilliseconds: UInt64 = 500
 }

@@ -67,7 +67,7 @@ package final class Replica: @unchecked Sendable {
     /// As of the last look at jobs: no member's place is news that somebody waits for.
     var memberStatuses: [MemberStatus] = []
     var lastReport = SentReport()
-    var isMending = false
+    var lostEntry: LostEntry?
     var nextMend: UInt64 = 0
     /// Entries that peers gave back since the log last had no hole.
     var mendedEntries: MendedEntries?
@@ -232,7 +232,7 @@ package final class Replica: @unchecked Sendable {
                     isAnothers: false, cancellation: cancellation
                 ) { completion($0 ?? 0) })
         case .transfer(let member): step(.transfer(to: member))
-        case .mended(let index, let entry): mended(index, entry)
+        case .entryFetched(let reply): entryFetched(reply)
         }
     }
 

@@ -20,8 +20,8 @@ package enum ReplicaEvent: Sendable {
         LogIndex, count: Int, timeout: UInt64, cancellation: CancellationFlag,
         @Sendable (Int) -> Void)
     case transfer(MemberID)
-    /// A missing entry of a damaged log came from a peer, or did not.
-    case mended(LogIndex, Entry?)
+    /// What a peer answered that was asked for a lost entry; nil if it did not.
+    case entryFetched(FetchReply?)
 }
 
 extension ReplicaEvent {
@@ -31,7 +31,8 @@ extension ReplicaEvent {
         case .messages(let messages, _): messages.allSatisfy(\.isTraffic)
         case .log(.durable), .propose, .read, .forward, .forwardNotSent, .forwardAnswered, .wait:
             true
-        case .log, .connected, .disconnected, .answersLost, .store, .transfer, .mended: false
+        case .log, .connected, .disconnected, .answersLost, .store, .transfer, .entryFetched:
+            false
         }
     }
 }

@@ -11,7 +11,7 @@ package struct OpenedReplica {
     /// What the next entry is made from.
     package var tail: LogPoint
     package var raftLog: RaftLog
-    /// Committed, by what the last entry says.
+    /// Committed, by what the last entry says; zero if that is lost, until a peer supplies it.
     package var commit: LogIndex
 
     /// Opens or makes the files under `configuration.files`. Raises the boot counter, durably.

@@ -95,7 +95,7 @@ package final class ReplicaRuntime: ReplicaEnvironment, @unchecked Sendable {
         let transport = PeerTransport(
             configuration, eventLoopGroup: loop, logger: logger, delegate: self)
         self.transport = transport
-        fetches.start(transport: transport, peers: peers)
+        fetches.start(transport: transport)
         try await transport.start()
     }
 
@@ -236,22 +236,14 @@ package final class ReplicaRuntime: ReplicaEnvironment, @unchecked Sendable {
     }
 
     package func fetchEntry(
-        index: LogIndex, checksum: Digest128?, completion: @escaping @Sendable (Entry?) -> Void
+        index: LogIndex, checksum: Digest128?, of member: MemberID,
+        completion: @escaping @Sendable (FetchReply?) -> Void
     ) {
         let fetches = self.fetches
         fetchPool.submit(.heal) {
-            for member in fetches.peers {
-                let reply = fetches.ask(
-                    .entry(index: index, checksum: checksum ?? .zero), of: member, deadline: 2_000)
-                guard case .bytes(let bytes) = reply else { continue }
-                do throws(DecodingError) {
-                    let entry = try Entry(decoding: bytes)
-                    if entry.index == index, checksum.map({ $0 == entry.header.checksum }) ?? true {
-                        return completion(entry)
-                    }
-                } catch {}
-            }
-            completion(nil)
+            completion(
+                fetches.ask(
+                    .entry(index: index, checksum: checksum ?? .zero), of: member, deadline: 2_000))
         }
     }
 

@@ -234,12 +234,14 @@ package final class PeerTransport: Sendable {
         _ hello: Hello, certificate: PeerIdentity, expected: MemberID?, lane: PeerLane?
     ) throws(Refusal) {
         try state.withLock { state throws(Refusal) in
-            try state.rules.judge(hello, certificate: certificate, expected: expected, lane: lane)
+            try state.rules.judge(
+                hello, certificate: certificate, expected: expected, lane: lane,
+                now: monotonicMilliseconds())
         }
         remember(hello)
     }
 
-    /// Once per start of a member, so it may wait for the disk.
+    /// Once per start of a member, and those are rare by the rules: it may wait for the disk.
     private func remember(_ hello: Hello) {
         do throws(FileError) {
             try configuration.boots?.remember(
@@ -273,7 +275,9 @@ package final class PeerTransport: Sendable {
     func admit(_ hello: Hello, certificate: PeerIdentity, channel: any Channel) throws(Refusal) {
         let key = LaneKey(member: hello.sender, lane: hello.lane)
         let (replaced, link) = try state.withLock { state throws(Refusal) in
-            try state.rules.judge(hello, certificate: certificate, expected: nil, lane: nil)
+            try state.rules.judge(
+                hello, certificate: certificate, expected: nil, lane: nil,
+                now: monotonicMilliseconds())
             state.unknown.removeAll { $0 === channel }
             return (state.incoming.updateValue(channel, forKey: key), state.links[key])
         }

@@ -156,4 +156,23 @@ import Testing
             }
         }
     }
+
+    /// Wherever it dies: a start that does not say so again must not make a trusted member of it.
+    @Test(arguments: 1...40)
+    func `A node that rejoins has no vote from the first`(change: Int) throws {
+        let files = MemoryFileSystem(seed: UInt64(change))
+        let dying = InterruptedFileSystem(files, diesAt: change)
+        do {
+            let directory = try DataDirectory.open(
+                dying, path: "a/data", wanted: one, fallback: one, isAlone: false, rejoins: true)
+            try dying.unlink(directory.group.hardState)
+            let state = try HardState.open(
+                dying, directory.group.hardState, nonce: 1, rejoins: true)
+            try state.beginAnew(bootCounter: 1_000)
+        } catch {}
+        files.powerCut()
+        let path = StoreFiles(fileSystem: files, directory: "a/data/group-0").hardState
+        guard files.exists(path) else { return }
+        #expect(try !HardState.open(files, path, nonce: 2).isVoteTrusted)
+    }
 }

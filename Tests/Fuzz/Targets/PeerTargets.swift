@@ -106,7 +106,8 @@ extension FuzzTarget {
             newest: [MemberID(1): HandshakeRules.Boot(counter: 5, nonce: 0xfeed)])
         let certificate = PeerIdentity(cluster: "alpha", node: hello.sender)
         let isAdmitted =
-            (try? rules.judge(hello, certificate: certificate, expected: nil, lane: nil)) != nil
+            (try? rules.judge(hello, certificate: certificate, expected: nil, lane: nil, now: 0))
+            != nil
         precondition(
             !isAdmitted || hello.sender == MemberID(1) || hello.sender == MemberID(3),
             "a stranger was admitted")

@@ -148,4 +148,42 @@ struct LostTermsTests {
         #expect(core.log.term(at: LogIndex(5)) == Term(2))
         #expect(core.log.lost.isEmpty)
     }
+
+    /// The commit index is known with it only: this member may be two memberships behind.
+    @Test("a lost last entry tells what was committed once it is mended")
+    func lastEntryMended() {
+        let own = entries([1, 1, 1, 1, 1, 1])
+        let log = RaftLog(
+            first: LogIndex(1), last: LogIndex(6),
+            runs: [TermRun(term: Term(1), first: LogIndex(1))],
+            holes: [LogHole(lower: LogIndex(6), upper: LogIndex(6), checksum: nil)])
+        var core = RaftCore(
+            RaftConfiguration(
+                id: MemberID(3),
+                members: RaftMembers(voters: [MemberID(1), MemberID(2), MemberID(3)]), seed: 1),
+            term: Term(1), vote: .none, isVoteTrusted: true, log: log, commit: .zero,
+            applied: .zero)
+        var actions: [RaftAction] = []
+        core.step(.setDamaged(true), now: 0, into: &actions)
+        core.step(
+            .mended(
+                index: LogIndex(6), term: Term(1), previous: own[4].header.checksum,
+                commit: LogIndex(5)), now: 0, into: &actions)
+        core.step(.setDamaged(false), now: 0, into: &actions)
+        #expect(core.commitIndex == LogIndex(5))
+
+        // The first change is applied, the second is not.
+        core.step(.applied(LogIndex(4)), now: 0, into: &actions)
+        for now in 1...3_000 as ClosedRange<UInt64> { core.step(.tick, now: now, into: &actions) }
+        #expect(!asksForVotes(actions))
+        core.step(.applied(LogIndex(5)), now: 3_000, into: &actions)
+        for now in 3_001...4_000 as ClosedRange<UInt64> {
+            core.step(.tick, now: now, into: &actions)
+        }
+        #expect(asksForVotes(actions))
+    }
+
+    private func asksForVotes(_ actions: [RaftAction]) -> Bool {
+        actions.contains { if case .send(_, .vote) = $0 { true } else { false } }
+    }
 }

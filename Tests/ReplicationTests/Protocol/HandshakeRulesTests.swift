@@ -17,12 +17,13 @@ import Testing
     }
 
     private mutating func reason(
-        _ hello: Hello, certificate: UInt64 = 2, expected: UInt64? = nil, lane: PeerLane? = nil
+        _ hello: Hello, certificate: UInt64 = 2, expected: UInt64? = nil, lane: PeerLane? = nil,
+        now: UInt64 = 0
     ) -> RefusalReason? {
         do throws(Refusal) {
             try rules.judge(
                 hello, certificate: PeerIdentity(cluster: "alpha", node: MemberID(certificate)),
-                expected: expected.map { MemberID($0) }, lane: lane)
+                expected: expected.map { MemberID($0) }, lane: lane, now: now)
             return nil
         } catch { return error.reason }
     }
@@ -66,8 +67,20 @@ import Testing
                 hello {
                     $0.bootCounter = 10
                     $0.nonce = 1
-                }) == nil)
-        #expect(reason(hello()) == .staleBoot)
+                }, now: 1_000) == nil)
+        #expect(reason(hello(), now: 1_000) == .staleBoot)
+    }
+
+    /// Others are not held back by it, and nor is what goes on.
+    @Test mutating func aMemberStartsOnceASecond() {
+        let second = hello { $0.bootCounter = 10 }
+        #expect(reason(hello(), now: 5) == nil)
+        #expect(reason(second, now: 5) == .tooManyStarts)
+        #expect(reason(second, now: 1_004) == .tooManyStarts)
+        #expect(reason(hello(), now: 1_004) == nil)
+        #expect(reason(hello { $0.sender = MemberID(3) }, certificate: 3, now: 1_004) == nil)
+        #expect(reason(second, now: 1_005) == nil)
+        #expect(reason(hello { $0.bootCounter = 11 }, now: 1_006) == .tooManyStarts)
     }
 
     @Test func certificatesAreJudgedAlone() {

@@ -32,10 +32,12 @@ import Testing
         return client
     }
 
-    private var greeting: [UInt8] {
+    private var greeting: [UInt8] { greeting(boot: 1) }
+
+    private func greeting(boot: UInt64) -> [UInt8] {
         Hello(
             cluster: "alpha", group: 0, sender: MemberID(3), receiver: MemberID(1), lane: .control,
-            bootCounter: 1, nonce: 1
+            bootCounter: boot, nonce: 1
         ).encodedFrame()
     }
 
@@ -100,6 +102,23 @@ import Testing
             client.send(greeting)
             await expectCutOff(client, "a second hello")
             #expect(await node.peer.lines.logged("refused what node 3 sent"))
+        }
+    }
+
+    /// Each start is written down. On a slow machine a second may pass between two of them.
+    @Test func aMemberThatCountsUpWithEveryHello() async throws {
+        try await withMemberThree { node in
+            var isRefused = false
+            for boot in 1...100 as ClosedRange<UInt64> where !isRefused {
+                let client = try await connect(node, greets: false)
+                client.send(greeting(boot: boot))
+                #expect(await client.frames.wait { !$0.isEmpty })
+                isRefused = client.frames.elements.contains { $0.contains("tooManyStarts") }
+                if isRefused { #expect(await client.closed()) }
+                client.channel.close(promise: nil)
+            }
+            #expect(isRefused)
+            #expect(await node.peer.lines.logged("node 3 has started again within a second"))
         }
     }
 

@@ -35,6 +35,8 @@ package final class SimulatedCluster: @unchecked Sendable {
     package var onRewind: ((Int) -> Void)?
     /// Called with whoever has given another node a block, before that goes on.
     package var onBlockGiven: ((SimulatedProcess) -> Void)?
+    /// What a node gives in place of an entry that another one has lost.
+    package var forgeEntry: ((SimulatedProcess, Entry) -> Entry)?
     /// Called with whoever has begun to lead.
     package var onLeader: ((SimulatedProcess) -> Void)?
     package private(set) var now: UInt64 = 0

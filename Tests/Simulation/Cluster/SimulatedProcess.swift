@@ -162,21 +162,21 @@ extension SimulatedProcess: ReplicaEnvironment {
     }
 
     package func fetchEntry(
-        index: LogIndex, checksum: Digest128?, completion: @escaping @Sendable (Entry?) -> Void
+        index: LogIndex, checksum: Digest128?, of member: MemberID,
+        completion: @escaping @Sendable (FetchReply?) -> Void
     ) {
-        var found: Entry?
-        for peer in cluster.reachablePeers(of: place) {
-            guard
-                case .bytes(let bytes) = RepairServer.answer(
-                    .entry(index: index, checksum: checksum ?? .zero), replica: peer.replica),
-                let entry = try? Entry(decoding: bytes), entry.index == index,
-                checksum.map({ $0 == entry.header.checksum }) ?? true
-            else { continue }
-            found = entry
-            break
+        let donor = cluster.reachablePeers(of: place).first { $0.id == member }
+        var reply = donor.map {
+            RepairServer.answer(
+                .entry(index: index, checksum: checksum ?? .zero), replica: $0.replica)
+        }
+        if let donor, let forge = cluster.forgeEntry, case .bytes(let bytes) = reply,
+            let entry = try? Entry(decoding: bytes)
+        {
+            reply = .bytes(forge(donor, entry).encoded)
         }
         cluster.schedule(
-            .job(self, { [found] in completion(found) }), after: cluster.delays.turn())
+            .job(self, { [reply] in completion(reply) }), after: cluster.delays.turn())
     }
 }
 

@@ -57,27 +57,49 @@ extension SimulatedCluster {
     package func rotLogEntries(
         _ place: Int, count: Int, above flushed: LogIndex, sparing spared: [LogIndex] = []
     ) throws -> [LogIndex] {
-        var found: [(path: String, offset: UInt64, index: LogIndex)] = []
-        for path in segments(place) {
-            _ = try SegmentInspection.inspect(disks[place].open(path, .read)) { item in
-                found.append((path, item.offset, item.header.index))
-                return true
-            }
-        }
-        let last = found.last?.index ?? .zero
-        found.removeAll { spared.contains($0.index) }
-        let replayed = found.filter { $0.index > flushed && $0.index + 6 < last }
-        let history = found.filter { $0.index <= flushed }
+        var found = try loggedEntries(place)
+        let last = found.last?.header.index ?? .zero
+        found.removeAll { spared.contains($0.header.index) }
+        let replayed = found.filter { $0.header.index > flushed && $0.header.index + 6 < last }
+        let history = found.filter { $0.header.index <= flushed }
         var damaged: [LogIndex] = []
         for candidates in [replayed, history] where !candidates.isEmpty {
             for _ in 0..<count {
                 let item = candidates[draw(candidates.count)]
-                guard !damaged.contains(item.index) else { continue }
-                // Behind the frame: in the entry's header or payload.
-                disks[place].flip(item.path, item.offset + 40 + UInt64(draw(60)), mask: 0x04)
-                damaged.append(item.index)
+                guard !damaged.contains(item.header.index) else { continue }
+                rot(item, of: place)
+                damaged.append(item.header.index)
             }
         }
         return damaged.filter { $0 > flushed }
+    }
+
+    /// Flips a bit in each of the last entries of a stopped node's log; returns what they were.
+    package func rotLastLogEntries(_ place: Int, count: Int) throws -> [EntryHeader] {
+        let last = try loggedEntries(place).suffix(count)
+        for item in last { rot(item, of: place) }
+        return last.map(\.header)
+    }
+
+    private struct LoggedEntry {
+        var path: String
+        var offset: UInt64
+        var header: EntryHeader
+    }
+
+    private func loggedEntries(_ place: Int) throws -> [LoggedEntry] {
+        var found: [LoggedEntry] = []
+        for path in segments(place) {
+            _ = try SegmentInspection.inspect(disks[place].open(path, .read)) { item in
+                found.append(LoggedEntry(path: path, offset: item.offset, header: item.header))
+                return true
+            }
+        }
+        return found
+    }
+
+    /// Behind the frame: in the entry's header or payload.
+    private func rot(_ entry: LoggedEntry, of place: Int) {
+        disks[place].flip(entry.path, entry.offset + 40 + UInt64(draw(60)), mask: 0x04)
     }
 }
