@@ -108,7 +108,8 @@ package struct JobDirector: Sendable {
         setLeading(false, now: now)
     }
 
-    /// Brings everything of `span` that exists now to the deepest level in use there.
+    /// Brings everything of `span` that exists now to the deepest level in use there, and writes
+    /// anew what is there already.
     package mutating func requestFullCompaction(
         _ manifest: LogicalManifest, span: KeySpan = .everything
     ) {

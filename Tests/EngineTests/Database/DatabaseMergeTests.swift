@@ -157,6 +157,42 @@ import Testing
         #expect(try rig.database.get(bytes("z")) == [0])
     }
 
+    @Test func `A filter that is registered later sees what was compacted before`() throws {
+        let rig = try DatabaseRig()
+        for key in 0..<20 {
+            try rig.database.put(KeyValueModel.key(key), [UInt8(key % 2), UInt8(key)])
+        }
+        try rig.database.compactAll()
+        try rig.close()
+        rig.options.compactionFilters = [ZeroFilter()]
+        rig.options.settings.functions.compactionFilter = ZeroFilter.wanted
+        try rig.open()
+        try rig.database.compactAll()
+        #expect(try rig.database.scan(.everything).count == 10)
+        #expect(rig.database.tables().reduce(0) { $0 + $1.entryCount } == 10)
+    }
+
+    @Test func `What expired after a compaction goes with the next, without a write`() throws {
+        let rig = try DatabaseRig()
+        var batch = WriteBatch()
+        for key in 0..<20 {
+            let name = KeyValueModel.key(key)
+            if key % 2 == 0 {
+                batch.put(name, [1])
+            } else {
+                batch.put(name, [1], expiry: 1_005_000)
+            }
+        }
+        try rig.database.write(batch)
+        try rig.database.compactAll()
+        #expect(rig.database.tables().reduce(0) { $0 + $1.entryCount } == 20)
+        rig.clock.advance(10_000)
+        for _ in 0..<2 {
+            try rig.database.compactAll()
+            #expect(rig.database.tables().reduce(0) { $0 + $1.entryCount } == 10)
+        }
+    }
+
     @Test func `A job that names a missing filter is reported failed and called off`() throws {
         var options = DatabaseRig.smallOptions()
         options.compactionFilters = [ZeroFilter()]
