@@ -15,7 +15,9 @@ public struct DatabaseOptions: Sendable {
     }
 
     public var sync = Sync.always
-    /// Shapes of segments and tables, logged when the database is made.
+    /// Shapes of segments and tables, logged when the database is made. A later open keeps what is
+    /// logged, whatever is set here, and tells `report` of each that differs; of `functions` each
+    /// open's own count.
     public var settings = LoggedSettings()
     public var store = StoreOptions()
     /// Threads for flush, compaction and healing: at least one, at most 256.
