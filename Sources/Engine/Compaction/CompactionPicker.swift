@@ -117,15 +117,18 @@ struct Picker {
         return nil
     }
 
-    /// From a deeper level: as many neighbours by key as one job holds.
-    func pickRun(level: UInt8, moves: Bool, eligible: (TableRecord) -> Bool) -> CompactionSpec? {
+    /// From a deeper level: as many neighbours by key as one job holds, to the next level or in
+    /// place.
+    func pickRun(
+        level: UInt8, to outputLevel: UInt8, moves: Bool, eligible: (TableRecord) -> Bool
+    ) -> CompactionSpec? {
         var run: [TableRecord] = []
         for table in manifest.tables.tables(at: level) + [nil] {
             if let table, isFree(table), eligible(table) {
                 run.append(table)
             } else {
                 while !run.isEmpty {
-                    if let spec = grow(run, to: level + 1, moves: moves) { return spec }
+                    if let spec = grow(run, to: outputLevel, moves: moves) { return spec }
                     run.removeFirst()
                 }
             }
@@ -156,7 +159,10 @@ struct Picker {
             // Tables that failed before come back in smaller jobs.
             bytesMax = min(bytesMax, exclusions.jobBytesMax(table.id))
             guard let hull else { break }
-            let below = manifest.tables.overlapping(hull, at: outputLevel)
+            // In place the run itself is all that its hull meets.
+            let below =
+                table.level < outputLevel
+                ? manifest.tables.overlapping(hull, at: outputLevel) : []
             let total = below.reduce(bytes) { $0 &+ $1.canonicalBytes }
             // A job that cannot be smaller runs all the same, but then alone if space is short.
             guard below.allSatisfy(isFree), position + 1 + below.count <= Limits.jobTables,

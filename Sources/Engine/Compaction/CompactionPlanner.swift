@@ -112,10 +112,17 @@ package struct CompactionPlanner: Sendable {
 
     // MARK: - Everything to the deepest level
 
-    /// A request to bring everything that existed when it was made to one level.
+    /// A request to bring everything that existed when it was made to one level, without the
+    /// garbage that is there already: versions that the horizon has passed and values that have
+    /// expired since they were written, and what a new filter drops. No record tells how much of
+    /// that a table holds, so those of the deepest level are written anew, too, once for each
+    /// request.
     package struct FullCompaction: Hashable, Sendable {
         package let bottom: UInt8
         package let through: SequenceNumber
+        /// The youngest job that wrote one of the tables, or still will. What the request has
+        /// written is of later ones, hence it ends.
+        package let lastJob: LogIndex
         /// Nothing outside of it is asked for.
         package let span: KeySpan
         /// Some of it was below level 0.
@@ -135,17 +142,25 @@ package struct CompactionPlanner: Sendable {
             bottom = max(base, deepest ?? base)
             hasDeeperLevels = deepest != nil
             var through = SequenceNumber.zero
+            var lastJob = manifest.jobs.map(\.index).max() ?? .zero
             for level in 0..<TableRecord.levelCount {
                 for table in manifest.tables.tables(at: level) {
                     through = max(through, table.largestSequence)
+                    lastJob = max(lastJob, table.id.index)
                 }
             }
             self.through = through
+            self.lastJob = lastJob
         }
 
         /// A table of level 0 goes with all that are older: none may stay above it.
         func concerns(_ table: TableRecord) -> Bool {
             table.smallestSequence <= through && (table.level == 0 || table.span.overlaps(span))
+        }
+
+        /// Concerned, and not written by the request itself.
+        func awaitsRewrite(_ table: TableRecord) -> Bool {
+            concerns(table) && table.id.index <= lastJob
         }
 
         /// Whether anything at `level` has to go down.
@@ -161,7 +176,8 @@ package struct CompactionPlanner: Sendable {
         case done
     }
 
-    /// The next step of a full compaction: the upper levels first, as much at once as a job holds.
+    /// The next step of a full compaction: the upper levels first, as much at once as a job holds,
+    /// then in place what was at the deepest level before.
     package func planFull(
         _ request: FullCompaction, _ manifest: LogicalManifest, _ facts: Facts
     ) -> FullStep {
@@ -174,7 +190,12 @@ package struct CompactionPlanner: Sendable {
             // The oldest run stays in level 0. Those that no job holds together stay apart.
             let runs = manifest.tables.tables(at: 0).filter(request.concerns)
             if let spec = picker.merge(runs.reversed()) { return .job(spec) }
-            return runs.count > 1 && !manifest.jobs.isEmpty ? .wait : .done
+            if runs.count > 1, !manifest.jobs.isEmpty { return .wait }
+            let old = runs.filter(request.awaitsRewrite)
+            for run in old {
+                if let spec = picker.mergedInPlace([run]) { return .job(spec) }
+            }
+            return old.isEmpty || manifest.jobs.isEmpty ? .done : .wait
         case .fifo: return .done
         }
         for level in 0..<request.bottom
@@ -184,9 +205,15 @@ package struct CompactionPlanner: Sendable {
             let spec =
                 level == 0
                 ? picker.pickLevel0(moves: moves, eligible: request.concerns)
-                : picker.pickRun(level: level, moves: moves, eligible: request.concerns)
+                : picker.pickRun(
+                    level: level, to: level + 1, moves: moves, eligible: request.concerns)
             return spec.map { .job($0) } ?? .wait
         }
-        return .done
+        let deepest = manifest.tables.overlapping(request.span, at: request.bottom)
+        guard deepest.contains(where: request.awaitsRewrite) else { return .done }
+        let spec = picker.pickRun(
+            level: request.bottom, to: request.bottom, moves: false,
+            eligible: request.awaitsRewrite)
+        return spec.map { .job($0) } ?? .wait
     }
 }

@@ -52,7 +52,7 @@ final class MergePass {
     private var singleDelete: Trailer?
     /// One of the above is not empty.
     private var isWaiting = false
-    /// Operands at or below the horizon were written as they are.
+    /// Operands right above were written as they are: they stand on what comes next.
     private var hasOperandsAbove = false
 
     /// Entries between two looks at the cancellation flag.
@@ -178,7 +178,10 @@ final class MergePass {
             return try meetOperands(trailer, kind, value, verdict)
         }
         if let verdict { return drop(verdict, trailer, value) }
-        guard trailer.sequence <= rules.horizon else { return try keep(trailer, value) }
+        guard trailer.sequence <= rules.horizon else {
+            hasOperandsAbove = kind == .merge
+            return try keep(trailer, value)
+        }
         switch kind {
         case .merge: try wait(trailer, value)
         case .singleDelete: wait(trailer)

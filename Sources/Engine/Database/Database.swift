@@ -15,7 +15,9 @@ public struct DatabaseOptions: Sendable {
     }
 
     public var sync = Sync.always
-    /// Shapes of segments and tables, logged when the database is made.
+    /// Shapes of segments and tables, logged when the database is made. A later open keeps what is
+    /// logged, whatever is set here, and tells `report` of each that differs; of `functions` each
+    /// open's own count.
     public var settings = LoggedSettings()
     public var store = StoreOptions()
     /// Threads for flush, compaction and healing: at least one, at most 256.
@@ -241,11 +243,13 @@ public final class Database: @unchecked Sendable {
     /// Ends the current segment and waits until everything written before is in tables.
     public func flush() throws(EngineError) { try order.flush() }
 
-    /// Merges everything into the deepest level, and waits for it.
+    /// Merges everything into the deepest level, and waits for it. What is there already is written
+    /// anew, whether or not anything in it is garbage by now: nobody knows before it is read. So
+    /// each call costs as much as the database is large.
     public func compactAll() throws(EngineError) { try order.compact(.everything) }
 
     /// Merges everything of `span` into the deepest level that holds some of it, and waits for it.
-    /// Tables that reach into the span are merged whole.
+    /// Tables that reach into the span are merged whole, and as by `compactAll`.
     public func compact(_ span: KeySpan) throws(EngineError) {
         guard !span.isEmpty else { return try gate.check() }
         try order.compact(span)

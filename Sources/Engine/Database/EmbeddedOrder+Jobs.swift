@@ -56,7 +56,7 @@ extension EmbeddedOrder {
         let decided = director.decide(
             JobSituation(
                 store: store.jobFacts(at: clock), able: [EmbeddedOrder.member], now: now,
-                clock: tail.clock,
+                clock: clock,
                 unfinishedBytesMax: store.freeBytes / 3))
         for decision in decided {
             switch decision {

@@ -111,11 +111,16 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
                 _ = try propose(.settings, options.settings.encoded())
             }
             if store.segmentSettings != options.settings { _ = try propose(.rotate, []) }
-        } else if store.settings.functions != options.settings.functions {
+        } else {
+            for difference in options.settings.differences(from: store.settings) {
+                options.report?(difference)
+            }
             // Shapes stay as they were made; which functions there are, this process decides.
-            var settings = store.settings
-            settings.functions = options.settings.functions
-            _ = try propose(.settings, settings.encoded())
+            if store.settings.functions != options.settings.functions {
+                var settings = store.settings
+                settings.functions = options.settings.functions
+                _ = try propose(.settings, settings.encoded())
+            }
         }
         advance()
     }

@@ -17,6 +17,8 @@ package struct JobFacts: Sendable {
     package var compression = CompressionPolicy.lz4
     /// Of live tables, as far as they are in memory.
     package var rangeTombstones: [LiveTombstone] = []
+    /// The others are being read: a plan without them might read tables that nobody can see.
+    package var isReadingTombstones = false
     /// The most first, if the options count them.
     package var fruitlessReads: [FruitlessReads] = []
     /// Blob files with damage that waits for a heal.
@@ -108,7 +110,8 @@ package struct JobDirector: Sendable {
         setLeading(false, now: now)
     }
 
-    /// Brings everything of `span` that exists now to the deepest level in use there.
+    /// Brings everything of `span` that exists now to the deepest level in use there, and writes
+    /// anew what is there already.
     package mutating func requestFullCompaction(
         _ manifest: LogicalManifest, span: KeySpan = .everything
     ) {
@@ -168,7 +171,7 @@ package struct JobDirector: Sendable {
     }
 
     private mutating func plan(_ situation: JobSituation) -> CompactionSpec? {
-        guard !isPlanOpen else { return nil }
+        guard !isPlanOpen, !situation.store.isReadingTombstones else { return nil }
         var facts = CompactionPlanner.Facts(
             settings: situation.store.settings, horizon: situation.store.horizon,
             clock: situation.clock

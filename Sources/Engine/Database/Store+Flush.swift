@@ -87,19 +87,21 @@ extension Store {
     /// Makes a finished file usable. Its handle deletes the file once it is obsolete and unpinned.
     @discardableResult
     func adopt(_ table: BuiltTable) -> TableHandle {
-        let handle = makeHandle(table.record, table.local, table.rangeTombstones)
+        let tombstones = table.rangeTombstones
+        let handle = makeHandle(
+            table.record, table.local, tombstones.isEmpty ? nil : tombstones)
         tables.set(handle)
         return handle
     }
 
     func makeHandle(
-        _ record: TableRecord, _ local: LocalTable, _ tombstones: [RangeTombstone] = []
+        _ record: TableRecord, _ local: LocalTable, _ tombstones: [RangeTombstone]? = nil
     ) -> TableHandle {
         let healer = self.healer
         return TableHandle(
             record: record, generation: UInt64(local.generation), fileBytes: local.fileBytes,
             codec: BlockCodec(rawValue: local.codec) ?? .none, source: openTables,
-            writtenTombstones: tombstones
+            tombstones: tombstones
         ) { name in
             healer.remove(name)
         }

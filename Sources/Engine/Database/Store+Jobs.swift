@@ -336,12 +336,14 @@ extension Store {
 
     /// What the leader's decisions are made from, at its clock.
     package func jobFacts(at clock: ClockMilliseconds) -> JobFacts {
-        JobFacts(
+        let (tombstones, unread) = liveTombstones()
+        readTombstones(of: unread)
+        return JobFacts(
             manifest: logical, settings: settings, horizon: horizon(at: clock),
             frontier: FrontierRoot(frontier: frontier, root: stateRoot),
             level0Count: level0Count, compression: options.compression,
-            rangeTombstones: liveTombstones, fruitlessReads: fruitlessReads,
-            damagedBlobs: damagedBlobs)
+            rangeTombstones: tombstones, isReadingTombstones: isReadingTombstones,
+            fruitlessReads: fruitlessReads, damagedBlobs: damagedBlobs)
     }
 
     private var damagedBlobs: Set<TableID> {
@@ -362,20 +364,35 @@ extension Store {
         return Array(found.sorted { $0.count > $1.count }.prefix(FruitlessReads.tableMax))
     }
 
-    /// Those of tables with few, where they are in memory: nobody waits for a disk here.
-    private var liveTombstones: [LiveTombstone] {
-        var found: [LiveTombstone] = []
+    /// Range tombstones of tables with few, and the tables of which they are not in memory.
+    private func liveTombstones() -> (known: [LiveTombstone], unread: [TableHandle]) {
+        var known: [LiveTombstone] = []
+        var unread: [TableHandle] = []
         for level in 0..<TableRecord.levelCount {
             for record in logical.tables.tables(at: level)
             where (1...UInt64(LiveTombstone.tableMax)).contains(record.rangeTombstoneCount) {
                 guard let handle = tables.handle(record.id),
                     handle.record.digest == record.digest
                 else { continue }
-                for tombstone in handle.knownTombstones {
-                    found.append(LiveTombstone(table: record.id, tombstone: tombstone))
+                guard let tombstones = handle.knownTombstones else {
+                    unread.append(handle)
+                    continue
+                }
+                for tombstone in tombstones {
+                    known.append(LiveTombstone(table: record.id, tombstone: tombstone))
                 }
             }
         }
-        return found
+        return (known, unread)
+    }
+
+    /// Nobody waits for a disk here: another thread reads them, and what is planned waits for it.
+    private func readTombstones(of handles: [TableHandle]) {
+        guard !handles.isEmpty, !isReadingTombstones, !isClosing else { return }
+        isReadingTombstones = true
+        jobs.submit(.compaction) { [weak self] in
+            for handle in handles { handle.readTombstones() }
+            self?.post(.tombstonesRead)
+        }
     }
 }

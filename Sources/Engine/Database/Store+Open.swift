@@ -82,7 +82,7 @@ extension Store {
                 space: space, reserve: try findReserve(files, isWanted: space.isEnabled),
                 clock: configuration.healEnvironment.clock))
         if !configuration.isStrict { store.hintMissingFiles() }
-        try store.checkKeys()
+        try store.checkHeaders()
         if let retired { store.keep(retired) }
         if configuration.isStrict { try StrictCheck.check(tables) }
         return store
@@ -216,15 +216,20 @@ extension Store {
         }
     }
 
-    /// Before anything is read, healed or written: every file's key must be the right one. Files
-    /// of another epoch are hinted.
-    private func checkKeys() throws(EngineError) {
+    /// Before anything is read, healed or written: every file must be of this format version, and
+    /// its key the right one. Files of another epoch are hinted.
+    private func checkHeaders() throws(EngineError) {
         for handle in tables.all {
             let path = files.tables + "/" + handle.fileName
-            // What is missing or damaged is another matter.
-            guard let file = try? files.fileSystem.open(path, .read),
-                let header = try? TableImport.localHeader(file)
-            else { continue }
+            let header: TableLocalHeader
+            do {
+                header = try TableImport.localHeader(try files.fileSystem.open(path, .read))
+            } catch EngineError.identity(let reason) {
+                throw .identity(reason: reason)
+            } catch {
+                // What is missing or damaged is another matter.
+                continue
+            }
             _ = try files.keys.cipher(header.key, .table, path: path) as FileCipher?
             if header.keyEpoch != files.keys.currentEpoch { healer.noteOldKey(handle.id) }
         }

@@ -37,7 +37,7 @@ extension Store {
 
     /// A job runs that will report and may move flushes, jobs or edits on.
     package var isWorking: Bool {
-        isInstalling || runningJobs > 0 || !fetching.isEmpty
+        isInstalling || runningJobs > 0 || !fetching.isEmpty || isReadingTombstones
             || frozen.contains { $0.state == .flushing }
     }
 

@@ -80,6 +80,8 @@ package final class Store: @unchecked Sendable {
     var ownOutcomes: [JobID: JobOutcome] = [:]
     var obsolete: [ObsoleteTable] = []
     var fetching: Set<TableID> = []
+    /// Of tables that an earlier process wrote.
+    var isReadingTombstones = false
     /// Fetched, and waiting for the edit that names them.
     var fetchedTables: [TableID: BuiltTable] = [:]
     /// What finished flushes and compactions wrote; see `storageUse`.
@@ -341,6 +343,7 @@ package final class Store: @unchecked Sendable {
         case .fetched(let table, let result): fetched(table, result)
         case .healEnded(let result): healEnded(result)
         case .reserved(let isMade): reserved(isMade)
+        case .tombstonesRead: isReadingTombstones = false
         }
         turn(now: now)
     }

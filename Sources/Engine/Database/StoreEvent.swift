@@ -9,6 +9,8 @@ package enum StoreEvent: Sendable {
     case healEnded(HealResult?)
     /// Whether the reserve file was made.
     case reserved(Bool)
+    /// Range tombstones that plans wait for.
+    case tombstonesRead
 }
 
 /// Tables of a flush or a job, with the verdict of the self-check.

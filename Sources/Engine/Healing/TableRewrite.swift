@@ -105,14 +105,17 @@ struct TableRewrite {
         }
     }
 
-    /// The damaged file, as far as it opens. One that only lacks its key is not damaged.
+    /// The damaged file, as far as it opens. One that only lacks its key, or is of another format
+    /// version, is not damaged.
     private func openLocal() throws(EngineError) -> TableReader? {
         guard isRotation || healer.options.source != .replica, let handle else { return nil }
         do throws(EngineError) {
             return try handle.reader(io: .blocking)
         } catch {
-            if case .wrongKey = error { throw error }
-            return nil
+            switch error {
+            case .wrongKey, .identity: throw error
+            default: return nil
+            }
         }
     }
 

@@ -148,7 +148,7 @@ private struct Work {
                 if isNewer { found[id] = file }
             } catch {
                 switch error {
-                case .wrongKey: throw error
+                case .wrongKey, .identity: throw error
                 default:
                     unreadable.append(
                         RebuildPlan.Unreadable(name: name, id: id, reason: error.description))

@@ -48,8 +48,9 @@ package final class TableHandle: @unchecked Sendable {
     package let fileBytes: UInt64
     package let codec: BlockCodec
 
-    /// What the job that wrote it knew of its range tombstones, if they are few.
-    private let writtenTombstones: [RangeTombstone]
+    /// Its range tombstones, if they are few and the job that wrote it knew them, or they were read
+    /// since; nil if neither.
+    private let tombstones: Mutex<[RangeTombstone]?>
     private let source: any TableSource
     private let owner: FileOwner
     private let open: SharedReference<TableReader>
@@ -62,18 +63,18 @@ package final class TableHandle: @unchecked Sendable {
     /// `remove` is called once, from whatever thread releases the handle last, if it is obsolete.
     package convenience init(
         record: TableRecord, generation: UInt64, fileBytes: UInt64, codec: BlockCodec,
-        source: any TableSource, writtenTombstones: [RangeTombstone] = [],
+        source: any TableSource, tombstones: [RangeTombstone]? = nil,
         remove: @escaping @Sendable (_ fileName: String) -> Void
     ) {
         let name = TableHandle.fileName(record.id, generation: generation)
         self.init(
-            record, generation, fileBytes, codec, source, writtenTombstones,
+            record, generation, fileBytes, codec, source, tombstones,
             FileOwner(name, remove), open: nil)
     }
 
     private init(
         _ record: TableRecord, _ generation: UInt64, _ fileBytes: UInt64, _ codec: BlockCodec,
-        _ source: any TableSource, _ writtenTombstones: [RangeTombstone], _ owner: FileOwner,
+        _ source: any TableSource, _ tombstones: [RangeTombstone]?, _ owner: FileOwner,
         open: TableReader?
     ) {
         self.record = record
@@ -82,7 +83,7 @@ package final class TableHandle: @unchecked Sendable {
         self.fileBytes = fileBytes
         self.codec = codec
         self.source = source
-        self.writtenTombstones = writtenTombstones
+        self.tombstones = Mutex(tombstones)
         self.owner = owner
         self.open = SharedReference(open)
         fruitlessBefore = open?.fruitlessReads ?? 0
@@ -95,7 +96,7 @@ package final class TableHandle: @unchecked Sendable {
         var record = record
         record.level = level
         let handle = TableHandle(
-            record, generation, fileBytes, codec, source, writtenTombstones, owner,
+            record, generation, fileBytes, codec, source, tombstones.withLock { $0 }, owner,
             open: openReader)
         if handle.isOpen { source.noteOpen(handle) }
         return handle
@@ -155,14 +156,19 @@ package final class TableHandle: @unchecked Sendable {
     /// The reader, if the table is open.
     package var openReader: TableReader? { open.retained }
 
-    /// Its range tombstones, if they are in memory; else none.
-    package var knownTombstones: [RangeTombstone] {
-        if !writtenTombstones.isEmpty { return writtenTombstones }
-        guard let open = openReader else { return [] }
-        do throws(EngineError) { return try open.rangeTombstones(io: .cacheOnly).tombstones } catch
-        {
-            return []
-        }
+    /// Its range tombstones, if they are in memory; nil if it is not known what they are.
+    package var knownTombstones: [RangeTombstone]? {
+        if let known = tombstones.withLock({ $0 }) { return known }
+        return try? openReader?.rangeTombstones(io: .cacheOnly).tombstones
+    }
+
+    /// From then on its range tombstones are known. May wait for the disk, but asks nobody: of
+    /// those that this node's file does not give there are none, till it is healed.
+    package func readTombstones() {
+        // They are read as the table opens.
+        _ = try? reader(io: .blocking, mending: false)
+        let found = knownTombstones ?? []
+        tombstones.withLock { $0 = found }
     }
 
     /// A cursor over its point entries. `fillsCache` is for reads; jobs leave the cache alone.

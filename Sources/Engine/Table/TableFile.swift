@@ -48,7 +48,8 @@ final class TableFile: @unchecked Sendable {
     }
 
     /// `.tableLost` if the file cannot be this table at all, `.wrongKey` if it is encrypted with
-    /// another key than `keys` has; damage within it is no error here.
+    /// another key than `keys` has, `.identity` if it has another format version; damage within it
+    /// is no error here.
     init(_ file: any File, id: TableID, keys: KeyRing, fromMedium: Bool = false)
         throws(EngineError)
     {
@@ -56,7 +57,7 @@ final class TableFile: @unchecked Sendable {
         do throws(FileError) { size = try file.size() } catch {
             throw .tableLost(id, reason: error.description)
         }
-        header = TableFile.readHeader(file, size, fromMedium, &damage)
+        header = try TableFile.readHeader(file, size, fromMedium, &damage)
         if let header {
             guard header.id == id else {
                 throw .tableLost(id, reason: "\(file.path) holds table \(header.id)")
@@ -98,11 +99,12 @@ final class TableFile: @unchecked Sendable {
     /// From the start of the file, else, if it is encrypted, from before the footer.
     private static func readHeader(
         _ file: any File, _ size: UInt64, _ fromMedium: Bool, _ damage: inout [String]
-    ) -> TableLocalHeader? {
+    ) throws(EngineError) -> TableLocalHeader? {
         var header: TableLocalHeader?
-        do {
+        do throws(EngineError) {
             header = try TableImport.localHeader(file, fromMedium: fromMedium)
         } catch {
+            if case .identity = error { throw error }
             damage.append(error.description)
         }
         if let header, header.key == nil || !fromMedium { return header }

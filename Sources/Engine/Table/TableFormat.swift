@@ -111,7 +111,8 @@ package struct TableLocalHeader: Hashable, Sendable {
         return writer.bytes
     }
 
-    init(decoding bytes: UnsafeRawBufferPointer) throws(DecodingError) {
+    /// Of a header that is sound, whatever this build can read.
+    static func version(of bytes: UnsafeRawBufferPointer) throws(DecodingError) -> UInt16 {
         guard bytes.count >= TableFormat.fileHeaderBytes else {
             throw DecodingError("the file header ends early")
         }
@@ -125,7 +126,13 @@ package struct TableLocalHeader: Hashable, Sendable {
         guard UInt32(littleEndian: sum) == Checksum.crc32c(body) else {
             throw DecodingError("the file header's checksum")
         }
-        let version = try reader.read(UInt16.self)
+        return try reader.read(UInt16.self)
+    }
+
+    init(decoding bytes: UnsafeRawBufferPointer) throws(DecodingError) {
+        let version = try TableLocalHeader.version(of: bytes)
+        // Behind magic and version.
+        var reader = ByteReader(UnsafeRawBufferPointer(rebasing: bytes[10...]))
         let flags = try reader.read(UInt16.self)
         guard version == TableFormat.version, flags == 0 else {
             throw DecodingError("table format \(version), flags \(flags) are not supported")

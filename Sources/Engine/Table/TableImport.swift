@@ -30,7 +30,8 @@ package enum TableImport {
         return try writer.finish(root: record.digest)
     }
 
-    /// What the file says of itself: how a node without its manifest learns generation and codec.
+    /// What the file says of itself: how a node without its manifest learns generation and codec. A
+    /// sound header of another format version is `.identity`, not damage.
     package static func localHeader(_ file: any File, fromMedium: Bool = false)
         throws(EngineError) -> TableLocalHeader
     {
@@ -46,6 +47,10 @@ package enum TableImport {
                 try TableLocalHeader(decoding: raw)
             }
         } catch {
+            let version = bytes.withUnsafeBytes { try? TableLocalHeader.version(of: $0) }
+            if let version, version != TableFormat.version {
+                throw .unsupported(version: version, of: file.path)
+            }
             throw .corrupt(file: file.path, reason: error.description)
         }
     }

@@ -22,8 +22,10 @@ package final class TableInspection {
             reader = try TableReader.open(
                 file: file, record: record, cache: BlockCache(capacity: 16 << 20), keys: keys)
         } catch {
-            if case .wrongKey = error { throw NodeFailure(classifying: error) }
-            throw NodeFailure(.damage, error.description)
+            switch error {
+            case .wrongKey, .identity: throw NodeFailure(classifying: error)
+            default: throw NodeFailure(.damage, error.description)
+            }
         }
     }
 

@@ -100,6 +100,24 @@ private final class MarkFilter: CompactionFilter {
         #expect(calls == ["k=seen", "m=expired@20"])
     }
 
+    @Test func `It does not see what operands above the horizon stand on`() throws {
+        let bed = try bed()
+        let run = try bed.flush(
+            TableBed.memtable([
+                ModelEntry("k", 3, .put, "-a"), .merge("k", 8, .append, bytes("b")),
+                .merge("l", 2, .append, bytes("-a")), .merge("l", 3, .append, bytes("b")),
+                .merge("l", 8, .append, bytes("c")), ModelEntry("m", 3, .put, "seen"),
+                ModelEntry("m", 7, .put, "x"), .merge("m", 8, .append, bytes("y")),
+            ]), at: 1)
+        let result = try bed.compact(
+            run, bed.spec(run, to: 1, horizon: 5, bottommost: true, functions: names), at: 2)
+        #expect(result.isBalanced)
+        #expect(calls == ["m=seen"])
+        let view = try ReadView(tables: result.outputs.map { bed.handle($0) })
+        #expect(try view.text("k") == "-ab")
+        #expect(try view.text("l") == "-abc")
+    }
+
     @Test func `A flush does not call it`() throws {
         let bed = try bed()
         _ = try bed.flush(TableBed.memtable([ModelEntry("a", 1, .put, "-")]), at: 1, horizon: 9)

@@ -148,4 +148,30 @@ import Testing
         let nothing = CompactionPlanner.FullCompaction(manifest, options, span: elsewhere)
         #expect(planner.planFull(nothing, manifest, facts()) == .done)
     }
+
+    @Test func `What is at the deepest level already is written anew, once`() throws {
+        let tables = [
+            Self.table(1, level: 2, "a", "c"), Self.table(2, level: 2, "d", "f"),
+            Self.table(3, level: 2, "x", "z"),
+        ]
+        var manifest = LogicalManifest(placing: tables)
+        let planner = CompactionPlanner(options: options)
+        let span = KeySpan(start: Sample.key("b"), end: Sample.key("e"))
+        let request = CompactionPlanner.FullCompaction(manifest, options, span: span)
+        guard case .job(let spec) = planner.planFull(request, manifest, facts()) else {
+            throw OracleFailure(description: "nothing planned")
+        }
+        #expect(spec.inputs.map(\.id) == [tables[0].id, tables[1].id])
+        #expect(spec.outputLevel == 2 && spec.isBottommost && spec.action == .merge)
+        manifest.start(spec, at: 100)
+        #expect(planner.planFull(request, manifest, facts()) == .wait)
+        // Made while that job is under way, by an older horizon.
+        let later = CompactionPlanner.FullCompaction(manifest, options, span: span)
+        manifest.finish(100, [Self.table(100, level: 2, "a", "f")], at: 101)
+        #expect(planner.planFull(request, manifest, facts()) == .done)
+        guard case .job(let again) = planner.planFull(later, manifest, facts()) else {
+            throw OracleFailure(description: "nothing planned")
+        }
+        #expect(again.inputs.map(\.id.index.rawValue) == [100])
+    }
 }

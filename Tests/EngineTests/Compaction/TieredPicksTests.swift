@@ -104,6 +104,17 @@ import Testing
         manifest.finish(
             100, [Sample.table(.compaction, 100, level: 0, "a", "z", sequences: 10...35)], at: 101)
         #expect(planner.planFull(request, manifest, facts()) == .done)
+        // Another request writes the one run anew.
+        let again = CompactionPlanner.FullCompaction(manifest, tiered)
+        guard case .job(let rewrite) = planner.planFull(again, manifest, facts()) else {
+            throw OracleFailure(description: "nothing planned")
+        }
+        #expect(rewrite.inputs.map(\.id.index.rawValue) == [100] && rewrite.isBottommost)
+        manifest.start(rewrite, at: 200)
+        #expect(planner.planFull(again, manifest, facts()) == .wait)
+        manifest.finish(
+            200, [Sample.table(.compaction, 200, level: 0, "a", "z", sequences: 10...35)], at: 201)
+        #expect(planner.planFull(again, manifest, facts()) == .done)
     }
 
     // MARK: - FIFO

@@ -157,6 +157,42 @@ import Testing
         #expect(try rig.database.get(bytes("z")) == [0])
     }
 
+    @Test func `A filter that is registered later sees what was compacted before`() throws {
+        let rig = try DatabaseRig()
+        for key in 0..<20 {
+            try rig.database.put(KeyValueModel.key(key), [UInt8(key % 2), UInt8(key)])
+        }
+        try rig.database.compactAll()
+        try rig.close()
+        rig.options.compactionFilters = [ZeroFilter()]
+        rig.options.settings.functions.compactionFilter = ZeroFilter.wanted
+        try rig.open()
+        try rig.database.compactAll()
+        #expect(try rig.database.scan(.everything).count == 10)
+        #expect(rig.database.tables().reduce(0) { $0 + $1.entryCount } == 10)
+    }
+
+    @Test func `What expired after a compaction goes with the next, without a write`() throws {
+        let rig = try DatabaseRig()
+        var batch = WriteBatch()
+        for key in 0..<20 {
+            let name = KeyValueModel.key(key)
+            if key % 2 == 0 {
+                batch.put(name, [1])
+            } else {
+                batch.put(name, [1], expiry: 1_005_000)
+            }
+        }
+        try rig.database.write(batch)
+        try rig.database.compactAll()
+        #expect(rig.database.tables().reduce(0) { $0 + $1.entryCount } == 20)
+        rig.clock.advance(10_000)
+        for _ in 0..<2 {
+            try rig.database.compactAll()
+            #expect(rig.database.tables().reduce(0) { $0 + $1.entryCount } == 10)
+        }
+    }
+
     @Test func `A job that names a missing filter is reported failed and called off`() throws {
         var options = DatabaseRig.smallOptions()
         options.compactionFilters = [ZeroFilter()]
@@ -182,9 +218,12 @@ import Testing
         #expect(try rig.database.scan(.everything).count == min(written, 600))
     }
 
-    @Test func `Trap 31: a range delete over everything drops tables unread`() throws {
+    @Test(arguments: [false, true])
+    func `Trap 31: a range delete over everything drops tables unread`(reopens: Bool) throws {
         var options = DatabaseRig.smallOptions(segmentBytes: 8192)
         options.store.cacheBytes = 0
+        // What is flushed stays as it is until it is asked for.
+        options.store.compaction.isEnabled = !reopens
         let files = MemoryFileSystem(seed: 3)
         let rig = try DatabaseRig(options, memory: files, jobs: .first)
         for key in 0..<600 {
@@ -196,6 +235,11 @@ import Testing
         let snapshot = rig.database.snapshot()
         try rig.database.deletePrefix([])
         try rig.database.put(bytes("new"), bytes("1"))
+        if reopens {
+            try rig.database.flush()
+            try rig.close()
+            try rig.open()
+        }
         // No file of the old tables can be read any more: whoever tried would fail.
         for table in old {
             let name = TableHandle.fileName(table.id, generation: 0)

@@ -37,10 +37,11 @@ import Testing
         let segment = try #require(
             rig.memory.list(group + "/log").last { $0.hasSuffix(".seg") })
         let identity = try contents(DatabaseRig.path + "/node", rig.memory).count - 16
+        let table = try #require(rig.memory.list(group + "/sst").first { $0.hasSuffix(".sst") })
         let cases: [(path: String, covered: Int, hasDigest: Bool)] = [
             (DatabaseRig.path + "/node", identity, true), (group + "/state", 508, false),
             (group + "/log/" + segment, 508, false),
-            (group + "/MANIFEST-1", 48, true),
+            (group + "/MANIFEST-1", 48, true), (group + "/sst/" + table, 124, false),
         ]
         for (path, covered, hasDigest) in cases {
             let good = try contents(path, rig.memory)

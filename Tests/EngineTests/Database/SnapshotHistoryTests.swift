@@ -63,6 +63,17 @@ import Testing
         #expect((2...8).contains(rig.database.tables().reduce(0) { $0 + $1.entryCount }))
     }
 
+    @Test func `Versions are garbage once the window has passed, without another write`() throws {
+        let rig = try rig(window: 1_000)
+        _ = try write(50, to: rig)
+        try rig.database.compactAll()
+        #expect(rig.database.tables().reduce(0) { $0 + $1.entryCount } == 50)
+        rig.clock.advance(1_001)
+        try rig.database.compactAll()
+        #expect(rig.database.tables().reduce(0) { $0 + $1.entryCount } == 1)
+        #expect(try rig.database.get(bytes("key")) == [49])
+    }
+
     @Test func `A sequence that is not written yet is refused`() throws {
         let rig = try rig(window: 0)
         _ = try write(3, to: rig)

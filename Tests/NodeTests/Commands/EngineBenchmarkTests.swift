@@ -233,7 +233,7 @@ import Testing
             Set(object.keys) == [
                 "workload", "ops", "seconds", "ops_per_sec", "p50_us", "p99_us", "p999_us",
                 "max_us", "stalls_above_50ms", "flushed_bytes", "compacted_bytes", "live_bytes",
-                "bytes_written", "bytes_read",
+                "bytes_written", "bytes_read", "found",
             ])
         #expect(object["workload"] as? String == "fillseq")
         #expect(object["ops"] as? Int == 200)

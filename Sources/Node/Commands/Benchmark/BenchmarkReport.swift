@@ -55,6 +55,7 @@ package struct BenchmarkReport: Sendable, Equatable {
             json.field("live_bytes", storage.liveBytes)
             json.field("bytes_written", bytesWritten)
             json.field("bytes_read", bytesRead)
+            json.field("found", found)
         }
         return json.text
     }

@@ -10,6 +10,7 @@ package enum EngineBenchmarkBinding {
         engine.store.cacheBytes = Int(clamping: options.cacheBytes)
         engine.store.compression = options.compression
         engine.settings.blobThreshold = options.blobThreshold
+        engine.report = { ProcessExit.report($0) }
         if options.isEncrypted {
             let key = try EncryptionKey([UInt8](repeating: 0x6d, count: EncryptionKey.byteCount))
             engine.encryption = try EncryptionKeys(current: 1, keys: [1: key])
