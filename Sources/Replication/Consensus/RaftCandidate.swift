@@ -127,7 +127,8 @@ extension RaftCore {
         let asked = reply.isPreVote ? RaftRole.preCandidate : .candidate
         // A voter behind refuses a pre-vote in its own, lower term; that counts all the same.
         let isRefusalFromBehind = reply.isPreVote && !reply.isGranted
-        guard role == asked, reply.term == expected || isRefusalFromBehind,
+        // A ballot ends with its time, whenever the next tick comes.
+        guard role == asked, reply.term == expected || isRefusalFromBehind, !timer.isExpired(now),
             let place = place(of: from), members[place].vote == nil
         else { return }
         members[place].vote = reply.isGranted

@@ -113,6 +113,8 @@ package struct RaftCore: Sendable {
             startedAt = now
             timer.restart(now)
         }
+        // Before anything that may have waited while this member was stopped.
+        if role == .leader, !hasRecentQuorum { becomeFollower(term, leader: .none, &out) }
         switch input {
         case .tick: tick(&out)
         case .message(let from, let message): receive(message, from: from, &out)

@@ -22,7 +22,6 @@ extension RaftCore {
     }
 
     mutating func tickLeader(_ out: inout [RaftAction]) {
-        guard hasRecentQuorum else { return becomeFollower(term, leader: .none, &out) }
         if let transfer, now >= transfer.deadline { self.transfer = nil }
         if now >= nextHeartbeat { broadcastHeartbeat(&out) }
         leaveJointIfReady(&out)
@@ -30,10 +29,10 @@ extension RaftCore {
         abdicateIfStuck(&out)
     }
 
-    /// Check-quorum: a leader that a majority no longer answers is one no longer.
-    private var hasRecentQuorum: Bool {
-        let latest = Quorum.reached(members) { $0.id == id ? now : $0.lastHeard }
-        return now - latest < configuration.electionTimeout.upperBound
+    /// Check-quorum: a leader that a majority no longer answers is one no longer. When an answer
+    /// arrives says nothing: it may have been under way for long, or have waited here.
+    var hasRecentQuorum: Bool {
+        now - quorumConfirmedAt(now) < configuration.electionTimeout.upperBound
     }
 
     /// When the latest heartbeat left that a quorum acknowledged.
