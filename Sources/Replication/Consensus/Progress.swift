@@ -52,8 +52,8 @@ package struct Progress: Sendable {
     private(set) var promisedAt: UInt64 = 0
     /// Those that are not answered; what is sent while there are too many counts as the last.
     private var timedRounds: [(round: UInt64, sentAt: UInt64)] = []
-    /// Everything committed at this time has reached it.
-    private(set) var caughtUpAt: UInt64 = 0
+    /// Everything committed at this time has reached it; nil: nothing is known of it.
+    private(set) var caughtUpAt: UInt64?
     private var goal: (commit: LogIndex, setAt: UInt64)?
 
     package init(id: MemberID, isVoter: Bool) {
@@ -71,7 +71,6 @@ package struct Progress: Sendable {
         self.wasVoter = wasVoter
         self.next = next
         self.confirmedAt = confirmedAt
-        caughtUpAt = confirmedAt
         lastHeard = now
     }
 

@@ -46,17 +46,25 @@ extension RaftCore {
         nextHeartbeat = now + configuration.heartbeatInterval
         round += 1
         if hasCommittedInTerm { reads.join(round: round, index: commitIndex) }
-        let confirmedAt = quorumConfirmedAt(now)
+        // What leaders before committed precedes this term, at whatever index.
+        let goal = max(commitIndex, termStart)
         for place in members.indices where members[place].id != id {
-            members[place].heartbeatSent(round: round, commit: commitIndex, now: now)
-            let freshAt = min(confirmedAt, members[place].caughtUpAt)
+            members[place].heartbeatSent(round: round, commit: goal, now: now)
             // The driver writes its clock into it.
             let heartbeat = Heartbeat(
                 term: term, commit: min(commitIndex, members[place].match), round: round, clock: 0,
-                quorumAge: now - freshAt, lease: askedLease)
+                quorumAge: quorumAge(for: members[place]), lease: askedLease)
             send(.heartbeat(heartbeat), to: members[place].id, &out)
         }
         confirmReads(&out)
+    }
+
+    /// How old the commit index is that a heartbeat tells the member.
+    private func quorumAge(for member: Progress) -> UInt64 {
+        guard hasCommittedInTerm, let caughtUpAt = member.caughtUpAt else {
+            return RaftConfiguration.counterLimit
+        }
+        return now - min(quorumConfirmedAt(now), caughtUpAt)
     }
 
     mutating func receive(
