@@ -70,8 +70,9 @@ package struct RaftCore: Sendable {
     var transfer: (target: MemberID, deadline: UInt64)?
     /// Somebody was ordered to campaign in this term: see Lease.
     var hasOrderedCampaign = false
-    var nextHandover: UInt64 = 0
-    var handoverDelay = RaftConfiguration.firstHandoverDelay
+    /// Between attempts to hand over to the preferred leader, and by the orders of others.
+    var preferencePause = HandoverPause()
+    var orderPause = HandoverPause()
 
     var promised = LeasePromise()
     /// While the vote is not trusted.

@@ -11,7 +11,8 @@ extension RaftCore {
         reads = ReadIndex()
         transfer = nil
         hasOrderedCampaign = false
-        nextHandover = now + configuration.electionTimeout.upperBound
+        preferencePause.until = now + configuration.electionTimeout.upperBound
+        orderPause = HandoverPause()
         // A quorum spoke to this member since it asked for votes.
         for place in members.indices {
             members[place].reset(next: termStart, now: now, confirmedAt: campaignedAt)
