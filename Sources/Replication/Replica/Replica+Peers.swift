@@ -48,7 +48,7 @@ extension Replica {
 
     private func handle(_ message: RaftMessage, from member: MemberID) {
         if case .append(let request) = message, !isAcceptable(request, from: member) { return }
-        if case .voteReply(let reply) = message {
+        if case .voteReply(let reply) = message, core.isHelp(reply, from: member) {
             // Before the vote counts: it may make this member the leader.
             hearClock(reply.clock)
         }

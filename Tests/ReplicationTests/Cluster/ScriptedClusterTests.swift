@@ -152,6 +152,27 @@ import Testing
         cluster.finish()
     }
 
+    /// Only an answer to its own ballot tells a member the time.
+    @Test func aVoteThatNobodyAskedForTellsNoTime() throws {
+        let cluster = SimulatedCluster.small(seed: 20)
+        for process in cluster.running {
+            let status = process.replica.status()
+            let other = MemberID(UInt64((process.place + 1) % 3 + 1))
+            let clock = cluster.wall(of: process.place) + 9_000
+            for isPreVote in [false, true] {
+                let reply = VoteReply(
+                    term: status.term, isPreVote: isPreVote, isGranted: true, clock: clock)
+                process.replica.post(
+                    .messages([.raft(group: 0, .voteReply(reply))], from: other))
+            }
+        }
+        cluster.run(milliseconds: 200)
+        for process in cluster.running {
+            #expect(process.replica.clock < cluster.wall(of: process.place) + 1_000)
+        }
+        cluster.finish()
+    }
+
     /// Flushes finish in any order on all nodes; seals are logged in the order of segments.
     @Test func flushesFinishInTheWrongOrder() {
         let cluster = SimulatedCluster.small(seed: 11)
