@@ -129,4 +129,13 @@ struct ReadmissionTests {
             expect 1 follower term=1 commit=1
             """)
     }
+
+    /// Its members may be those of a membership that is over.
+    @Test("it does not vote before it has applied what may change who votes")
+    func appliesChangesFirst() {
+        let script = RaftScript(Self.start + "lag 3\nrun 4000\nexpect 3 commit=1 applied=0\n")
+        #expect(!script.node(3).isVoteTrusted)
+        script.run("catch 3\nrun 1000\nexpect 3 applied=1\n")
+        #expect(script.node(3).isVoteTrusted)
+    }
 }
