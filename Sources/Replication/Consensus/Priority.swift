@@ -6,15 +6,14 @@ extension RaftCore {
     /// since proposals are refused meanwhile.
     mutating func handOverIfPreferred(_ out: inout [RaftAction]) {
         let preferred = configuration.preferredLeader
-        guard preferred != .none, preferred != id, transfer == nil, now >= nextHandover,
+        guard preferred != .none, preferred != id, transfer == nil, now >= preferencePause.until,
             hasCommittedInTerm, let place = place(of: preferred)
         else { return }
         let member = members[place]
-        guard member.mode == .replicate, member.match >= commitIndex,
-            now - member.lastHeard < configuration.electionTimeout.lowerBound
-        else { return }
-        nextHandover = now + handoverDelay
-        handoverDelay = min(2 * handoverDelay, RaftConfiguration.longestHandoverDelay)
+        guard member.mode == .replicate, member.match >= commitIndex, isHeard(member) else {
+            return
+        }
+        preferencePause.begin(now)
         startTransfer(to: preferred, &out)
     }
 }

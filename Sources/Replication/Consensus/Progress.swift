@@ -43,14 +43,17 @@ package struct Progress: Sendable {
     /// When it first refused the first entry there is, with none acknowledged behind that since.
     private var baseRefusedAt: UInt64?
 
+    private static let timedRoundsMax = 16
+
     /// Highest heartbeat round acknowledged, and when the latest *timed* one was sent.
     private(set) var ackedRound: UInt64 = 0
     private(set) var confirmedAt: UInt64 = 0
     /// As `confirmedAt`, of those that it answered with a promise; 0: none.
     private(set) var promisedAt: UInt64 = 0
-    private var timedRound: (round: UInt64, sentAt: UInt64)?
-    /// Everything committed at this time has reached it.
-    private(set) var caughtUpAt: UInt64 = 0
+    /// Those that are not answered; what is sent while there are too many counts as the last.
+    private var timedRounds: [(round: UInt64, sentAt: UInt64)] = []
+    /// Everything committed at this time has reached it; nil: nothing is known of it.
+    private(set) var caughtUpAt: UInt64?
     private var goal: (commit: LogIndex, setAt: UInt64)?
 
     package init(id: MemberID, isVoter: Bool) {
@@ -68,7 +71,6 @@ package struct Progress: Sendable {
         self.wasVoter = wasVoter
         self.next = next
         self.confirmedAt = confirmedAt
-        caughtUpAt = confirmedAt
         lastHeard = now
     }
 
@@ -198,10 +200,10 @@ package struct Progress: Sendable {
 
     // MARK: Heartbeats
 
-    /// A heartbeat leaves. One round at a time is timed, as in measuring a round trip: its answer,
-    /// or that of a later round, dates the contact by when it was *sent*.
+    /// A heartbeat leaves. Its answer, or that of a later round, dates the contact by when it was
+    /// *sent*.
     mutating func heartbeatSent(round: UInt64, commit: LogIndex, now: UInt64) {
-        if timedRound == nil { timedRound = (round, now) }
+        if timedRounds.count < Progress.timedRoundsMax { timedRounds.append((round, now)) }
         if match >= commit {
             caughtUpAt = now
             goal = nil
@@ -212,10 +214,9 @@ package struct Progress: Sendable {
 
     mutating func heartbeatAcked(round: UInt64, isPromised: Bool) {
         ackedRound = max(ackedRound, round)
-        if let timed = timedRound, round >= timed.round {
-            confirmedAt = timed.sentAt
-            if isPromised { promisedAt = timed.sentAt }
-            timedRound = nil
-        }
+        guard let last = timedRounds.lastIndex(where: { $0.round <= round }) else { return }
+        confirmedAt = timedRounds[last].sentAt
+        if isPromised { promisedAt = confirmedAt }
+        timedRounds.removeSubrange(...last)
     }
 }

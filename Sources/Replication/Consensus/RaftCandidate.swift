@@ -123,12 +123,9 @@ extension RaftCore {
             return becomeFollower(reply.term, leader: .none, &out)
         }
         if !isVoteTrusted { return noteTerm(reply, of: from) }
-        let expected = isPromise ? term + 1 : term
-        let asked = reply.isPreVote ? RaftRole.preCandidate : .candidate
-        // A voter behind refuses a pre-vote in its own, lower term; that counts all the same.
-        let isRefusalFromBehind = reply.isPreVote && !reply.isGranted
-        guard role == asked, reply.term == expected || isRefusalFromBehind,
-            let place = place(of: from), members[place].vote == nil
+        // A ballot ends with its time, whenever the next tick comes.
+        guard isAnswer(reply), !timer.isExpired(now), let place = place(of: from),
+            members[place].vote == nil
         else { return }
         members[place].vote = reply.isGranted
         switch Quorum.outcome(members) {
@@ -143,6 +140,22 @@ extension RaftCore {
             becomeFollower(term, leader: .none, &out)
             timer.restartAfterRound(now)
         }
+    }
+
+    /// Whether it answers what this member asks now.
+    private func isAnswer(_ reply: VoteReply) -> Bool {
+        switch role {
+        case .candidate: !reply.isPreVote && reply.term == term
+        case .preCandidate:
+            // A voter behind refuses a pre-vote in its own, lower term; that counts all the same.
+            reply.isPreVote && (!reply.isGranted || reply.term == term + 1)
+        case .follower, .leader: false
+        }
+    }
+
+    /// Whether it helps this member to lead.
+    package func isHelp(_ reply: VoteReply, from voter: MemberID) -> Bool {
+        reply.isGranted && isAnswer(reply) && members.contains { $0.id == voter && $0.votes }
     }
 
     mutating func receiveTimeoutNow(

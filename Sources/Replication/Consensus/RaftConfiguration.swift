@@ -7,8 +7,8 @@ package struct RaftConfiguration: Sendable {
     /// As of the applied state that the machine starts from; later changes come as `.membership`.
     package var members: RaftMembers
     /// Milliseconds. A follower campaigns after a random time in this range without its leader;
-    /// voters refuse for the lower bound after they heard one; a leader steps down when no quorum
-    /// answered for the upper bound.
+    /// voters refuse for the lower bound after they heard one; a leader steps down when what a
+    /// quorum answered last was sent longer ago than the upper bound.
     package var electionTimeout: ClosedRange<UInt64> = 300...600
     package var heartbeatInterval: UInt64 = 50
     /// Appends to one member that were sent and not answered yet.

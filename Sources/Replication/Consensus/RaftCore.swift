@@ -70,8 +70,9 @@ package struct RaftCore: Sendable {
     var transfer: (target: MemberID, deadline: UInt64)?
     /// Somebody was ordered to campaign in this term: see Lease.
     var hasOrderedCampaign = false
-    var nextHandover: UInt64 = 0
-    var handoverDelay = RaftConfiguration.firstHandoverDelay
+    /// Between attempts to hand over to the preferred leader, and by the orders of others.
+    var preferencePause = HandoverPause()
+    var orderPause = HandoverPause()
 
     var promised = LeasePromise()
     /// While the vote is not trusted.
@@ -113,6 +114,8 @@ package struct RaftCore: Sendable {
             startedAt = now
             timer.restart(now)
         }
+        // Before anything that may have waited while this member was stopped.
+        if role == .leader, !hasRecentQuorum { becomeFollower(term, leader: .none, &out) }
         switch input {
         case .tick: tick(&out)
         case .message(let from, let message): receive(message, from: from, &out)

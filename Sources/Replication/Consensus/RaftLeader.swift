@@ -11,7 +11,8 @@ extension RaftCore {
         reads = ReadIndex()
         transfer = nil
         hasOrderedCampaign = false
-        nextHandover = now + configuration.electionTimeout.upperBound
+        preferencePause.until = now + configuration.electionTimeout.upperBound
+        orderPause = HandoverPause()
         // A quorum spoke to this member since it asked for votes.
         for place in members.indices {
             members[place].reset(next: termStart, now: now, confirmedAt: campaignedAt)
@@ -22,7 +23,6 @@ extension RaftCore {
     }
 
     mutating func tickLeader(_ out: inout [RaftAction]) {
-        guard hasRecentQuorum else { return becomeFollower(term, leader: .none, &out) }
         if let transfer, now >= transfer.deadline { self.transfer = nil }
         if now >= nextHeartbeat { broadcastHeartbeat(&out) }
         leaveJointIfReady(&out)
@@ -30,10 +30,10 @@ extension RaftCore {
         abdicateIfStuck(&out)
     }
 
-    /// Check-quorum: a leader that a majority no longer answers is one no longer.
-    private var hasRecentQuorum: Bool {
-        let latest = Quorum.reached(members) { $0.id == id ? now : $0.lastHeard }
-        return now - latest < configuration.electionTimeout.upperBound
+    /// Check-quorum: a leader that a majority no longer answers is one no longer. When an answer
+    /// arrives says nothing: it may have been under way for long, or have waited here.
+    var hasRecentQuorum: Bool {
+        now - quorumConfirmedAt(now) < configuration.electionTimeout.upperBound
     }
 
     /// When the latest heartbeat left that a quorum acknowledged.
@@ -47,17 +47,25 @@ extension RaftCore {
         nextHeartbeat = now + configuration.heartbeatInterval
         round += 1
         if hasCommittedInTerm { reads.join(round: round, index: commitIndex) }
-        let confirmedAt = quorumConfirmedAt(now)
+        // What leaders before committed precedes this term, at whatever index.
+        let goal = max(commitIndex, termStart)
         for place in members.indices where members[place].id != id {
-            members[place].heartbeatSent(round: round, commit: commitIndex, now: now)
-            let freshAt = min(confirmedAt, members[place].caughtUpAt)
+            members[place].heartbeatSent(round: round, commit: goal, now: now)
             // The driver writes its clock into it.
             let heartbeat = Heartbeat(
                 term: term, commit: min(commitIndex, members[place].match), round: round, clock: 0,
-                quorumAge: now - freshAt, lease: askedLease)
+                quorumAge: quorumAge(for: members[place]), lease: askedLease)
             send(.heartbeat(heartbeat), to: members[place].id, &out)
         }
         confirmReads(&out)
+    }
+
+    /// How old the commit index is that a heartbeat tells the member.
+    private func quorumAge(for member: Progress) -> UInt64 {
+        guard hasCommittedInTerm, let caughtUpAt = member.caughtUpAt else {
+            return RaftConfiguration.counterLimit
+        }
+        return now - min(quorumConfirmedAt(now), caughtUpAt)
     }
 
     mutating func receive(

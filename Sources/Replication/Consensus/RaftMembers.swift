@@ -101,6 +101,8 @@ extension RaftCore {
     }
 
     mutating func setMembers(_ new: RaftMembers, _ out: inout [RaftAction]) {
+        // Whoever is new has answered nothing yet: it makes the quorum neither older nor younger.
+        let confirmedAt = quorumConfirmedAt(now)
         var fresh = new.progress
         for place in fresh.indices {
             if var known = members.first(where: { $0.id == fresh[place].id }) {
@@ -108,7 +110,7 @@ extension RaftCore {
                 known.wasVoter = fresh[place].wasVoter
                 fresh[place] = known
             } else {
-                fresh[place].reset(next: log.last + 1, now: now, confirmedAt: now)
+                fresh[place].reset(next: log.last + 1, now: now, confirmedAt: confirmedAt)
             }
         }
         members = fresh

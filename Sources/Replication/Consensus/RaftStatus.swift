@@ -60,12 +60,12 @@ extension RaftCore {
     }
 
     /// Milliseconds: everything that was committed that long ago is at or below `freshIndex`. Nil
-    /// if no leader is known. A bounded read is right if `freshIndex` is applied here and this is
-    /// within its bound.
+    /// if no leader is known, and on a leader that has committed nothing of its term. A bounded
+    /// read is right if `freshIndex` is applied here and this is within its bound.
     package func quorumAge(now: UInt64) -> UInt64? {
         let now = max(now, self.now)
         switch role {
-        case .leader: return now - quorumConfirmedAt(now)
+        case .leader: return hasCommittedInTerm ? now - quorumConfirmedAt(now) : nil
         case .follower:
             guard leader != .none, leaderRound > 0 else { return nil }
             return leaderQuorumAge + (now - freshAt)

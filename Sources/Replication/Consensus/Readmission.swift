@@ -8,9 +8,10 @@
 // is committed and it has everything up to there durably, it has all that can count.
 //
 // So a follower without a vote asks all voters for their terms, with the question whether it could
-// win the term that there is: it changes nothing anywhere and is always refused. It has its vote
-// again when all have answered in the leader's term, for the terms to come; in this one its vote is
-// the leader's. While one voter is away it waits.
+// win the term that there is. That changes nothing anywhere: who is in this term refuses; a voter
+// of a lower term without a live leader may grant it, which says as much of its term. The member
+// has its vote again when all have answered in the leader's term, for the terms to come; in this
+// one its vote is the leader's. While one voter is away it waits.
 //
 // Nor is forgotten what the leader had not heard of its acknowledgements when it answered: the
 // answer comes behind them, and what counts is what the leader had committed some time after it, by
@@ -39,12 +40,14 @@ extension RaftCore {
         ask(for: term, isPreVote: true, isTransfer: false, &out)
     }
 
-    /// All that the leader had committed, a while after it answered, is durable here.
+    /// All that the leader had committed, a while after it answered, is durable here, and applied
+    /// if it may change who the voters are.
     private var hasCaughtUp: Bool {
         guard let heardAt = readmission.leaderHeardAt else { return false }
         let knownSince = freshAt > leaderQuorumAge ? freshAt - leaderQuorumAge : 0
         return knownSince >= heardAt + configuration.electionTimeout.lowerBound && !isDamaged
             && commitIndex >= leaderCommit && durableIndex >= commitIndex
+            && !pending.isBehind(commit: commitIndex)
             && log.term(at: commitIndex) == term
     }
 

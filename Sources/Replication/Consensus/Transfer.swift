@@ -2,6 +2,19 @@
 // at once. Given up after an election timeout; the leader then goes on as before.
 import Engine
 
+/// When handing over may be tried again. An attempt that fails costs an election timeout without
+/// proposals, so each pause is twice the one before.
+struct HandoverPause: Sendable {
+    var until: UInt64 = 0
+    private var length = RaftConfiguration.firstHandoverDelay
+
+    /// An attempt begins.
+    mutating func begin(_ now: UInt64) {
+        until = now + length
+        length = min(2 * length, RaftConfiguration.longestHandoverDelay)
+    }
+}
+
 extension RaftCore {
     /// Whoever does not lead passes the order on. Without a leader there is nothing to hand over.
     mutating func orderTransfer(to target: MemberID, _ out: inout [RaftAction]) {
@@ -10,11 +23,16 @@ extension RaftCore {
         send(.transfer(term: term, to: target), to: leader, &out)
     }
 
-    /// The order of another member; it goes no further, and not into another leadership.
+    /// The order of another member; it goes no further, and not into another leadership. While it
+    /// is tried no proposals are taken, so it has to be likely to succeed, waits for what is under
+    /// way, and is not tried again soon.
     mutating func receiveTransfer(
         to target: MemberID, in orderTerm: Term, _ out: inout [RaftAction]
     ) {
-        guard role == .leader, orderTerm == term else { return }
+        guard role == .leader, orderTerm == term, transfer == nil, now >= orderPause.until,
+            let place = place(of: target), members[place].isVoter, isHeard(members[place])
+        else { return }
+        orderPause.begin(now)
         startTransfer(to: target, &out)
     }
 
@@ -42,6 +60,11 @@ extension RaftCore {
         send(.timeoutNow(term: term), to: target, &out)
     }
 
+    /// Something came from it lately: it can be handed to.
+    func isHeard(_ member: Progress) -> Bool {
+        now - member.lastHeard < configuration.electionTimeout.lowerBound
+    }
+
     /// This leader goes, and there is no time to bring anybody up to date: whoever of the voters
     /// has the most of its log and was heard lately campaigns at once.
     /// False if there is nobody.
@@ -49,9 +72,7 @@ extension RaftCore {
     mutating func orderSuccessor(_ out: inout [RaftAction]) -> Bool {
         var best: Progress?
         for member in members where member.isVoter && member.id != id {
-            guard now - member.lastHeard < configuration.electionTimeout.lowerBound else {
-                continue
-            }
+            guard isHeard(member) else { continue }
             if best.map({ $0.match < member.match }) ?? true { best = member }
         }
         guard let best, best.match >= commitIndex else { return false }

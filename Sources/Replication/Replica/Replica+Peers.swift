@@ -48,7 +48,7 @@ extension Replica {
 
     private func handle(_ message: RaftMessage, from member: MemberID) {
         if case .append(let request) = message, !isAcceptable(request, from: member) { return }
-        if case .voteReply(let reply) = message {
+        if case .voteReply(let reply) = message, core.isHelp(reply, from: member) {
             // Before the vote counts: it may make this member the leader.
             hearClock(reply.clock)
         }
@@ -67,15 +67,19 @@ extension Replica {
     }
 
     /// Judges entries before anything is acknowledged: applying them later cannot fail. An entry
-    /// from far in the future is not acknowledged; a clock that wrong would expire everything.
+    /// from far in the future is not acknowledged; a clock that wrong would expire everything. What
+    /// is committed, or no later than what this log holds, has been the time already: if all clocks
+    /// were set back, nobody would take anything else.
     private func isAcceptable(_ request: AppendRequest, from member: MemberID) -> Bool {
         if let index = contradictedCommit(request) {
             noteContradiction(.committed(index), by: member)
             return false
         }
-        let latest = environment.wallMilliseconds + ReplicaOptions.clockAheadMilliseconds
+        var known = max(environment.wallMilliseconds, tail.clock)
         for entry in request.entries {
-            if entry.header.clock > latest, entry.index > core.lastIndex {
+            if entry.index <= max(core.lastIndex, request.commit) {
+                known = max(known, entry.header.clock)
+            } else if entry.header.clock > known + ReplicaOptions.clockAheadMilliseconds {
                 environment.note(
                     .warning("entry \(entry.index) carries a clock too far ahead; refused"))
                 return false

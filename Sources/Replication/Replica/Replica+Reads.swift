@@ -210,8 +210,8 @@ extension Replica {
     /// Remembers when the applied state was last known to be the newest there is.
     func updateFreshness() {
         let now = environment.monotonicMilliseconds
-        guard let age = core.quorumAge(now: now), store.applied >= core.freshIndex else { return }
-        let since = now > age ? now - age : 0
-        freshSince = max(freshSince ?? 0, since)
+        guard let age = core.quorumAge(now: now), age <= now, store.applied >= core.freshIndex
+        else { return }
+        freshSince = max(freshSince ?? 0, now - age)
     }
 }

@@ -132,6 +132,47 @@ import Testing
         cluster.finish()
     }
 
+    /// All clocks are set back further than a clock may be ahead, while the log carries the later
+    /// time: writes go on, and a member that was away takes what it missed.
+    @Test(arguments: [false, true])
+    func allClocksAreSetBack(isOneAway: Bool) throws {
+        let cluster = SimulatedCluster.small(seed: 19)
+        let away = try #require(cluster.running.first { $0.replica.status().role != "leader" })
+        for place in 0..<3 { cluster.setClock(of: place, ahead: 3_600_000) }
+        cluster.clients.start(writers: 2, readers: 1, pauseMilliseconds: 20)
+        cluster.run(milliseconds: 2_000)
+        if isOneAway { cluster.stopNode(away.place, power: false) }
+        cluster.clients.pause()
+        cluster.run(milliseconds: 15_000)
+        cluster.clients.start(writers: 2, readers: 1, pauseMilliseconds: 20)
+        cluster.run(milliseconds: 2_000)
+        for place in 0..<3 { cluster.setClock(of: place, ahead: 0) }
+        cluster.expectProgress(within: 5_000)
+        if isOneAway { cluster.startNode(away.place) }
+        cluster.finish()
+    }
+
+    /// Only an answer to its own ballot tells a member the time.
+    @Test func aVoteThatNobodyAskedForTellsNoTime() throws {
+        let cluster = SimulatedCluster.small(seed: 20)
+        for process in cluster.running {
+            let status = process.replica.status()
+            let other = MemberID(UInt64((process.place + 1) % 3 + 1))
+            let clock = cluster.wall(of: process.place) + 9_000
+            for isPreVote in [false, true] {
+                let reply = VoteReply(
+                    term: status.term, isPreVote: isPreVote, isGranted: true, clock: clock)
+                process.replica.post(
+                    .messages([.raft(group: 0, .voteReply(reply))], from: other))
+            }
+        }
+        cluster.run(milliseconds: 200)
+        for process in cluster.running {
+            #expect(process.replica.clock < cluster.wall(of: process.place) + 1_000)
+        }
+        cluster.finish()
+    }
+
     /// Flushes finish in any order on all nodes; seals are logged in the order of segments.
     @Test func flushesFinishInTheWrongOrder() {
         let cluster = SimulatedCluster.small(seed: 11)

@@ -108,6 +108,58 @@ struct ElectionTests {
             """)
     }
 
+    @Test("a leader that was stopped for long steps down before it takes anything")
+    func stoppedLeader() {
+        RaftScript(
+            """
+            nodes 3
+            campaign 1
+            deliver
+            run 100
+            tick 50 1
+            elapse 700 1
+            deliver
+            expect 1 follower term=1 lead=0
+            propose 1
+            expect 1 last=1 dropped=1
+            """)
+    }
+
+    @Test("each answer counts from when what it answers was sent, however long it took")
+    func slowAnswers() {
+        RaftScript(
+            """
+            nodes 3
+            campaign 1
+            deliver
+            tick 400 1
+            deliver
+            tick 400 1
+            deliver
+            tick 400 1
+            expect 1 leader term=1
+            """)
+    }
+
+    @Test("a candidate whose time is up counts no more votes")
+    func lateVotes() {
+        RaftScript(
+            """
+            nodes 3
+            campaign 1
+            once
+            once
+            expect 1 candidate
+            once
+            expect 2->1 vote-yes
+            elapse 700 1
+            once
+            expect 1 candidate led=-
+            run 2000
+            """
+        ).expectNewLeader(within: [1, 2, 3])
+    }
+
     @Test("a leader steps down in a cluster of five when two still answer, but not three")
     func checkQuorumOfFive() {
         RaftScript(

@@ -251,9 +251,9 @@ struct LeaseTests {
     func clockJump() {
         RaftScript(
             Self.start + """
-                elapse 1000 1
+                elapse 400 1
                 read 1 a
-                expect 1 reads=- lease=no
+                expect 1 leader reads=- lease=no
                 deliver
                 expect 1 reads=a@1 lease=yes
                 """)

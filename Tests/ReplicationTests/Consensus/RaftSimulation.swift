@@ -273,7 +273,8 @@ final class RaftSimulation {
         if !condition { violations.append("seed \(seed), at \(now) ms: \(message())") }
     }
 
-    /// Faults stop: within a bound, one leader commits, and all logs are equal.
+    /// Faults stop: within a bound, one leader commits, all logs are equal, and who lost its vote
+    /// has it back.
     private func converge() {
         isCut = isCut.map { _ in false }
         for place in nodes.indices {
@@ -292,7 +293,7 @@ final class RaftSimulation {
             }
             if round % 20 == 10 { propose(1) }
             let ends = expectedToConverge.map(\.committed)
-            if truth.count > goal, !ends.isEmpty,
+            if truth.count > goal, !ends.isEmpty, nodes.allSatisfy(\.isVoteTrusted),
                 ends.allSatisfy({ $0 == ends[0] && $0.rawValue > UInt64(goal) })
             {
                 return

@@ -228,6 +228,51 @@ struct ReadIndexTests {
         #expect((lagging.core.quorumAge(now: lagging.now) ?? .max) <= 110)
     }
 
+    @Test("a new leader's word is not taken for fresh by a member that is far behind")
+    func lagBeforeANewLeader() {
+        let script = RaftScript(
+            Self.start + """
+                isolate 3
+                propose 1
+                run 60000
+                transfer 1 2
+                deliver
+                run 100
+                expect 2 leader term=2 commit=3
+                heal
+                tick 50 2
+                deliver 2->3
+                expect 3 follower lead=2 commit=1
+                """)
+        let lagging = script.node(3)
+        #expect((lagging.core.quorumAge(now: lagging.now) ?? .max) >= 60_000)
+        script.run("run 300\nexpect 3 commit=3")
+        #expect((lagging.core.quorumAge(now: lagging.now) ?? .max) <= 110)
+    }
+
+    @Test("nothing counts as fresh before the term's first commit")
+    func nothingIsFreshBeforeTheFirstCommit() {
+        let script = RaftScript(
+            """
+            nodes 3
+            log 1 1,1 term 1
+            log 2 1,1 term 1
+            log 3 1,1 term 1
+            silent 1
+            campaign 1
+            deliver
+            run 200
+            expect 1 leader term=2 commit=0
+            """)
+        let leader = script.node(1)
+        let follower = script.node(2)
+        #expect(leader.core.quorumAge(now: leader.now) == nil)
+        #expect((follower.core.quorumAge(now: follower.now) ?? .max) >= 60_000)
+        script.run("propose 1\nrun 200\nexpect 2 commit=3")
+        #expect((leader.core.quorumAge(now: leader.now) ?? .max) <= 50)
+        #expect((follower.core.quorumAge(now: follower.now) ?? .max) <= 110)
+    }
+
     @Test("commands may be evaluated once the own first entry is applied")
     func evaluation() {
         let script = RaftScript("nodes 3\ncampaign 1\nslow 1\nslow 2\nslow 3\ndeliver")

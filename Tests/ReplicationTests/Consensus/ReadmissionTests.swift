@@ -95,4 +95,47 @@ struct ReadmissionTests {
         script.node(3).step(.message(from: MemberID(1), .vote(request)))
         #expect(script.node(3).outbox.map(\.message.name) == ["vote-no"])
     }
+
+    /// Member 2 helped to elect member 3 before it lost that. Its answer from before reaches a leader
+    /// that was stopped meanwhile: whoever comes with it does not make a quorum.
+    @Test("a stopped leader takes no old answer for a quorum")
+    func oldAnswerToAStoppedLeader() {
+        RaftScript(
+            """
+            nodes 3
+            campaign 1
+            deliver
+            run 100
+            tick 50 1
+            deliver 1->2
+            drop 1->3
+            expect 2->1 heartbeat-ack
+            cut 1-3
+            elapse 400 2
+            campaign 3
+            deliver 3->2
+            deliver 2->3
+            deliver 3->2
+            deliver 2->3
+            expect 3 leader term=2
+            drop 3->2
+            distrust 2
+            tick 700 2
+            elapse 2000 1
+            deliver 2->1
+            propose 1
+            deliver 1->2
+            deliver 2->1
+            expect 1 follower term=1 commit=1
+            """)
+    }
+
+    /// Its members may be those of a membership that is over.
+    @Test("it does not vote before it has applied what may change who votes")
+    func appliesChangesFirst() {
+        let script = RaftScript(Self.start + "lag 3\nrun 4000\nexpect 3 commit=1 applied=0\n")
+        #expect(!script.node(3).isVoteTrusted)
+        script.run("catch 3\nrun 1000\nexpect 3 applied=1\n")
+        #expect(script.node(3).isVoteTrusted)
+    }
 }

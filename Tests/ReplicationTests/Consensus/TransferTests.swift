@@ -66,6 +66,53 @@ struct TransferTests {
                 """)
     }
 
+    @Test("an order of another member is taken only for a target that is heard")
+    func anothersOrderForADeadTarget() {
+        RaftScript(
+            Self.start + """
+                isolate 3
+                run 400
+                forge 2 1 transfer term=1 to=3
+                expect 1 leader transfer=0
+                propose 1
+                expect 1 dropped=0
+                """)
+    }
+
+    @Test("after an order of another member that failed, none is taken for a while")
+    func anothersOrdersThatFail() {
+        RaftScript(
+            Self.start + """
+                damage 3
+                forge 2 1 transfer term=1 to=3
+                expect 1 leader transfer=3
+                run 400
+                expect 1 leader transfer=0
+                forge 2 1 transfer term=1 to=3
+                expect 1 leader transfer=0
+                run 5000
+                mend 3
+                forge 2 1 transfer term=1 to=3
+                deliver
+                expect 3 leader term=2
+                """)
+    }
+
+    @Test("orders of others neither replace nor take back one that is under way")
+    func anothersOrderChangesNothing() {
+        RaftScript(
+            Self.start + """
+                slow 3
+                propose 1
+                deliver
+                transfer 1 3
+                forge 2 1 transfer term=1 to=2
+                expect 1 transfer=3
+                forge 2 1 transfer term=1 to=1
+                expect 1 transfer=3
+                """)
+    }
+
     @Test("to a slow member: it is brought up to date first")
     func slowTarget() {
         RaftScript(

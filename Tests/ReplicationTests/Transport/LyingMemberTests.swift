@@ -178,6 +178,23 @@ import Testing
         }
     }
 
+    /// Each attempt would refuse writes for an election timeout.
+    @Test func itOrdersTransfersThatFail() async throws {
+        try await withCluster { cluster in
+            let (leader, position) = try #require(await cluster.put("before"))
+            let client = try await cluster.thirdMember(at: leader)
+            let order = try frame(
+                .raft(group: 0, .transfer(term: position.term, to: MemberID(3))))
+            let begin = monotonicMilliseconds()
+            for number in 0..<20 {
+                client.send(order)
+                #expect(await cluster.put("between the orders \(number)") != nil)
+            }
+            #expect(monotonicMilliseconds() - begin < 6_000)
+            client.channel.close(promise: nil)
+        }
+    }
+
     /// Faster than they can be answered; consensus, commands and fetches alike.
     @Test func itFloods() async throws {
         try await withCluster { cluster in
