@@ -62,6 +62,9 @@ struct OutputProgress {
         written += bytes
     }
 
+    /// The client took something that the channel never held.
+    mutating func passed(now: NIODeadline) { lastTaken = now }
+
     /// A buffer was taken whole.
     mutating func released(_ bytes: Int, now: NIODeadline) {
         pending -= bytes

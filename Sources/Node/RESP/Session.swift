@@ -46,6 +46,7 @@ package final class Session: ChannelInboundHandler, @unchecked Sendable {
     private(set) var isClosed = false
 
     private var context: ChannelHandlerContext?
+    private var socket: ReplySocket?
     private var parser: RESPParser
     private var input: ByteBuffer?
     private var queue: [Queued] = []
@@ -101,6 +102,7 @@ package final class Session: ChannelInboundHandler, @unchecked Sendable {
         }
         statistics.connectionsReceived.add(1)
         self.record = record
+        socket = ReplySocket(context.channel)
         loop.add(self, id: record.id)
         requestInput()
     }
@@ -108,6 +110,7 @@ package final class Session: ChannelInboundHandler, @unchecked Sendable {
     package func channelInactive(context: ChannelHandlerContext) {
         isClosed = true
         self.context = nil
+        socket = nil
         stallTimer?.cancel()
         letGo()
         guard let record else { return }
@@ -426,8 +429,19 @@ package final class Session: ChannelInboundHandler, @unchecked Sendable {
     private func send() {
         guard let context, output.count > 0 else { return }
         environment.statistics.bytesSent.add(output.count)
+        // What the channel holds goes first.
+        let taken = progress.pending == 0 ? socket?.send(output.bytes) ?? 0 : 0
+        if taken > 0 { progress.passed(now: loop.eventLoop.now) }
+        if taken < output.count { write(from: taken, to: context) }
+        if output.count > Session.promptBytes { output = RESPWriter(version: version) }
+        output.removeAll()
+        accountOutput()
+    }
+
+    /// Gives the channel the replies from `offset` on.
+    private func write(from offset: Int, to context: ChannelHandlerContext) {
         isSending = true
-        for start in stride(from: 0, to: output.count, by: Session.pieceBytes) {
+        for start in stride(from: offset, to: output.count, by: Session.pieceBytes) {
             let end = min(start + Session.pieceBytes, output.count)
             let piece = context.channel.allocator.buffer(bytes: output.bytes[start..<end])
             let promise = loop.eventLoop.makePromise(of: Void.self)
@@ -437,18 +451,15 @@ package final class Session: ChannelInboundHandler, @unchecked Sendable {
             progress.wrote(end - start, now: loop.eventLoop.now)
             context.write(wrapOutboundOut(piece), promise: promise)
         }
-        if output.count > Session.promptBytes { output = RESPWriter(version: version) }
-        output.removeAll()
         context.flush()
         isSending = false
-        accountOutput()
     }
 
     /// The client has taken `count` bytes, or its machine has for it. A write that fails ends the
     /// connection, and everything is let go of there.
     private func released(_ count: Int) {
         progress.released(count, now: loop.eventLoop.now)
-        // Within `send` its caller sees to the rest.
+        // Within `write` its caller sees to the rest.
         guard !isSending, !isClosed else { return }
         accountOutput()
         if unsentBytes < settings.outputPauseBytes { flush() }
