@@ -126,6 +126,15 @@ public final class Database: @unchecked Sendable {
         try write(batch)
     }
 
+    /// A put that turns into a tombstone when the clock reaches `expiry` (absolute milliseconds).
+    public func put(_ key: [UInt8], _ value: [UInt8], expiry: ClockMilliseconds)
+        throws(EngineError)
+    {
+        var batch = WriteBatch()
+        batch.put(key, value, expiry: expiry)
+        try write(batch)
+    }
+
     public func delete(_ key: [UInt8]) throws(EngineError) {
         var batch = WriteBatch()
         batch.delete(key)

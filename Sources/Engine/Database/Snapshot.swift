@@ -48,4 +48,12 @@ public final class Snapshot: Sendable {
         return try view.scan(
             span, reverse: reverse, limit: limit, at: sequence, now: environment.wall())
     }
+
+    /// As `Database.iterator`, of what the snapshot sees.
+    public func iterator(over span: KeySpan = .everything) throws(EngineError) -> PairIterator {
+        try gate.check()
+        let iterator = view.makeIterator(
+            span, at: sequence, now: environment.wall(), io: .blocking)
+        return PairIterator(iterator, gate)
+    }
 }

@@ -116,6 +116,12 @@ public final class Transaction {
         overlay.set(key, nil)
     }
 
+    /// See `WriteBatch.singleDelete`.
+    public func singleDelete(_ key: [UInt8]) {
+        writes.singleDelete(key)
+        overlay.set(key, nil)
+    }
+
     /// See `WriteBatch.merge`. Blind: it reads nothing, unless `get` or `scan` comes to the key.
     public func merge(_ key: [UInt8], _ operand: [UInt8], by mergeOperator: MergeOperatorID)
         throws(EngineError)
@@ -131,6 +137,12 @@ public final class Transaction {
     public func deleteRange(_ start: [UInt8], _ end: [UInt8]?) {
         writes.deleteRange(start, end)
         overlay.delete(KeySpan(start: start, end: end))
+    }
+
+    /// Deletes every key that begins with `prefix`; an empty one means all keys.
+    public func deletePrefix(_ prefix: [UInt8]) {
+        writes.deletePrefix(prefix)
+        overlay.delete(.prefix(prefix))
     }
 
     // MARK: ending

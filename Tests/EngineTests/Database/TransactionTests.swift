@@ -42,6 +42,19 @@ import Testing
         #expect(try rig.database.get(a) == [1])
     }
 
+    @Test func `Prefix deletes and single deletes are seen and committed`() throws {
+        let rig = try DatabaseRig()
+        for key in ["a1", "a2", "b"] { try rig.database.put(bytes(key), [1]) }
+        let transaction = try rig.database.begin()
+        transaction.deletePrefix(a)
+        transaction.singleDelete(b)
+        transaction.put(bytes("a3"), [2])
+        #expect(try transaction.scan(.everything).map(\.key) == [bytes("a3")])
+        #expect(try transaction.get(b) == nil)
+        try transaction.commit()
+        #expect(try rig.database.scan(.everything).map(\.key) == [bytes("a3")])
+    }
+
     @Test func `Range deletes, puts and merges follow each other in order`() throws {
         let rig = try DatabaseRig()
         for key in [a, b, c] { try rig.database.put(key, [1]) }

@@ -36,6 +36,23 @@ import Testing
         try database.close()
     }
 
+    @Test func `Walking over many pairs`() throws {
+        let database = try Database.open(path)
+        for key in ["apple", "peach", "pine", "plum", "quince"] {
+            try database.put(bytes(key), bytes(key.uppercased()))
+        }
+        var printed: [[UInt8]] = []
+        func print(_ key: [UInt8], _ value: [UInt8]) { printed += [key, value] }
+        let iterator = try database.iterator(over: .prefix(Array("p".utf8)))
+        try iterator.seek(Array("pi".utf8))
+        while let (key, value) = iterator.current {
+            print(key, value.value)
+            try iterator.next()
+        }
+        #expect(printed == ["pine", "PINE", "plum", "PLUM"].map { bytes($0) })
+        try database.close()
+    }
+
     @Test func `Long values`() throws {
         var options = DatabaseOptions()
         options.settings.blobThreshold = 1024
