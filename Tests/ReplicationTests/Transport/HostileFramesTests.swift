@@ -144,7 +144,7 @@ import Testing
     /// It answers the hello and reads nothing after it, while it goes on to talk.
     @Test func aPeerThatStopsReading() async throws {
         let stuck = try await StuckListener.start()
-        let one = try await TransportNode.start(1) { $0.stallTimeoutMilliseconds = 300 }
+        let one = try await TransportNode.start(1) { $0.stallTimeoutMilliseconds = 2_000 }
         let three = try await TransportNode.start(3, peers: [one.address(1)])
         try one.transport.setPeers([
             PeerAddress(member: MemberID(2), host: "127.0.0.1", port: stuck.port),
@@ -165,7 +165,7 @@ import Testing
                 .forward(1, [UInt8](repeating: 1, count: 1 << 20)), to: MemberID(2)
             ) { failures.record($0) }
         }
-        let reason = "node 2 has read nothing for 300 ms"
+        let reason = "node 2 has read nothing for 2000 ms"
         #expect(await one.peer.lines.logged("lost the connection to node 2 (control)"))
         #expect(await one.peer.lines.logged(reason))
         #expect(await failures.wait { $0.count == 64 })
