@@ -63,6 +63,8 @@ final class RuntimeCluster: Sendable {
             cluster: "alpha", node: member, seedMembers: Membership(members),
             seedSettings: LoggedSettings(), store: StoreOptions())
         options.seed = UInt64(id)
+        // Whoever leads goes on to, however busy the machine is with other tests.
+        options.electionTimeoutMilliseconds = 2_000
         let certificate = TestAuthority.shared.leaf("alpha-\(id)")
         let transport = PeerTransportConfiguration(
             cluster: "alpha", node: member, group: 0, listenHost: "127.0.0.1",
