@@ -140,7 +140,8 @@ import Testing
         // Once the connection breaks, what was queued fails too: every completion is called.
         stuck.close()
         #expect(await failures.wait { $0.count == 400 })
-        #expect(failures.elements.contains(.disconnected))
+        // What of it the loop had come to before, and what not.
+        #expect(failures.elements.contains { $0 == .disconnected || $0 == .notConnected })
         await one.transport.stop()
     }
 
