@@ -5,15 +5,22 @@
 
 extension Log {
     /// Takes an entry of a hole (`holes`): the one at a hole's `upper` if its checksum is known,
-    /// else the one at `lower`. Refuses any other content with `.invalid`.
+    /// else the one at `lower`. Refuses any other content with `.invalid`. After a lack of space
+    /// the entry is readable, and the same call once more writes its segment.
     package func mend(_ entry: Entry) throws(EngineError) {
         try checkUsable()
-        guard let hole = lock.withLock({ holeList.hole(containing: entry.index) }) else {
-            throw .invalid(reason: "entry \(entry.index) is not missing")
+        let (missing, waiting) = lock.withLock {
+            (holeList.hole(containing: entry.index), mended[entry.index])
+        }
+        guard let hole = missing else {
+            guard waiting?.header.checksum == entry.header.checksum else {
+                throw .invalid(reason: "entry \(entry.index) is not missing")
+            }
+            return try rewriteIfWhole(at: entry.index)
         }
         try check(entry, fits: hole)
         let value = entry.header.kind == .settings ? try Log.settings(in: entry) : nil
-        let segment = lock.withLock { () -> LogSegment? in
+        lock.withLock {
             mended[entry.index] = entry
             if hole.checksum != nil {
                 holeList.fillUpper(entry.index, previous: entry.header.previous)
@@ -26,10 +33,14 @@ extension Log {
                 lastPosition = entry.position
                 isLastKnown = true
             }
-            let segment = segments[segmentNumber(holding: entry.index)]
-            return holeList.intersects(segment.first, segment.last) ? nil : segment
         }
-        if let segment { try rewrite(segment) }
+        try rewriteIfWhole(at: entry.index)
+    }
+
+    private func rewriteIfWhole(at index: LogIndex) throws(EngineError) {
+        let segment = lock.withLock { segments[segmentNumber(holding: index)] }
+        guard !lock.withLock({ holeList.intersects(segment.first, segment.last) }) else { return }
+        try rewrite(segment)
     }
 
     private func check(_ entry: Entry, fits hole: LogHole) throws(EngineError) {

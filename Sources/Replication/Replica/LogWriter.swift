@@ -144,4 +144,12 @@ package enum LogWriterReport: Sendable {
     case shortage(EngineError)
     /// A write or sync failed: the replica must stop.
     case failed(EngineError)
+
+    /// What was first in the queue is done.
+    var isProgress: Bool {
+        switch self {
+        case .durable, .truncated, .trimmed, .mended: true
+        case .shortage, .failed: false
+        }
+    }
 }

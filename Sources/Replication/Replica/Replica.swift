@@ -237,9 +237,9 @@ package final class Replica: @unchecked Sendable {
     }
 
     private func handle(_ report: LogWriterReport) {
+        if report.isProgress { logRefusal = nil }
         switch report {
         case .durable(let position):
-            logRefusal = nil
             durable = min(position.index, openTruncations.min() ?? position.index)
             store.noteDurable(durable)
             step(.appendDurable(index: position.index, term: position.term))

@@ -54,6 +54,29 @@ import Testing
         #expect(try rig.all().headers == stored.headers)
     }
 
+    @Test func aSegmentWithoutSpaceIsWrittenAnewLater() throws {
+        let rig = try LogRig(seed: 6, segmentBytes: 4096)
+        let stored = try rig.append(40, bytes: 300)
+        try rig.rotEntry(stored[1], in: 1)
+        #expect(throws: EngineError.self) {
+            _ = try rig.log.entries(from: stored[1].index, maxBytes: 1)
+        }
+        let files = rig.fileSystem
+        files.capacity = UInt64.max - (try files.freeBytes("d"))
+        do {
+            try rig.log.mend(stored[1])
+            Issue.record("there was space")
+        } catch { #expect(error.isShortage) }
+        #expect(
+            try rig.log.entries(from: stored[1].index, maxBytes: 1).headers == [stored[1].header])
+        files.capacity = .max
+        try rig.log.mend(stored[1])
+        let copy = try LogRig(afterPowerCutOf: rig)
+        #expect(copy.recovery.holes.isEmpty)
+        #expect(try copy.all().headers == stored.headers)
+        #expect(throws: EngineError.self) { try rig.log.mend(stored[1]) }
+    }
+
     private func grow(_ rig: LogRig, _ random: inout SeededRandom, term: UInt64) throws -> [Entry] {
         var result: [Entry] = []
         for _ in 0..<(1 + random.below(8)) {

@@ -23,6 +23,29 @@ import Testing
         cluster.finish()
     }
 
+    /// Nothing is appended meanwhile, so nothing but the mended entry tells that the log goes on.
+    @Test func oneThatWaitsForSpaceStopsNothingOnceThereIsSome() throws {
+        let (cluster, place) = try clusterAtRest(seed: 44)
+        _ = try cluster.rotLastLogEntries(place, count: 1)
+        cluster.startNode(place)
+        let replica = try #require(cluster.process(place)?.replica)
+        let disk = cluster.disks[place]
+        disk.capacity = 0
+        let isRefused = cluster.run(atMost: 3_000) {
+            cluster.journal.contains("the log cannot grow now")
+        }
+        #expect(isRefused)
+        disk.capacity = .max
+        let isOver = cluster.run(atMost: 3_000) {
+            replica.status().obstacle == nil && replica.log.holes.isEmpty
+        }
+        #expect(isOver)
+        cluster.stopNode(place, power: true)
+        cluster.startNode(place)
+        #expect(try #require(cluster.process(place)?.replica).log.holes.isEmpty)
+        cluster.finish()
+    }
+
     // MARK: Entries that nothing names
 
     /// The only donor that can be reached gives a sound entry that continues the log, and is not
