@@ -48,15 +48,22 @@ import Testing
         #expect(rig.recovery.holes.isEmpty)
     }
 
+    /// The first segment as it was before the entries behind the third were truncated.
+    private func threeKept(_ rig: LogRig, truncated count: Int) throws -> ([Entry], image: [UInt8])
+    {
+        let kept = try rig.append(3)
+        for _ in 0..<count { try rig.append(1, bytes: 300, salt: 1) }
+        let image = try rig.raw(rig.path(1))
+        try rig.log.truncate(after: LogIndex(3))
+        return (kept, image)
+    }
+
     /// New entries that took the place of truncated ones never reached the medium, and later ones,
     /// which say that they were committed, did: a hole in which the old ones stand. The log's end is
     /// above it from then on.
     @Test func staleEntriesWithinAHole() throws {
         let rig = try LogRig(segmentBytes: 1 << 20)
-        let kept = try rig.append(3)
-        for _ in 0..<4 { try rig.append(1, bytes: 300, salt: 1) }
-        let image = try rig.raw(rig.path(1))
-        try rig.log.truncate(after: LogIndex(3))
+        let (kept, image) = try threeKept(rig, truncated: 4)
         var fresh: [Entry] = []
         for _ in 0..<4 { fresh += try rig.append(1, term: 2, bytes: 300) }
         fresh += try rig.append(2, term: 2, bytes: 300, commit: 7)
@@ -85,10 +92,7 @@ import Testing
     /// The same where the hole is the end of a segment that is not the last.
     @Test func staleEntriesWithinAHoleAtASegmentsEnd() throws {
         let rig = try LogRig(segmentBytes: 2000)
-        let kept = try rig.append(3)
-        for _ in 0..<2 { try rig.append(1, bytes: 300, salt: 1) }
-        let image = try rig.raw(rig.path(1))
-        try rig.log.truncate(after: LogIndex(3))
+        let (kept, image) = try threeKept(rig, truncated: 2)
         var fresh: [Entry] = []
         for _ in 0..<3 { fresh += try rig.append(1, term: 2, bytes: 600) }
         fresh += try rig.append(2, term: 2, bytes: 300, commit: 6)
