@@ -120,9 +120,12 @@ package struct CompactionPlanner: Sendable {
     package struct FullCompaction: Hashable, Sendable {
         package let bottom: UInt8
         package let through: SequenceNumber
-        /// The youngest job that wrote one of the tables, or still will. What the request has
-        /// written is of later ones, hence it ends.
-        package let lastJob: LogIndex
+        /// The youngest work that wrote one of the tables. What the request has written is of later
+        /// jobs, hence it ends.
+        package let lastWork: LogIndex
+        /// Jobs under way. What they write is not written once more: most have only just begun, by
+        /// what is due when everything is flushed, and are most of what the request asks for.
+        package let underWay: Set<LogIndex>
         /// Nothing outside of it is asked for.
         package let span: KeySpan
         /// Some of it was below level 0.
@@ -142,15 +145,16 @@ package struct CompactionPlanner: Sendable {
             bottom = max(base, deepest ?? base)
             hasDeeperLevels = deepest != nil
             var through = SequenceNumber.zero
-            var lastJob = manifest.jobs.map(\.index).max() ?? .zero
+            var lastWork = LogIndex.zero
             for level in 0..<TableRecord.levelCount {
                 for table in manifest.tables.tables(at: level) {
                     through = max(through, table.largestSequence)
-                    lastJob = max(lastJob, table.id.index)
+                    lastWork = max(lastWork, table.id.index)
                 }
             }
             self.through = through
-            self.lastJob = lastJob
+            self.lastWork = lastWork
+            underWay = Set(manifest.jobs.map(\.index))
         }
 
         /// A table of level 0 goes with all that are older: none may stay above it.
@@ -158,9 +162,9 @@ package struct CompactionPlanner: Sendable {
             table.smallestSequence <= through && (table.level == 0 || table.span.overlaps(span))
         }
 
-        /// Concerned, and not written by the request itself.
+        /// Concerned, and written before the request.
         func awaitsRewrite(_ table: TableRecord) -> Bool {
-            concerns(table) && table.id.index <= lastJob
+            concerns(table) && table.id.index <= lastWork && !underWay.contains(table.id.index)
         }
 
         /// Whether anything at `level` has to go down.

@@ -254,7 +254,8 @@ public final class Database: @unchecked Sendable {
 
     /// Merges everything into the deepest level, and waits for it. What is there already is written
     /// anew, whether or not anything in it is garbage by now: nobody knows before it is read. So
-    /// each call costs as much as the database is large.
+    /// each call costs as much as the database is large. What a compaction under way writes is not
+    /// written once more.
     public func compactAll() throws(EngineError) { try order.compact(.everything) }
 
     /// Merges everything of `span` into the deepest level that holds some of it, and waits for it.

@@ -165,10 +165,12 @@ import Testing
         #expect(spec.outputLevel == 2 && spec.isBottommost && spec.action == .merge)
         manifest.start(spec, at: 100)
         #expect(planner.planFull(request, manifest, facts()) == .wait)
-        // Made while that job is under way, by an older horizon.
-        let later = CompactionPlanner.FullCompaction(manifest, options, span: span)
+        // Made while that job is under way: what it writes is new enough.
+        let meanwhile = CompactionPlanner.FullCompaction(manifest, options, span: span)
         manifest.finish(100, [Self.table(100, level: 2, "a", "f")], at: 101)
         #expect(planner.planFull(request, manifest, facts()) == .done)
+        #expect(planner.planFull(meanwhile, manifest, facts()) == .done)
+        let later = CompactionPlanner.FullCompaction(manifest, options, span: span)
         guard case .job(let again) = planner.planFull(later, manifest, facts()) else {
             throw OracleFailure(description: "nothing planned")
         }
