@@ -15,9 +15,10 @@
 final class MergePass {
     private struct Operand {
         let trailer: Trailer
-        /// As stored: operator and operand.
-        let stored: [UInt8]
         let id: MergeOperatorID
+        /// Of what is stored, operator and operand, in `operandBytes`.
+        let start: Int
+        let count: Int
     }
 
     /// What operands stand on.
@@ -48,7 +49,7 @@ final class MergePass {
     private var isCovered = false
     /// Newest first.
     private var operands: [Operand] = []
-    private var operandBytes = 0
+    private var operandBytes: [UInt8] = []
     private var singleDelete: Trailer?
     /// One of the above is not empty.
     private var isWaiting = false
@@ -57,8 +58,7 @@ final class MergePass {
 
     /// Entries between two looks at the cancellation flag.
     private static let entriesPerCheck = 1024
-    /// What waits at most; more is combined at once. Constants: they shape the outputs.
-    private static let operandsMax = 1 << 16
+    /// What waits at most, unless a single operand is larger. A constant: it shapes the outputs.
     private static let operandBytesMax = 32 << 20
     /// Longest value that folding aims at; leaves room for a delimiter.
     private static let valueBytesMax = Limits.valueBytesMax - (64 << 10)
@@ -192,11 +192,26 @@ final class MergePass {
 
     private func wait(_ trailer: Trailer, _ value: UnsafeRawBufferPointer) throws(EngineError) {
         guard let operand = MergeOperand(stored: value) else { throw VersionContent.malformed }
-        operands.append(Operand(trailer: trailer, stored: [UInt8](value), id: operand.id))
-        operandBytes += value.count
-        isWaiting = true
-        if operands.count >= MergePass.operandsMax || operandBytes >= MergePass.operandBytesMax {
+        // Before another one waits, never before it is known that one comes: the oldest always meet
+        // what lies below, so that each job shortens what cannot be combined.
+        let waiting = operandBytes.count + operands.count * MemoryLayout<Operand>.stride
+        if !operands.isEmpty, waiting + value.count > MergePass.operandBytesMax {
             _ = try fold(onto: .unknown)
+        }
+        operands.append(
+            Operand(
+                trailer: trailer, id: operand.id, start: operandBytes.count, count: value.count))
+        operandBytes.append(contentsOf: value)
+        isWaiting = true
+    }
+
+    /// Calls `body` with what is stored of an operand that waits.
+    private func withStored<Value>(
+        _ operand: Operand, _ body: (UnsafeRawBufferPointer) throws(EngineError) -> Value
+    ) throws(EngineError) -> Value {
+        try withKey(operandBytes) { (bytes) throws(EngineError) in
+            let end = operand.start + operand.count
+            return try body(UnsafeRawBufferPointer(rebasing: bytes[operand.start..<end]))
         }
     }
 
@@ -278,28 +293,31 @@ final class MergePass {
     /// then is part of the result.
     private func fold(onto base: Base) throws(EngineError) -> Bool {
         let waiting = operands
-        operands.removeAll(keepingCapacity: true)
-        operandBytes = 0
         isWaiting = false
+        defer {
+            operands.removeAll(keepingCapacity: true)
+            operandBytes.removeAll(
+                keepingCapacity: operandBytes.count <= MergePass.operandBytesMax)
+        }
         var value: [UInt8]?
         var left = waiting.count
         switch base {
         case .unknown: break
-        case .nothing: left = foldOldest(waiting, into: &value)
+        case .nothing: left = try foldOldest(waiting, into: &value)
         case .value(_, let bytes):
             value = [UInt8](bytes)
-            left = foldOldest(waiting, into: &value)
+            left = try foldOldest(waiting, into: &value)
         case .reference(_, let stored):
             let reference = try BlobReference(stored: stored)
             value = try blobs.withStored(reference, io: .blocking, fillsCache: false) {
                 [UInt8]($0)
             }
-            left = foldOldest(waiting, into: &value)
+            left = try foldOldest(waiting, into: &value)
         }
         try combine(waiting[..<left])
         guard left < waiting.count, let value else { return false }
         for operand in waiting[left...] {
-            operand.stored.withUnsafeBytes { drop(.merged, operand.trailer, $0) }
+            try withStored(operand) { drop(.merged, operand.trailer, $0) }
         }
         switch base {
         case .unknown, .nothing: break
@@ -315,12 +333,14 @@ final class MergePass {
     }
 
     /// Folds from the oldest on, as far as operators are at hand; returns how many are left.
-    private func foldOldest(_ waiting: [Operand], into value: inout [UInt8]?) -> Int {
+    private func foldOldest(_ waiting: [Operand], into value: inout [UInt8]?)
+        throws(EngineError) -> Int
+    {
         var left = waiting.count
         while left > 0, let known = functions.mergeOperator(waiting[left - 1].id) {
-            let stored = waiting[left - 1].stored
-            guard (value?.count ?? 0) + stored.count <= MergePass.valueBytesMax else { break }
-            stored.withUnsafeBytes { bytes in
+            let oldest = waiting[left - 1]
+            guard (value?.count ?? 0) + oldest.count <= MergePass.valueBytesMax else { break }
+            try withStored(oldest) { bytes in
                 let operand = UnsafeRawBufferPointer(rebasing: bytes[MergeOperand.headBytes...])
                 known.fold(operand, onto: &value)
             }
@@ -337,17 +357,17 @@ final class MergePass {
             let newest = staying[first]
             var end = first + 1
             if let known = functions.mergeOperator(newest.id), known.isAssociative {
-                var bytes = newest.stored.count
+                var bytes = newest.count
                 while end < staying.endIndex, staying[end].id == newest.id,
-                    bytes + staying[end].stored.count <= MergePass.valueBytesMax
+                    bytes + staying[end].count <= MergePass.valueBytesMax
                 {
-                    bytes += staying[end].stored.count
+                    bytes += staying[end].count
                     end += 1
                 }
                 if end - first > 1 { try combine(staying[first..<end], by: known) }
             }
             if end - first == 1 {
-                try withKey(newest.stored) { (stored) throws(EngineError) in
+                try withStored(newest) { (stored) throws(EngineError) in
                     try keep(newest.trailer, stored)
                 }
             }
@@ -361,7 +381,7 @@ final class MergePass {
     {
         var joined: [UInt8] = []
         for operand in run.reversed() {
-            operand.stored.withUnsafeBytes { stored in
+            try withStored(operand) { stored in
                 drop(.merged, operand.trailer, stored)
                 let bytes = UnsafeRawBufferPointer(rebasing: stored[MergeOperand.headBytes...])
                 if operand.trailer == run.last?.trailer {
@@ -417,6 +437,9 @@ final class MergePass {
             let tombstone = Trailer(trailer.sequence, .delete)
             note(created: tombstone, MergePass.noBytes)
             try keep(tombstone, MergePass.noBytes)
+        case .change(let value) where head + value.count > Limits.valueBytesMax:
+            // No table takes it; the job would fail again and again.
+            try keep(trailer, stored)
         case .change(let value):
             drop(.filtered, trailer, stored)
             // It stays with its key, wherever the old one was.

@@ -20,7 +20,7 @@ extension Database {
         of key: UnsafeRawBufferPointer, _ body: (UnsafeRawBufferPointer) -> Void
     ) throws(EngineError) -> Bool {
         try gate.check()
-        return try store.withValue(of: key, clock: environment.wall, body)
+        return try store.withValue(of: key, clock: { readClock() }, body)
     }
 
     /// As `multiGet`, calling `body` with each value as `withValue` does, or with nil.
@@ -30,13 +30,13 @@ extension Database {
         try gate.check()
         try store.withView { (view, sequence) throws(EngineError) in
             try view.withValues(
-                of: keys, at: sequence, now: environment.wall(), io: .blocking, body)
+                of: keys, at: sequence, now: readClock(), io: .blocking, body)
         }
     }
 
     /// Iterates what is visible now of `span`. Unpositioned at first.
     package func makeIterator(_ span: KeySpan = .everything) -> VisibleIterator {
         let (view, sequence) = store.pin()
-        return view.makeIterator(span, at: sequence, now: environment.wall(), io: .blocking)
+        return view.makeIterator(span, at: sequence, now: readClock(), io: .blocking)
     }
 }

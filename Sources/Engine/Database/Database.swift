@@ -174,10 +174,14 @@ public final class Database: @unchecked Sendable {
 
     // MARK: reading
 
+    /// What reads judge expiry by. Not before the newest write that was applied: what has expired
+    /// does not come back when the system's clock steps back.
+    func readClock() -> ClockMilliseconds { max(environment.wall(), store.clock) }
+
     /// The newest value of `key`; nil if there is none.
     public func get(_ key: [UInt8]) throws(EngineError) -> [UInt8]? {
         try gate.check()
-        return try store.get(key, clock: environment.wall, io: .blocking)?.value
+        return try store.get(key, clock: { readClock() }, io: .blocking)?.value
     }
 
     /// The newest values of `keys`, all as of one moment, in their order; nil where there is none.
@@ -185,7 +189,7 @@ public final class Database: @unchecked Sendable {
     public func multiGet(_ keys: [[UInt8]]) throws(EngineError) -> [[UInt8]?] {
         try gate.check()
         return try store.withView { (view, sequence) throws(EngineError) in
-            try view.multiGet(keys, at: sequence, now: environment.wall(), io: .blocking)
+            try view.multiGet(keys, at: sequence, now: readClock(), io: .blocking)
                 .map { $0?.value }
         }
     }
@@ -196,7 +200,7 @@ public final class Database: @unchecked Sendable {
     {
         try gate.check()
         return try store.scan(
-            span, reverse: reverse, limit: limit, limitBytes: .max, now: environment.wall())
+            span, reverse: reverse, limit: limit, limitBytes: .max, now: readClock())
     }
 
     /// False only if no key begins with `prefix`; then nothing was read but filters. Answers are

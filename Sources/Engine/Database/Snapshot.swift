@@ -6,11 +6,14 @@ public final class Snapshot: Sendable {
     public let sequence: SequenceNumber
     private let gate: AccessGate
     private let environment: DatabaseEnvironment
+    /// No read is at an earlier time.
+    private let pinnedAt: ClockMilliseconds
 
     init(_ database: Database) {
         (view, sequence) = database.store.pin()
         gate = database.gate
         environment = database.environment
+        pinnedAt = database.readClock()
     }
 
     init(_ database: Database, asOf sequence: SequenceNumber) throws(EngineError) {
@@ -27,17 +30,20 @@ public final class Snapshot: Sendable {
         self.sequence = sequence
         gate = database.gate
         environment = database.environment
+        pinnedAt = database.readClock()
     }
+
+    private func readClock() -> ClockMilliseconds { max(environment.wall(), pinnedAt) }
 
     public func get(_ key: [UInt8]) throws(EngineError) -> [UInt8]? {
         try gate.check()
-        return try view.get(key, at: sequence, now: environment.wall(), io: .blocking)?.value
+        return try view.get(key, at: sequence, now: readClock(), io: .blocking)?.value
     }
 
     /// The values of `keys` in their order; nil where there is none.
     public func multiGet(_ keys: [[UInt8]]) throws(EngineError) -> [[UInt8]?] {
         try gate.check()
-        return try view.multiGet(keys, at: sequence, now: environment.wall(), io: .blocking)
+        return try view.multiGet(keys, at: sequence, now: readClock(), io: .blocking)
             .map { $0?.value }
     }
 
@@ -46,14 +52,14 @@ public final class Snapshot: Sendable {
     {
         try gate.check()
         return try view.scan(
-            span, reverse: reverse, limit: limit, at: sequence, now: environment.wall())
+            span, reverse: reverse, limit: limit, at: sequence, now: readClock())
     }
 
     /// As `Database.iterator`, of what the snapshot sees.
     public func iterator(over span: KeySpan = .everything) throws(EngineError) -> PairIterator {
         try gate.check()
         let iterator = view.makeIterator(
-            span, at: sequence, now: environment.wall(), io: .blocking)
+            span, at: sequence, now: readClock(), io: .blocking)
         return PairIterator(iterator, gate)
     }
 }

@@ -21,7 +21,7 @@ public final class Transaction {
     init(_ database: Database) {
         order = database.order
         gate = database.gate
-        now = database.environment.wall()
+        now = database.readClock()
         (view, sequence) = database.order.beginRead()
         overlay = TransactionOverlay(view.mergeOperators)
     }

@@ -3,12 +3,33 @@
 //
 // Invariants: tables are sorted and their spans disjoint (`Version` checks that). A table without
 // point entries, or one that turns out to have none behind a key, is passed over: the end of a
-// table is never the end of the level. After a throw the cursor is invalid until sought again.
+// table is never the end of the level. So is one that the reader sees nothing of (`HiddenTables`),
+// unopened. After a throw the cursor is invalid until sought again.
+
+/// The tables of which range deletes in memtables hide all. A scan asks when it comes to one.
+package struct HiddenTables {
+    /// What lies over everything.
+    private let lists: [RangeTombstoneList]
+    private let sequence: SequenceNumber
+
+    package static let none = HiddenTables([], at: .zero)
+
+    /// For a reader at `sequence`.
+    package init(_ memtables: [Memtable], at sequence: SequenceNumber) {
+        lists = memtables.map(\.rangeTombstones).filter { !$0.isEmpty }
+        self.sequence = sequence
+    }
+
+    package func contains(_ table: TableRecord) -> Bool {
+        lists.contains { $0.hides(table, at: sequence) }
+    }
+}
 
 package final class LevelCursor: EntryCursor {
     package typealias Opener = (TableHandle) throws(EngineError) -> any EntryCursor
 
     private let tables: [TableHandle]
+    private let hidden: HiddenTables
     private let open: Opener
     /// The open table and its cursor.
     private var index = -1
@@ -20,13 +41,19 @@ package final class LevelCursor: EntryCursor {
     private var currentTrailer = Trailer(rawValue: 0)
     private var currentValue = UnsafeRawBufferPointer(start: nil, count: 0)
 
-    package init(_ tables: [TableHandle], open: @escaping Opener) {
+    package init(
+        _ tables: [TableHandle], but hidden: HiddenTables = .none, open: @escaping Opener
+    ) {
         self.tables = tables
+        self.hidden = hidden
         self.open = open
     }
 
-    package convenience init(_ tables: [TableHandle], io: ReadIO, fillsCache: Bool = true) {
-        self.init(tables) { (table) throws(EngineError) in
+    package convenience init(
+        _ tables: [TableHandle], but hidden: HiddenTables = .none, io: ReadIO,
+        fillsCache: Bool = true
+    ) {
+        self.init(tables, but: hidden) { (table) throws(EngineError) in
             try table.makeCursor(io: io, fillsCache: fillsCache)
         }
     }
@@ -50,7 +77,9 @@ package final class LevelCursor: EntryCursor {
         valid = false
         let first = tables.partitionPoint { $0.record.span.isBelow(key) }
         guard first < tables.count else { return }
-        if let points = tables[first].record.points, points.largest.compare(with: key) >= 0 {
+        if let points = tables[first].record.points, points.largest.compare(with: key) >= 0,
+            !hidden.contains(tables[first].record)
+        {
             let cursor = try enter(first)
             try cursor.seek(key, trailer)
             if show(cursor) { return }
@@ -62,7 +91,9 @@ package final class LevelCursor: EntryCursor {
         valid = false
         let last = tables.partitionPoint { $0.record.span.start.compare(with: key) < 0 } - 1
         guard last >= 0 else { return }
-        if let points = tables[last].record.points, points.smallest.compare(with: key) < 0 {
+        if let points = tables[last].record.points, points.smallest.compare(with: key) < 0,
+            !hidden.contains(tables[last].record)
+        {
             let cursor = try enter(last)
             try cursor.seekBefore(key)
             if show(cursor) { return }
@@ -115,7 +146,7 @@ package final class LevelCursor: EntryCursor {
     private func enterFirst(from start: Int) throws(EngineError) {
         var table = start
         while table < tables.count {
-            if tables[table].record.points != nil {
+            if isShown(tables[table].record) {
                 let cursor = try enter(table)
                 try cursor.seekToFirst()
                 if show(cursor) { return }
@@ -128,13 +159,17 @@ package final class LevelCursor: EntryCursor {
     private func enterLast(from start: Int) throws(EngineError) {
         var table = start
         while table >= 0 {
-            if tables[table].record.points != nil {
+            if isShown(tables[table].record) {
                 let cursor = try enter(table)
                 try cursor.seekToLast()
                 if show(cursor) { return }
             }
             table -= 1
         }
+    }
+
+    private func isShown(_ table: TableRecord) -> Bool {
+        table.points != nil && !hidden.contains(table)
     }
 
     /// The cursor of table `index`, opened unless it is the one at hand.

@@ -236,9 +236,10 @@ package final class ReadView: @unchecked Sendable {
         return false
     }
 
-    /// Every source as a cursor that may hold keys of `span` for readers as of now: what comes into
-    /// an empty memtable later is not for them.
-    func makeCursor(_ span: KeySpan, io: ReadIO) -> any EntryCursor {
+    /// Every source as a cursor that may hold keys of `span` for a reader at `sequence`, as of now:
+    /// what comes into an empty memtable later is not for it.
+    func makeCursor(_ span: KeySpan, at sequence: SequenceNumber, io: ReadIO) -> any EntryCursor {
+        let hidden = HiddenTables(memtables, at: sequence)
         var cursors: [any EntryCursor] = []
         for memtable in memtables where memtable.entryCount > 0 {
             cursors += memtable.makeCursors()
@@ -247,12 +248,12 @@ package final class ReadView: @unchecked Sendable {
         for table in standIns + version.overlapping(0, span)
         where table.record.span.overlaps(span) && !ReadView.lacks(prefix, table) {
             // A level of one: opened when it is sought, and its errors are the iterator's.
-            cursors.append(LevelCursor([table], io: io))
+            cursors.append(LevelCursor([table], but: hidden, io: io))
         }
         for level in 1..<version.levels.count {
             var tables = version.overlapping(level, span)
             if !prefix.isEmpty { tables.removeAll { ReadView.lacks(prefix, $0) } }
-            if !tables.isEmpty { cursors.append(LevelCursor(tables, io: io)) }
+            if !tables.isEmpty { cursors.append(LevelCursor(tables, but: hidden, io: io)) }
         }
         return MergingCursor.over(cursors)
     }

@@ -46,7 +46,7 @@ package final class VisibleIterator {
         self.sequence = sequence
         self.now = max(now, view.clock)
         self.io = io
-        cursor = view.makeCursor(span, io: io)
+        cursor = view.makeCursor(span, at: sequence, io: io)
         cover = RangeCover(view, span: span, at: sequence, io: io)
     }
 

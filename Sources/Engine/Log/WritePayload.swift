@@ -36,6 +36,7 @@ public struct WriteBatch: Sendable {
     public private(set) var count = 0
     private var longestKey = 0
     private var longestValue = 0
+    private var hasEmptyKey = false
     /// It holds something other than deletes.
     package private(set) var grows = false
     /// Without repetition.
@@ -52,6 +53,7 @@ public struct WriteBatch: Sendable {
         count = 0
         longestKey = 0
         longestValue = 0
+        hasEmptyKey = false
         grows = false
         mergeOperators.removeAll()
     }
@@ -59,6 +61,7 @@ public struct WriteBatch: Sendable {
     private mutating func note(key: Int, value: Int = 0) {
         count += 1
         if key > longestKey { longestKey = key }
+        if key == 0 { hasEmptyKey = true }
         if value > longestValue { longestValue = value }
     }
 
@@ -135,7 +138,8 @@ public struct WriteBatch: Sendable {
     public mutating func deleteRange(_ start: [UInt8], _ end: [UInt8]?) {
         guard !KeySpan(start: start, end: end).isEmpty else { return }
         // An end is exclusive: the one behind the longest key is a byte longer.
-        note(key: max(start.count, (end?.count ?? 0) - 1))
+        count += 1
+        longestKey = max(longestKey, start.count, (end?.count ?? 0) - 1)
         effects.write(Effect.Tag.deleteRange)
         effects.writePrefixed(start)
         effects.write(UInt8(end == nil ? 0 : 1))
@@ -149,6 +153,7 @@ public struct WriteBatch: Sendable {
         grows = grows || other.grows
         longestKey = max(longestKey, other.longestKey)
         longestValue = max(longestValue, other.longestValue)
+        hasEmptyKey = hasEmptyKey || other.hasEmptyKey
         for id in other.mergeOperators where !mergeOperators.contains(id) {
             mergeOperators.append(id)
         }
@@ -157,6 +162,9 @@ public struct WriteBatch: Sendable {
     /// Whether it may become an entry; the error names the limit. To be asked before it is logged:
     /// what is in the log is applied, whatever it holds.
     package func checkLimits() throws(EngineError) {
+        guard !hasEmptyKey else {
+            throw .invalid(reason: "a key is empty; a key has 1 to \(Limits.keyBytes) bytes")
+        }
         guard longestKey <= Limits.keyBytes else {
             throw .limit(
                 what: "key length", value: UInt64(longestKey), limit: UInt64(Limits.keyBytes))

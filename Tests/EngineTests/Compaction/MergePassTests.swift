@@ -224,20 +224,57 @@ import Testing
 
     @Test func `Many operands of one key are folded in bounded batches`() throws {
         let bed = try TableBed()
-        let count: UInt64 = 70_000
+        // Of 100 KiB each, of which 32 MiB wait at a time.
+        let count: UInt64 = 400
+        func piece(_ sequence: UInt64) -> [UInt8] {
+            [UInt8](repeating: UInt8(truncatingIfNeeded: sequence), count: 100 << 10)
+        }
         let memtable = Memtable()
-        for sequence in 1...count { memtable.insert(add(sequence, sequence)) }
+        for sequence in 1...count {
+            memtable.insert(.merge("k", sequence, .append, piece(sequence)))
+        }
         let tables = try bed.flush(memtable, at: 1, horizon: count)
         // Newest first; each batch is one operand.
         #expect(try entries(tables[0]).count == 2)
+        let whole = (1...count).flatMap(piece)
         let view = try ReadView(tables: tables)
-        let sum = count * (count + 1) / 2
+        #expect(try view.get(bytes("k"), at: .max, now: 0, io: .blocking)?.value == whole)
+        // The older one becomes a value, and then the younger one is folded onto it.
+        var last = tables
+        for index in 2...3 as ClosedRange<UInt64> {
+            last = try bed.compacted(
+                last, bed.spec(last, to: 1, horizon: count, bottommost: true), at: index)
+        }
+        let left = try entries(last[0])
+        #expect(left.map(\.trailer) == [Trailer(SequenceNumber(count), .put)])
+        #expect(left.first?.value == whole)
+    }
+
+    /// They cannot be joined among themselves, so more of them than wait at a time need a job each.
+    @Test func `Each job shortens a chain of operands that only fold onto their base`() throws {
+        let bed = try TableBed()
+        let count: UInt64 = 800
+        let memtable = Memtable()
+        memtable.insert(put(1, 7))
+        for sequence in 2...count {
+            // Anything but eight bytes counts as nothing.
+            memtable.insert(
+                .merge("k", sequence, .float64Add, [UInt8](repeating: 1, count: 100 << 10)))
+        }
+        var tables = try bed.flush(memtable, at: 1, horizon: count)
+        var lengths = [try entries(tables[0]).count]
+        while let length = lengths.last, length > 1, lengths.count < 10 {
+            let index = UInt64(lengths.count + 1)
+            tables = try bed.compacted(
+                tables, bed.spec(tables, to: 1, horizon: count, bottommost: true), at: index)
+            lengths.append(try tables.reduce(0) { try $0 + entries($1).count })
+        }
+        #expect(lengths.last == 1)
+        #expect(zip(lengths, lengths.dropFirst()).allSatisfy(>))
+        let view = try ReadView(tables: tables)
         #expect(
             try view.get(bytes("k"), at: .max, now: 0, io: .blocking)?.value
-                == MergeReference.bytes(sum))
-        let last = try bed.compacted(
-            tables, bed.spec(tables, to: 1, horizon: count, bottommost: true), at: 2)
-        #expect(try entries(last[0]).map(word) == ["\(count)=\(sum)"])
+                == MergeReference.bytes(7))
     }
 
     @Test func `A cut operand in a table is damage, typed`() throws {

@@ -498,6 +498,24 @@ import Testing
             }
             #expect(what == "key length" && limit == UInt64(Limits.keyBytes))
         }
+        var second = WriteBatch()
+        second.put([1], [1])
+        var tail = WriteBatch()
+        tail.put([], [1], expiry: 5_000_000)
+        second.append(tail)
+        let empty: [() throws -> Void] = [
+            { try rig.database.put([], [1]) }, { try rig.database.delete([]) },
+            { try rig.database.singleDelete([]) },
+            { try rig.database.merge([], [1], by: .append) }, { try rig.database.write(second) },
+        ]
+        for call in empty {
+            guard case .invalid(let reason)? = error(of: call) else {
+                Issue.record("an empty key was taken")
+                continue
+            }
+            #expect(reason.contains("a key is empty"))
+        }
+        #expect(try rig.database.get([]) == nil)
         try rig.database.deleteRange([5], [5])
         try rig.database.deleteRange([5], [4])
         try rig.database.write(WriteBatch())

@@ -19,9 +19,9 @@ struct KeyValueModel: Equatable {
 
     init(keys: Int) { values = Array(repeating: nil, count: keys) }
 
-    /// The smallest key is the empty one; lengths differ.
+    /// The smallest key is the smallest there is; lengths differ.
     static func key(_ number: Int) -> [UInt8] {
-        guard number > 0 else { return [] }
+        guard number > 0 else { return [0] }
         let digits = [
             UInt8(number / 1000), UInt8(number / 100 % 10), UInt8(number / 10 % 10),
             UInt8(number % 10),

@@ -62,4 +62,5 @@ final class ManualClock: Sendable {
 
     var milliseconds: UInt64 { now.load(ordering: .relaxed) }
     func advance(_ milliseconds: UInt64) { now.add(milliseconds, ordering: .relaxed) }
+    func stepBack(_ milliseconds: UInt64) { now.subtract(milliseconds, ordering: .relaxed) }
 }

@@ -3,6 +3,26 @@ import Engine
 import Testing
 
 @Suite struct PairIteratorTests {
+    @Test func `What has expired does not come back with the clock`() throws {
+        let rig = try DatabaseRig()
+        let key = bytes("k")
+        try rig.database.put(key, bytes("v"), expiry: rig.clock.milliseconds + 100)
+        rig.clock.advance(150)
+        #expect(try rig.database.get(key) == nil)
+        try rig.database.put(bytes("other"), [1])
+        let snapshot = rig.database.snapshot()
+        rig.clock.stepBack(120)
+        #expect(try rig.database.get(key) == nil)
+        #expect(try rig.database.multiGet([key]) == [nil])
+        #expect(try rig.database.scan(.everything).count == 1)
+        #expect(try snapshot.get(key) == nil)
+        #expect(try snapshot.scan(.everything).count == 1)
+        #expect(try rig.database.begin().get(key) == nil)
+        let iterator = try rig.database.iterator(over: .everything)
+        try iterator.seekToFirst()
+        #expect(iterator.current?.key == bytes("other"))
+    }
+
     private func filled(seed: UInt64) throws -> DatabaseRig {
         let rig = try DatabaseRig(seed: seed)
         var random = SeededRandom(seed: seed)

@@ -50,7 +50,7 @@ import Testing
             }
         }
         snapshots.removeAll()
-        try rig.database.put([], [9])
+        try rig.database.put(KeyValueModel.key(0), [9])
         try rig.database.flush()
         rig.jobs.runAll()
         #expect(try files(rig) == fileNames(rig.database.tables()))

@@ -6,9 +6,10 @@ import Testing
 @Suite struct LevelCursorTests {
     /// Tables 1, 2, …: each with its entries; an empty one has a span but no points. `lying` ones
     /// have points in their record and none behind the cursor.
-    private func make(_ tables: [[String]], lying: Set<Int> = [], opened: Opened = Opened())
-        -> LevelCursor
-    {
+    private func make(
+        _ tables: [[String]], lying: Set<Int> = [], but hidden: HiddenTables = .none,
+        opened: Opened = Opened()
+    ) -> LevelCursor {
         var handles: [TableHandle] = []
         var parts: [TableID: [ModelEntry]] = [:]
         for (index, keys) in tables.enumerated() {
@@ -20,7 +21,7 @@ import Testing
             parts[handle.id] =
                 lying.contains(index) ? [] : keys.map { ModelEntry(letter + $0, 1) }
         }
-        return LevelCursor(handles) { (table) throws(EngineError) in
+        return LevelCursor(handles, but: hidden) { (table) throws(EngineError) in
             opened.ids.append(table.id.index.rawValue)
             return ArrayCursor(parts[table.id] ?? [])
         }
@@ -58,6 +59,31 @@ import Testing
         #expect(keys(try cursor.collectForward()) == ["c1"])
         try cursor.seek(before: bytes("b5"))
         #expect(keys(try cursor.collectReverse()) == ["a1"])
+    }
+
+    @Test func `What a range delete in a memtable hides whole is not opened`() throws {
+        let memtable = Memtable()
+        // Of tables a to e, the newest version of each at 100: b and c, and half of d.
+        memtable.insert(
+            RangeTombstone(
+                span: KeySpan(start: bytes("b"), end: bytes("d5")), sequence: SequenceNumber(101)))
+        let tables = [["1"], ["1", "2"], ["1"], ["1", "9"], ["1"]]
+        let opened = Opened()
+        let cursor = make(
+            tables, but: HiddenTables([memtable], at: SequenceNumber(101)), opened: opened)
+        try cursor.seekToFirst()
+        #expect(keys(try cursor.collectForward()) == ["a1", "d1", "d9", "e1"])
+        try cursor.seekToLast()
+        #expect(keys(try cursor.collectReverse()) == ["e1", "d9", "d1", "a1"])
+        try cursor.seek(at: bytes("b2"), .seek(.max))
+        #expect(keys(try cursor.collectForward()) == ["d1", "d9", "e1"])
+        try cursor.seek(before: bytes("c5"))
+        #expect(keys(try cursor.collectReverse()) == ["a1"])
+        #expect(!opened.ids.contains(2) && !opened.ids.contains(3))
+        // A reader from before the delete sees all.
+        let earlier = make(tables, but: HiddenTables([memtable], at: SequenceNumber(100)))
+        try earlier.seekToFirst()
+        #expect(try earlier.collectForward().count == 7)
     }
 
     @Test func `Only the tables that are needed are opened, one at a time`() throws {

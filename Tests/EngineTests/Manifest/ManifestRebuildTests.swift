@@ -92,7 +92,7 @@ import Testing
 
     @Test func `Without the log of the jobs all tables go to level 0, and nothing is lost`() throws
     {
-        let (rig, content) = try makeRig(retainsLog: false)
+        let (rig, content) = try makeRig(retainsLog: false, rounds: 7)
         try rig.database.flush()
         rig.jobs.runAll()
         let before = rig.database.tables()
