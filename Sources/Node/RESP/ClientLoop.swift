@@ -145,15 +145,19 @@ package final class ClientLoop: @unchecked Sendable {
             return
         }
         var message: [ClientBatch] = []
-        var bytes = 0
+        var (bytes, commands) = (0, 0)
         for batch in batches {
-            message.append(batch)
-            bytes += batch.bytes
-            if bytes >= settings.batchBytes {
+            if !message.isEmpty,
+                bytes >= settings.batchBytes
+                    || commands + batch.commands.count > ForwardCodec.commandsMax
+            {
                 forward(message)
                 message = []
-                bytes = 0
+                (bytes, commands) = (0, 0)
             }
+            message.append(batch)
+            bytes += batch.bytes
+            commands += batch.commands.count
         }
         if !message.isEmpty { forward(message) }
     }

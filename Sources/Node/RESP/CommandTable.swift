@@ -130,10 +130,14 @@ package struct CommandTable: Sendable {
         {
             return .refused(refusal)
         }
-        for index in spec.keyIndexes(count: command.count)
-        where command.byteCount(index) > keyBytes {
-            return .refused(
-                "ERR key is \(command.byteCount(index)) bytes, above the limit of \(keyBytes)")
+        for index in spec.keyIndexes(count: command.count) {
+            let count = command.byteCount(index)
+            if count > keyBytes {
+                return .refused("ERR key is \(count) bytes, above the limit of \(keyBytes)")
+            }
+            if count == 0 {
+                return .refused("ERR key is empty, a key has 1 to \(keyBytes) bytes")
+            }
         }
         return .found(id)
     }

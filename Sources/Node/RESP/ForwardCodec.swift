@@ -5,6 +5,9 @@ import Engine
 
 package enum ForwardCodec {
     package static let format: UInt8 = 1
+    /// Of one message, over all its batches: a command of six bytes takes twenty times as much once
+    /// it is decoded.
+    package static let commandsMax = 1 << 16
     private static let checksumBytes = 4
 
     // MARK: Request
@@ -30,21 +33,28 @@ package enum ForwardCodec {
     /// the sender may be of another version.
     package static func decodeRequest(_ bytes: [UInt8]) throws(DecodingError) -> [CommandBatch] {
         try opened(bytes) { (reader) throws(DecodingError) -> [CommandBatch] in
-            // A batch and a command take at least two bytes each.
-            let count = try reader.readVarint(atMost: UInt64(reader.remaining / 2), "a batch count")
+            let count = try reader.readVarint(
+                atMost: UInt64(min(reader.remaining / 2, commandsMax)), "a batch count")
             var batches: [CommandBatch] = []
-            for _ in 0..<count { batches.append(try decodeBatch(&reader)) }
+            var left = commandsMax
+            for _ in 0..<count {
+                let batch = try decodeBatch(&reader, atMost: left)
+                left -= batch.commands.count
+                batches.append(batch)
+            }
             return batches
         }
     }
 
     private static func decodeBatch(
-        _ reader: inout ByteReader
+        _ reader: inout ByteReader, atMost limit: Int
     ) throws(DecodingError) -> CommandBatch {
         guard let version = RESPVersion(rawValue: try reader.read(UInt8.self)) else {
             throw DecodingError("a protocol version")
         }
-        let count = try reader.readVarint(atMost: UInt64(reader.remaining / 2), "a command count")
+        // A command takes at least two bytes.
+        let count = try reader.readVarint(
+            atMost: UInt64(min(reader.remaining / 2, limit)), "a command count")
         var commands: [RoutedCommand] = []
         for _ in 0..<count {
             let command = try decodeCommand(&reader)

@@ -187,6 +187,11 @@ import Testing
             node.settle()
             #expect(try client.replies() == keyError)
         }
+        for command in [array("SET", "", "1"), array("MGET", "a", ""), array("DEL", "")] {
+            try client.push(command)
+            node.settle()
+            #expect(try client.replies() == "-ERR key is empty, a key has 1 to 65536 bytes\r\n")
+        }
         try client.push(array("SET", "a", String(repeating: "v", count: 100_001)))
         node.settle()
         #expect(

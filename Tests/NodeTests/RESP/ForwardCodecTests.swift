@@ -18,7 +18,7 @@ private func hex(_ bytes: [UInt8]) -> String {
 
 @Suite struct ForwardCodecTests {
     private let batches = [
-        batch(.two, ["SET", "a", "1"], ["del", "b"]), batch(.three, ["INCR", ""]),
+        batch(.two, ["SET", "a", "1"], ["del", "b"]), batch(.three, ["INCR", "c"]),
     ]
 
     @Test func goldenRequest() throws {
@@ -27,7 +27,7 @@ private func hex(_ bytes: [UInt8]) -> String {
             hex(encoded)
                 == "0102" + "0202" + "03" + "03534554" + "0161" + "0131" + "02" + "0364656c"
                 + "0162"
-                + "0301" + "02" + "04494e4352" + "00" + "918f3b7f")
+                + "0301" + "02" + "04494e4352" + "0163" + "2beff553")
         let decoded = try ForwardCodec.decodeRequest(encoded)
         #expect(decoded.map(\.version) == [.two, .three])
         #expect(decoded.flatMap { $0.commands.map(\.id) } == [.set, .del, .incr])
@@ -59,6 +59,31 @@ private func hex(_ bytes: [UInt8]) -> String {
             #expect(throws: DecodingError.self) {
                 try ForwardCodec.decodeRequest([UInt8](request.prefix(length)))
             }
+        }
+    }
+
+    /// A byte on the wire costs many once it is a command.
+    @Test func commandsAreBounded() throws {
+        let half = Array(repeating: ["DEL", "a"], count: ForwardCodec.commandsMax / 2)
+        func batches(_ counts: Int...) -> [CommandBatch] {
+            counts.map { count in
+                let commands = half.prefix(count).map { words in
+                    RoutedCommand(id: .del, command: ClientCommand(words.map(bytes)))
+                }
+                return CommandBatch(version: .two, commands: commands)
+            }
+        }
+        let most = ForwardCodec.encode(batches(half.count, half.count))
+        #expect(
+            try ForwardCodec.decodeRequest(most).reduce(0) { $0 + $1.commands.count }
+                == ForwardCodec.commandsMax)
+        let tooMany = ForwardCodec.encode(batches(half.count, half.count, 1))
+        #expect(throws: DecodingError.self) { try ForwardCodec.decodeRequest(tooMany) }
+        let empty = Array(
+            repeating: CommandBatch(version: .two, commands: []),
+            count: ForwardCodec.commandsMax + 1)
+        #expect(throws: DecodingError.self) {
+            try ForwardCodec.decodeRequest(ForwardCodec.encode(empty))
         }
     }
 
