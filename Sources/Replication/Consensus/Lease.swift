@@ -50,9 +50,11 @@ extension RaftCore {
         return true
     }
 
-    /// Until when this member may not help anybody but the holder of its promise to lead.
+    /// Until when this member may not help anybody but the holder of its promise to lead. The only
+    /// voter is no exception: it may be the only one since a change that the holder has yet to
+    /// learn of.
     func promiseEnd(against candidate: MemberID) -> UInt64 {
-        guard configuration.isLeasing, !isOnlyVoter else { return 0 }
+        guard configuration.isLeasing else { return 0 }
         let end = promised.holder == candidate ? 0 : promised.until
         return max(end, startedAt + configuration.leaseMilliseconds)
     }

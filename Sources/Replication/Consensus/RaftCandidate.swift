@@ -7,8 +7,9 @@ import Engine
 
 extension RaftCore {
     mutating func tickElection(_ out: inout [RaftAction]) {
+        guard now >= promiseEnd(against: id) else { return }
         if isOnlyVoter, isPromotable { return campaign(isTransfer: false, &out) }
-        guard timer.isExpired(now), now >= promiseEnd(against: id) else { return }
+        guard timer.isExpired(now) else { return }
         if isPromotable {
             preCampaign(&out)
         } else {

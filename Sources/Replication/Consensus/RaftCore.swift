@@ -54,9 +54,12 @@ package struct RaftCore: Sendable {
     var matchedIndex: LogIndex
     var heardLeaderAt: UInt64 = 0
     var isLeaderLinkBroken = false
-    /// The leader's word on how old its last quorum contact was, at `freshAt`.
-    var freshAt: UInt64 = 0
+    /// The leader's word on how old its last quorum contact was. It was given after `freshAt`; nil:
+    /// nobody knows when.
+    var freshAt: UInt64?
     var leaderQuorumAge: UInt64 = 0
+    /// A round that was answered then, of which the leader is not known to have the answer.
+    var unechoedRound: (round: UInt64, answeredAt: UInt64)?
     var leaderCommit = LogIndex.zero
     var leaderRound: UInt64 = 0
 
@@ -202,6 +205,8 @@ package struct RaftCore: Sendable {
         isHardStateDirty = true
         matchedIndex = commitIndex
         leaderRound = 0
+        freshAt = nil
+        unechoedRound = nil
     }
 
     /// Enters `newTerm` (or stays) as a follower of `newLeader`, who may be unknown.

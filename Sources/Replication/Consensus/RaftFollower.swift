@@ -132,13 +132,18 @@ extension RaftCore {
         send(.heartbeatReply(reply), to: from, &out)
     }
 
-    /// One that was overtaken says nothing: it would make old state look young.
+    /// One that was overtaken says nothing: it would make old state look young. Nor does it count
+    /// from its arrival: it may have been under way for long, or this process may have stood still.
     private mutating func noteFreshness(_ heartbeat: Heartbeat) {
         guard heartbeat.round > leaderRound else { return }
         leaderRound = heartbeat.round
         leaderCommit = heartbeat.commit
         leaderQuorumAge = min(heartbeat.quorumAge, RaftConfiguration.counterLimit)
-        freshAt = now
+        if let answered = unechoedRound {
+            guard heartbeat.acked >= answered.round else { return }
+            freshAt = answered.answeredAt
+        }
+        unechoedRound = (heartbeat.round, now)
     }
 
     /// The connection to `member` broke. If it was the leader's, its process is most likely gone,

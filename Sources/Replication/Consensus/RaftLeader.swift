@@ -54,7 +54,8 @@ extension RaftCore {
             // The driver writes its clock into it.
             let heartbeat = Heartbeat(
                 term: term, commit: min(commitIndex, members[place].match), round: round, clock: 0,
-                quorumAge: quorumAge(for: members[place]), lease: askedLease)
+                quorumAge: quorumAge(for: members[place]), acked: members[place].ackedRound,
+                lease: askedLease)
             send(.heartbeat(heartbeat), to: members[place].id, &out)
         }
         confirmReads(&out)

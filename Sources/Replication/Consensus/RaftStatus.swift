@@ -67,7 +67,7 @@ extension RaftCore {
         switch role {
         case .leader: return hasCommittedInTerm ? now - quorumConfirmedAt(now) : nil
         case .follower:
-            guard leader != .none, leaderRound > 0 else { return nil }
+            guard leader != .none, let freshAt else { return nil }
             return leaderQuorumAge + (now - freshAt)
         case .preCandidate, .candidate: return nil
         }

@@ -109,12 +109,16 @@ package struct Heartbeat: Sendable, Equatable {
     /// counts from the leader's last quorum contact, or longer if the receiver lags). Bounded
     /// reads go by it.
     package var quorumAge: UInt64
+    /// The latest round that the receiver answered, as far as the sender knew: all of this was said
+    /// after that answer was given, however long it was under way.
+    package var acked: UInt64
     /// Milliseconds for which the voter is asked to grant nothing to another; 0: it is not.
     package var lease: UInt64
     package init(
         term: Term, commit: LogIndex, round: UInt64, clock: ClockMilliseconds, quorumAge: UInt64,
-        lease: UInt64 = 0
+        acked: UInt64 = 0, lease: UInt64 = 0
     ) {
+        self.acked = acked
         self.lease = lease
         self.term = term
         self.commit = commit

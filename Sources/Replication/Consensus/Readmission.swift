@@ -43,7 +43,7 @@ extension RaftCore {
     /// All that the leader had committed, a while after it answered, is durable here, and applied
     /// if it may change who the voters are.
     private var hasCaughtUp: Bool {
-        guard let heardAt = readmission.leaderHeardAt else { return false }
+        guard let heardAt = readmission.leaderHeardAt, let freshAt else { return false }
         let knownSince = freshAt > leaderQuorumAge ? freshAt - leaderQuorumAge : 0
         return knownSince >= heardAt + configuration.electionTimeout.lowerBound && !isDamaged
             && commitIndex >= leaderCommit && durableIndex >= commitIndex

@@ -2,11 +2,14 @@
 // checksum; the transport picks the connection by `lane`.
 import Engine
 
-package enum PeerLane: UInt8, Sendable {
-    /// Small and urgent: consensus, reads, forwarded commands.
+package enum PeerLane: UInt8, Sendable, CaseIterable {
+    /// The log, reads, forwarded commands.
     case control = 1
     /// Large and patient: blocks, tables, and whatever is above `PeerMessage.bulkBytes`.
     case bulk = 2
+    /// What a leader stays or becomes one by, a few bytes each: it waits for nothing that the other
+    /// lanes carry, however slow the way is.
+    case urgent = 3
 }
 
 /// Matches an answer to its question; unique per asking process and connection.
@@ -34,7 +37,7 @@ package enum PeerMessage: Sendable {
     case fetch(RequestID, FetchRequest)
     case fetchReply(RequestID, FetchReply)
 
-    /// A larger message leaves the control lane: a heartbeat must not wait behind it. What its
+    /// A larger message leaves the control lane: what is small must not wait behind it. What its
     /// sender has in order, it keeps so by itself: one forwarded batch of a client at a time, and
     /// one append of this size at a time (`RaftConfiguration.aloneBytes`).
     package static let bulkBytes = 4 << 20
@@ -44,6 +47,9 @@ package enum PeerMessage: Sendable {
         case .raft(_, .append(let request)):
             let bytes = request.entries.reduce(0) { $0 + $1.encoded.count }
             return bytes > PeerMessage.bulkBytes ? .bulk : .control
+        case .raft(_, .heartbeat), .raft(_, .heartbeatReply), .raft(_, .vote),
+            .raft(_, .voteReply), .raft(_, .timeoutNow):
+            return .urgent
         case .forward(_, let bytes), .forwardReply(_, .answered(let bytes)):
             return bytes.count > PeerMessage.bulkBytes ? .bulk : .control
         case .raft, .report, .progress, .recompute, .readIndex, .readIndexReply, .forwardReply,

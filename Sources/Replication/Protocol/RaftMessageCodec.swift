@@ -33,6 +33,7 @@ enum RaftMessageCodec {
             try writer.writeNumber(heartbeat.clock)
             // "Never" is a large age, not an error.
             writer.write(min(heartbeat.quorumAge, MessageCodec.numberLimit - 1))
+            try writer.writeNumber(heartbeat.acked)
             if heartbeat.lease > 0 { try writer.writeNumber(heartbeat.lease) }
         case .heartbeatReply(let reply):
             try writer.writeNumber(reply.term.rawValue)
@@ -115,7 +116,7 @@ enum RaftMessageCodec {
         let clock = try reader.readNumber()
         return Heartbeat(
             term: term, commit: commit, round: round, clock: clock,
-            quorumAge: try reader.readNumber())
+            quorumAge: try reader.readNumber(), acked: try reader.readNumber())
     }
 
     // MARK: Append

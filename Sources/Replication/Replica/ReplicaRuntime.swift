@@ -293,14 +293,15 @@ extension ReplicaRuntime: PeerTransportDelegate {
     package func peerConnected(
         _ member: MemberID, lane: PeerLane, direction: PeerDirection
     ) {
-        // Of both lanes: appends may have been lost with either.
-        guard direction == .outgoing else { return }
+        // Appends may have been lost with either of two lanes; heartbeats and votes come again.
+        guard direction == .outgoing, lane != .urgent else { return }
         replica.post(.connected(member))
     }
 
     package func peerDisconnected(
         _ member: MemberID, lane: PeerLane, direction: PeerDirection
     ) {
+        guard lane != .urgent else { return }
         if lane == .bulk { fetches.lost(member) }
         if lane == .control, direction == .outgoing {
             replica.post(.disconnected(member))

@@ -12,6 +12,7 @@ package struct PeerTransportCounts: Sendable, Hashable {
     package var bytesReceived = 0
     package var controlDropped = 0
     package var bulkDropped = 0
+    package var urgentDropped = 0
     /// Connections that this side refused.
     package var refused = 0
 }
@@ -25,11 +26,13 @@ final class PeerCounters: Sendable {
     let refused = Atomic(0)
     private let controlDropped = Atomic(0)
     private let bulkDropped = Atomic(0)
+    private let urgentDropped = Atomic(0)
 
     func countDropped(_ lane: PeerLane, _ count: Int = 1) {
         switch lane {
         case .control: controlDropped.add(count, ordering: .relaxed)
         case .bulk: bulkDropped.add(count, ordering: .relaxed)
+        case .urgent: urgentDropped.add(count, ordering: .relaxed)
         }
     }
 
@@ -42,6 +45,7 @@ final class PeerCounters: Sendable {
             bytesReceived: bytesReceived.load(ordering: .relaxed),
             controlDropped: controlDropped.load(ordering: .relaxed),
             bulkDropped: bulkDropped.load(ordering: .relaxed),
+            urgentDropped: urgentDropped.load(ordering: .relaxed),
             refused: refused.load(ordering: .relaxed))
     }
 }

@@ -1,7 +1,7 @@
 // Traffic between members: TLS over TCP, messages in frames. For every ordered pair of members and
 // every lane there is one connection: the sender of messages makes it, and messages flow on it one
 // way. An answer goes out on a connection that the answering member made. So no member waits for
-// another's choice of connection, and control and bulk never share one.
+// another's choice of connection, and no lane waits for what another carries.
 //
 // `send` is safe from any thread, never blocks, and drops when a lane's queue is full: consensus
 // repeats itself, and requests have deadlines. Detecting a silent peer is the consensus's business.
@@ -157,7 +157,7 @@ package final class PeerTransport: Sendable {
             state.links = state.links.filter { members.contains($0.key.member) }
             cut = state.incoming.filter { !members.contains($0.key.member) }.map(\.value)
             for peer in peers {
-                for lane in [PeerLane.control, .bulk] {
+                for lane in PeerLane.allCases {
                     let key = LaneKey(member: peer.member, lane: lane)
                     if let link = state.links[key] {
                         kept.append((link, peer))

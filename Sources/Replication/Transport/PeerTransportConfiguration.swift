@@ -35,6 +35,7 @@ package struct PeerTransportConfiguration: Sendable {
     /// and one message.
     package var maxQueuedControlBytes = 32 << 20
     package var maxQueuedBulkBytes = 64 << 20
+    package var maxQueuedUrgentBytes = 1 << 20
     package var limits = FrameLimits()
     package var connectTimeoutMilliseconds: Int64 = 2000
     /// From the TCP connection to the accepted hello.
@@ -69,7 +70,11 @@ package struct PeerTransportConfiguration: Sendable {
     var identity: PeerIdentity { PeerIdentity(cluster: cluster, node: node) }
 
     func maxQueuedBytes(_ lane: PeerLane) -> Int {
-        lane == .control ? maxQueuedControlBytes : maxQueuedBulkBytes
+        switch lane {
+        case .control: maxQueuedControlBytes
+        case .bulk: maxQueuedBulkBytes
+        case .urgent: maxQueuedUrgentBytes
+        }
     }
 
     func validate() throws(PeerTransportError) {

@@ -113,7 +113,7 @@ private struct Choices {
             return .heartbeat(
                 Heartbeat(
                     term: term, commit: index(driver), round: near(8), clock: near(0),
-                    quorumAge: near(100), lease: near(150)))
+                    quorumAge: near(100), acked: near(8), lease: near(150)))
         case 6:
             return .heartbeatReply(
                 HeartbeatReply(term: term, round: near(8), clock: near(0), isPromised: flag()))

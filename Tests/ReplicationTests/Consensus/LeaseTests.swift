@@ -306,13 +306,39 @@ struct LeaseTests {
             """)
     }
 
+    @Test("a voter that is left alone keeps the promise that it gave")
+    func lastVoterHasPromised() {
+        RaftScript(
+            """
+            option lease 150
+            nodes 2
+            tick 200
+            campaign 1
+            deliver
+            run 100
+            expect 1 lease=yes
+            lag 1
+            change 1 2
+            deliver
+            tick 50 1
+            deliver 1->2
+            deliver 2->1
+            expect 1 lease=yes
+            expect 2 voters=2
+            tick 10 2
+            expect 2 follower
+            tick 200 2
+            expect 2 leader
+            """)
+    }
+
     @Test("an only voter needs no promise")
     func alone() {
         RaftScript(
             """
             option lease 150
             nodes 1
-            tick 10
+            tick 160
             expect 1 leader
             read 1 a
             expect 1 reads=a@1

@@ -228,6 +228,18 @@ struct ReadIndexTests {
         #expect((lagging.core.quorumAge(now: lagging.now) ?? .max) <= 110)
     }
 
+    @Test("a heartbeat that was under way for long makes nothing fresh")
+    func lateHeartbeats() {
+        // Member 3 stands still; what the leader says meanwhile waits in its socket.
+        let script = RaftScript(Self.start + "run 200\ntick 500 1 2\n")
+        let member = script.node(3)
+        #expect((member.core.quorumAge(now: member.now) ?? .max) <= 110)
+        script.run("elapse 60000 3\ndeliver 1->3\n")
+        #expect((member.core.quorumAge(now: member.now) ?? .max) >= 60_000)
+        script.run("run 300\n")
+        #expect((member.core.quorumAge(now: member.now) ?? .max) <= 210)
+    }
+
     @Test("a new leader's word is not taken for fresh by a member that is far behind")
     func lagBeforeANewLeader() {
         let script = RaftScript(

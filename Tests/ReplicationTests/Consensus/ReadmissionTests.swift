@@ -52,7 +52,7 @@ struct ReadmissionTests {
                 round += 1
                 let heartbeat = Heartbeat(
                     term: Term(1), commit: LogIndex(commit), round: round, clock: 0,
-                    quorumAge: quorumAge)
+                    quorumAge: quorumAge, acked: round - 1)
                 let answer = VoteReply(term: Term(1), isPreVote: true, isGranted: false)
                 member.step(.message(from: MemberID(1), .heartbeat(heartbeat)))
                 for other in [MemberID(1), MemberID(2)] {

@@ -67,7 +67,7 @@ enum SampleMessages {
                 .heartbeat(
                     Heartbeat(
                         term: Term(4), commit: LogIndex(6), round: 11, clock: 1_700_000_000_001,
-                        quorumAge: 20)))
+                        quorumAge: 20, acked: 10)))
         ),
         (
             "heartbeatReply",
@@ -82,7 +82,7 @@ enum SampleMessages {
                 .heartbeat(
                     Heartbeat(
                         term: Term(4), commit: LogIndex(6), round: 11, clock: 1_700_000_000_001,
-                        quorumAge: 20, lease: 150)))
+                        quorumAge: 20, acked: 10, lease: 150)))
         ),
         (
             "promise",

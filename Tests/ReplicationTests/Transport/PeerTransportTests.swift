@@ -14,7 +14,7 @@ import Testing
                 Heartbeat(term: Term(1), commit: .zero, round: round, clock: 1, quorumAge: 0)))
     }
 
-    @Test func twoNodesTalkOnBothLanes() async throws {
+    @Test func twoNodesTalkOnAllLanes() async throws {
         let (one, two) = try await TransportNode.pair()
         for sample in SampleMessages.all {
             #expect(one.transport.send(sample.message, to: MemberID(2)))
@@ -27,7 +27,7 @@ import Testing
             }
             #expect(arrived)
             // In order on each lane.
-            for lane in [PeerLane.control, .bulk] {
+            for lane in PeerLane.allCases {
                 let received = node.peer.events.elements.compactMap { event -> String? in
                     guard case .received(let message, from) = event, message.lane == lane else {
                         return nil
@@ -60,7 +60,7 @@ import Testing
         try two.transport.setPeers([
             PeerAddress(member: MemberID(1), host: "127.0.0.1", port: transport.localPort!)
         ])
-        #expect(await peer.isConnected(2, .control))
+        #expect(await peer.isConnected(2, .urgent))
         // On the only loop, so that nothing is written before the burst is over.
         try await group.next().submit {
             for round in 1...1000 { transport.send(heartbeat(UInt64(round)), to: MemberID(2)) }
@@ -75,12 +75,12 @@ import Testing
         try await group.shutdownGracefully()
     }
 
-    @Test func aLargeTransferDoesNotDelayControl() async throws {
+    @Test func aLargeTransferDelaysNothingElse() async throws {
         let (one, two) = try await TransportNode.pair()
         let done = Recorder<PeerSendFailure?>()
         let large = [UInt8](repeating: 0x5a, count: 64 << 20)
         one.transport.send(.fetchReply(1, .bytes(large)), to: MemberID(2)) { done.record($0) }
-        for round in 1...50 { one.transport.send(heartbeat(UInt64(round)), to: MemberID(2)) }
+        for round in 1...50 { one.transport.send(.forward(RequestID(round), []), to: MemberID(2)) }
         let arrived = await two.peer.events.wait { events in
             events.contains { if case .received(.fetchReply, _) = $0 { true } else { false } }
         }
@@ -94,6 +94,26 @@ import Testing
             #expect(bytes == large)
         }
         #expect(one.transport.queuedBytes(to: MemberID(2), lane: .bulk) == 0)
+        await one.transport.stop()
+        await two.transport.stop()
+    }
+
+    /// A log that grows faster than the way carries it must not unseat its leader.
+    @Test func heartbeatsOvertakeTheLog() async throws {
+        let (one, two) = try await TransportNode.pair()
+        let entries = [UInt8](repeating: 0x5a, count: 3 << 20)
+        for request in 1...8 {
+            let isTaken = one.transport.send(
+                .forward(RequestID(request), entries), to: MemberID(2))
+            #expect(isTaken)
+        }
+        one.transport.send(heartbeat(1), to: MemberID(2))
+        #expect(await two.peer.hasReceived(forward: 8))
+        let received = two.peer.events.elements.compactMap { event -> PeerLane? in
+            if case .received(let message, _) = event { message.lane } else { nil }
+        }
+        let place = try #require(received.firstIndex(of: .urgent))
+        #expect(place < 8)
         await one.transport.stop()
         await two.transport.stop()
     }
@@ -156,8 +176,8 @@ import Testing
         let port = try #require(silent.localAddress?.port)
         let one = try await TransportNode.start(
             1, peers: [PeerAddress(member: MemberID(2), host: "127.0.0.1", port: port)])
-        // One of each lane: both are dialling.
-        #expect(await accepted.wait { $0.count == 2 })
+        // One of each lane: all are dialling.
+        #expect(await accepted.wait { $0.count == PeerLane.allCases.count })
         let failures = Recorder<PeerSendFailure?>()
         let isTaken = one.transport.send(.forward(1, []), to: MemberID(2)) { failures.record($0) }
         #expect(isTaken)

@@ -182,7 +182,7 @@ struct TransportNode {
         let one = try await start(1, change: change)
         let two = try await start(2, peers: [one.address(1)])
         try one.transport.setPeers([two.address(2)])
-        for lane in [PeerLane.control, .bulk] {
+        for lane in PeerLane.allCases {
             #expect(await one.peer.isConnected(2, lane))
             #expect(await two.peer.isConnected(1, lane))
         }
