@@ -4,8 +4,10 @@
 //
 // The log ends where a flush made it superfluous, unless `retainLogBytes` keeps more. Who comes too
 // late is told so, takes a snapshot and follows from its sequence. A stream only tells of what
-// readers see. With `.never` as sync a power cut may take back what it told last, and give the same
-// sequences to other writes: a follower begins anew with a snapshot then.
+// readers see. With `.never` as sync a power cut may take back what it told last, and so may an
+// open that cuts the log at damage (`.pointInTime`); its sequences then go to other writes. The
+// opened copy of a checkpoint gives out sequences of its own, too. Nothing tells such histories
+// apart by a sequence: a follower begins anew with a snapshot then.
 
 /// One effect of a write.
 public struct Change: Hashable, Sendable {
