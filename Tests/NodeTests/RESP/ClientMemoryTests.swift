@@ -333,7 +333,8 @@ private let replyBytes = 608
         try client.push("SET a 1\r\n")
         node.settle()
         let many =
-            "*100001\r\n$3\r\nDEL\r\n" + String(repeating: "$0\r\n\r\n", count: 100_000)
+            "*100001\r\n$4\r\nMSET\r\n"
+            + String(repeating: "$1\r\nk\r\n$0\r\n\r\n", count: 50_000)
         var commands = 0
         var reads = -1
         while wire.reads != reads, commands < 100 {

@@ -190,7 +190,8 @@ import Testing
                 client.send(order)
                 #expect(await cluster.put("between the orders \(number)") != nil)
             }
-            #expect(monotonicMilliseconds() - begin < 6_000)
+            // Of forty seconds.
+            #expect(monotonicMilliseconds() - begin < 20_000)
             client.channel.close(promise: nil)
         }
     }
