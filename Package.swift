@@ -76,7 +76,8 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: settings),
         .executableTarget(name: "martlet", dependencies: ["Node"], swiftSettings: settings),
-        .testTarget(name: "EngineTests", dependencies: ["Engine"], swiftSettings: settings),
+        .testTarget(
+            name: "EngineTests", dependencies: ["Engine", "CEngineShims"], swiftSettings: settings),
         .target(
             name: "FuzzTargets", dependencies: ["Engine", "Replication"],
             path: "Tests/Fuzz/Targets", swiftSettings: settings),

@@ -21,6 +21,10 @@ martlet_hash128 martlet_xxh3_128(const void *_Nullable bytes, size_t length);
 /// XXH3, 64 bits, of `length` bytes.
 uint64_t martlet_xxh3_64(const void *_Nullable bytes, size_t length);
 
+/// For a test: 1 if a hash of `length` bytes leaves upper halves of vector registers in use, which
+/// slows down all that follows on the thread; 0 if not, -1 if the processor does not tell.
+int martlet_hash_leaves_upper_halves(const void *_Nullable bytes, size_t length);
+
 /// CRC32C (Castagnoli) of `length` bytes, continuing from `seed` (0 to start).
 uint32_t martlet_crc32c(uint32_t seed, const void *_Nullable bytes, size_t length);
 

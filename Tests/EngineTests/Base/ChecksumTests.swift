@@ -1,3 +1,4 @@
+import CEngineShims
 import Testing
 
 @testable import Engine
@@ -21,6 +22,16 @@ struct ChecksumTests {
         var random = SeededRandom(seed: 7)
         return (0..<40_000).map { _ in UInt8(random.below(256)) }
     }()
+
+    /// Or all that the thread runs next is slow.
+    @Test("a hash leaves no upper halves of vector registers in use")
+    func vectorState() {
+        for count in [16, 240, 241, 4096, 40_000] {
+            ChecksumTests.bytes.withUnsafeBytes { bytes in
+                #expect(martlet_hash_leaves_upper_halves(bytes.baseAddress, count) <= 0)
+            }
+        }
+    }
 
     @Test("vectors of RFC 3720 and the catalogue's check value")
     func vectors() {
