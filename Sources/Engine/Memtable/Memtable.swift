@@ -8,11 +8,17 @@
 
 import Synchronization
 
-// @unchecked: the list and the counters are changed by the one writer only; readers go through the
-// list's acquire loads, the atomics and the lock of `tombstones`. Counters that are not atomic are
+// Once it is known what most keys begin with, a skiplist that makes use of it takes the first one's
+// place. Whoever holds a node of that one goes on there: it has all that was published by then.
+
+// @unchecked: the lists and the counters are changed by the one writer only; readers go through the
+// lists' acquire loads, the atomics and the lock of `tombstones`. Counters that are not atomic are
 // read by the writer, or by others once the memtable is handed over full.
 package final class Memtable: @unchecked Sendable {
-    let list = SkipList()
+    private let firstList: UnsafeMutablePointer<SkipList>
+    private let currentList: Atomic<UnsafeMutablePointer<SkipList>>
+    /// Entries that it got.
+    @exclusivity(unchecked) private var listed = 0
     private let runs = RunChains()
     private let filter = MemtableFilter()
     private let tombstones = Mutex(RangeTombstoneList.empty)
@@ -30,7 +36,53 @@ package final class Memtable: @unchecked Sendable {
     @exclusivity(unchecked) package private(set) var smallestSequence: SequenceNumber?
     @exclusivity(unchecked) package private(set) var largestSequence: SequenceNumber?
 
-    package init() {}
+    /// Entries after which keys are looked at for what they have in common.
+    private static let sampleCount = 256
+    /// With more the copy would cost too much.
+    private static let sampleBytes = 1 << 20
+    /// Fewer common bytes leave enough of the first eight.
+    private static let commonBytesMin = 4
+
+    package init() {
+        firstList = .allocate(capacity: 1)
+        firstList.initialize(to: SkipList())
+        currentList = Atomic(firstList)
+    }
+
+    deinit {
+        let current = currentList.load(ordering: .relaxed)
+        for list in current == firstList ? [firstList] : [firstList, current] {
+            list.deinitialize(count: 1)
+            list.deallocate()
+        }
+    }
+
+    /// Holds all that readers may ask for. Loaded once for each use: another may take its place.
+    @inline(__always)
+    var list: UnsafeMutablePointer<SkipList> { currentList.load(ordering: .acquiring) }
+
+    package var usesCommonBytes: Bool { list != firstList }
+
+    @inline(__always)
+    private func insertIntoList(
+        _ key: UnsafeRawBufferPointer, _ trailer: Trailer, _ value: UnsafeRawBufferPointer
+    ) {
+        list.pointee.insert(key, trailer.rawValue, value)
+        listed += 1
+        if listed == Memtable.sampleCount { useCommonBytes() }
+    }
+
+    @inline(never)
+    private func useCommonBytes() {
+        let count = firstList.pointee.commonBytes()
+        guard count >= Memtable.commonBytesMin, let key = firstList.pointee.first?.key,
+            firstList.pointee.usedBytes <= Memtable.sampleBytes
+        else { return }
+        let better = UnsafeMutablePointer<SkipList>.allocate(capacity: 1)
+        better.initialize(to: SkipList(common: UnsafeRawBufferPointer(rebasing: key[..<count])))
+        better.pointee.append(firstList.pointee)
+        currentList.store(better, ordering: .releasing)
+    }
 
     /// Memory in use, roughly: what counts against the write buffer. Any thread.
     package var byteCount: Int { bytes.load(ordering: .relaxed) }
@@ -41,8 +93,8 @@ package final class Memtable: @unchecked Sendable {
 
     /// Smallest and largest user key among point entries; nil without any.
     package var points: TableRecord.PointRange? {
-        var smallest = list.first.map { [UInt8]($0.key) }
-        var largest = list.lastNode().map { [UInt8]($0.key) }
+        var smallest = list.pointee.first.map { [UInt8]($0.key) }
+        var largest = list.pointee.lastNode().map { [UInt8]($0.key) }
         runs.forEach { runs in
             guard let first = runs.first, let last = runs.last else { return }
             let low = first._withUnsafeGuaranteedRef { [UInt8]($0.smallest) }
@@ -64,7 +116,7 @@ package final class Memtable: @unchecked Sendable {
             "a value of \(value.count) bytes reached the memtable")
         let hash = Checksum.hash64(key)
         filter.insert(hash)
-        list.insert(key, trailer.rawValue, value)
+        insertIntoList(key, trailer, value)
         entrySum &+= EntrySum.of(keyHash: hash, trailer, value)
         if trailer.kind?.isDelete ?? false { deleteCount += 1 }
         note(trailer.sequence)
@@ -96,7 +148,7 @@ package final class Memtable: @unchecked Sendable {
             runBytes += run.memoryBytes
         } else {
             for place in 0..<run.count {
-                list.insert(run.key(place), run.trailer(place).rawValue, run.value(place))
+                insertIntoList(run.key(place), run.trailer(place), run.value(place))
             }
         }
         note(run.firstSequence)
@@ -106,7 +158,10 @@ package final class Memtable: @unchecked Sendable {
     }
 
     private func noteMemory() {
-        bytes.store(list.usedBytes + tombstoneBytes + runBytes, ordering: .relaxed)
+        let current = list
+        var listBytes = current.pointee.usedBytes
+        if current != firstList { listBytes += firstList.pointee.usedBytes }
+        bytes.store(listBytes + tombstoneBytes + runBytes, ordering: .relaxed)
     }
 
     private func note(_ sequence: SequenceNumber) {
@@ -144,7 +199,7 @@ package final class Memtable: @unchecked Sendable {
         -> BorrowedVersion?
     {
         if !runs.isEmpty { return searchWithRuns(key, at: sequence) }
-        guard let node = list.nodeAtOrAfter(key, Trailer.seek(sequence).rawValue),
+        guard let node = list.pointee.nodeAtOrAfter(key, Trailer.seek(sequence).rawValue),
             compareKeys(node.key, key) == 0
         else { return nil }
         return BorrowedVersion(trailer: Trailer(rawValue: node.trailer), value: node.value)
@@ -157,7 +212,7 @@ package final class Memtable: @unchecked Sendable {
     {
         var newest = Trailer(rawValue: 0)
         var value = UnsafeRawBufferPointer(start: nil, count: 0)
-        if let node = list.nodeAtOrAfter(key, Trailer.seek(sequence).rawValue),
+        if let node = list.pointee.nodeAtOrAfter(key, Trailer.seek(sequence).rawValue),
             compareKeys(node.key, key) == 0
         {
             newest = Trailer(rawValue: node.trailer)
@@ -184,7 +239,7 @@ package final class Memtable: @unchecked Sendable {
             runs.forEachVersion(of: key, at: sequence) { ofRuns.append(($0, $1)) }
             ofRuns.sort { $0.trailer < $1.trailer }
         }
-        var node = list.nodeAtOrAfter(key, Trailer.seek(sequence).rawValue)
+        var node = list.pointee.nodeAtOrAfter(key, Trailer.seek(sequence).rawValue)
         while let version = node, compareKeys(version.key, key) == 0 {
             while let newer = ofRuns.last, newer.trailer.rawValue > version.trailer {
                 guard body(newer.trailer, newer.value) == .goOn else { return }

@@ -21,11 +21,11 @@ package final class MemtableCursor: EntryCursor {
     package var trailer: Trailer { Trailer(rawValue: place.trailer) }
     package var value: UnsafeRawBufferPointer { place.value }
 
-    package func seekToFirst() { node = memtable.list.first }
-    package func seekToLast() { node = memtable.list.lastNode() }
+    package func seekToFirst() { node = memtable.list.pointee.first }
+    package func seekToLast() { node = memtable.list.pointee.lastNode() }
 
     package func seek(_ key: UnsafeRawBufferPointer, _ trailer: Trailer) {
-        node = memtable.list.nodeAtOrAfter(key, trailer.rawValue)
+        node = memtable.list.pointee.nodeAtOrAfter(key, trailer.rawValue)
     }
 
     package func seekBefore(_ key: UnsafeRawBufferPointer) {
@@ -42,7 +42,8 @@ package final class MemtableCursor: EntryCursor {
     package func previous() { moveBefore(place.key, place.trailer) }
 
     private func moveBefore(_ key: UnsafeRawBufferPointer, _ trailer: UInt64) {
-        let found = memtable.list.nodeBefore(key, trailer)
-        node = found.base == memtable.list.head.base ? nil : found
+        let list = memtable.list
+        let found = list.pointee.nodeBefore(key, trailer)
+        node = found.base == list.pointee.head.base ? nil : found
     }
 }

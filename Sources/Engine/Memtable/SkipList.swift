@@ -14,10 +14,14 @@
 // the bottom level always compares nodes. Half of the nodes of a level rise to the next: that
 // makes more levels, but fewer nodes visited.
 //
+// Keys that begin alike (`user:0000017`) would all have one prefix. A list may be told what most of
+// them begin with; its prefixes are of what follows. Any number that never falls from a key to a
+// greater one would do: those that begin otherwise have the least or the greatest there is.
+//
 // Node, at an 8-byte aligned address; links lie in front of it, so that the level of a link is its
 // distance and the height need not be stored:
 //   -16 × (level + 1)  address of the next node of that level, then its prefix
-//   0   first 8 bytes of the key, big-endian, zero-padded      8   trailer
+//   0   prefix: 8 bytes of the key, big-endian, zero-padded     8   trailer
 //   16  key length u32       20  value length u32              24  key, then value
 
 import Synchronization
@@ -84,7 +88,7 @@ struct SkipListNode {
         link(level).pointee.store(UInt(bitPattern: node.base), ordering: .releasing)
     }
 
-    /// Whether this node sorts before (key, trailer); `prefix` is `keyPrefix(key)`.
+    /// Whether this node sorts before (key, trailer); `prefix` is the list's for the key.
     @inline(__always)
     func isBefore(_ prefix: UInt64, _ key: UnsafeRawBufferPointer, _ trailer: UInt64) -> Bool {
         let own = self.prefix
@@ -107,6 +111,8 @@ struct SkipList: ~Copyable {
     static let maxHeight = 20
 
     let head: SkipListNode
+    /// What most keys begin with.
+    private let common: UnsafeMutableRawBufferPointer
     /// What only the writer touches lies behind a pointer: readers never race with its fields.
     private let writer: UnsafeMutablePointer<Writer>
 
@@ -119,7 +125,10 @@ struct SkipList: ~Copyable {
         let splice: UnsafeMutablePointer<SkipListNode>
     }
 
-    init() {
+    /// `common`: what most keys begin with, as far as anybody knows.
+    init(common: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)) {
+        self.common = .allocate(byteCount: common.count, alignment: 8)
+        self.common.copyBytes(from: common)
         var arena = Arena()
         let links = SkipListNode.linkBytes * SkipList.maxHeight
         let head = SkipListNode(arena.allocate(links + SkipListNode.headerBytes) + links)
@@ -136,6 +145,7 @@ struct SkipList: ~Copyable {
     }
 
     deinit {
+        common.deallocate()
         writer.pointee.tails.deallocate()
         writer.pointee.splice.deallocate()
         writer.deinitialize(count: 1)
@@ -147,12 +157,42 @@ struct SkipList: ~Copyable {
     var usedBytes: Int { writer.pointee.arena.usedBytes }
     var reservedBytes: Int { writer.pointee.arena.reservedBytes }
 
+    @inline(__always)
+    private func prefix(_ key: UnsafeRawBufferPointer) -> UInt64 {
+        common.isEmpty ? keyPrefix(key) : prefixBehindCommon(key)
+    }
+
+    private func prefixBehindCommon(_ key: UnsafeRawBufferPointer) -> UInt64 {
+        let head = UnsafeRawBufferPointer(rebasing: key.prefix(common.count))
+        let order = compareKeys(head, UnsafeRawBufferPointer(common))
+        if order != 0 { return order < 0 ? 0 : .max }
+        return keyPrefix(UnsafeRawBufferPointer(rebasing: key[common.count...]))
+    }
+
+    /// How many bytes all keys begin with alike; 0 if the list is empty.
+    func commonBytes() -> Int {
+        guard let first, let last = lastNode() else { return 0 }
+        var count = 0
+        let (low, high) = (first.key, last.key)
+        while count < low.count, count < high.count, low[count] == high[count] { count += 1 }
+        return count
+    }
+
+    /// Links copies of all entries of `other`, which begin behind all of this list's. Writer only.
+    func append(_ other: borrowing SkipList) {
+        var node = other.first
+        while let entry = node {
+            insert(entry.key, entry.trailer, entry.value)
+            node = entry.next(0)
+        }
+    }
+
     /// Links a copy of the entry. Only the writer calls this. The pair (key, trailer) must be new:
     /// sequences are never given twice.
     func insert(
         _ key: UnsafeRawBufferPointer, _ trailer: UInt64, _ value: UnsafeRawBufferPointer
     ) {
-        let prefix = keyPrefix(key)
+        let prefix = prefix(key)
         let height = randomHeight()
         let node = makeNode(height, prefix, key, trailer, value)
         let tails = writer.pointee.tails
@@ -211,7 +251,13 @@ struct SkipList: ~Copyable {
 
     /// The last node before (key, trailer), or the head. Any thread.
     func nodeBefore(_ key: UnsafeRawBufferPointer, _ trailer: UInt64) -> SkipListNode {
-        let prefix = keyPrefix(key)
+        nodeBefore(prefix(key), key, trailer)
+    }
+
+    @inline(__always)
+    private func nodeBefore(
+        _ prefix: UInt64, _ key: UnsafeRawBufferPointer, _ trailer: UInt64
+    ) -> SkipListNode {
         var node = head
         var beyond: UnsafeMutableRawPointer?
         for level in stride(from: SkipList.maxHeight - 1, through: 0, by: -1) {
@@ -242,8 +288,8 @@ struct SkipList: ~Copyable {
     /// The first node at or after (key, trailer). Any thread.
     func nodeAtOrAfter(_ key: UnsafeRawBufferPointer, _ trailer: UInt64) -> SkipListNode? {
         // A node linked behind `nodeBefore`'s result meanwhile may sort before the target too.
-        let prefix = keyPrefix(key)
-        var node = nodeBefore(key, trailer).next(0)
+        let prefix = prefix(key)
+        var node = nodeBefore(prefix, key, trailer).next(0)
         while let current = node, current.isBefore(prefix, key, trailer) { node = current.next(0) }
         return node
     }

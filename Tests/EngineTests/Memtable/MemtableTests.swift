@@ -17,6 +17,35 @@ import Testing
         let model = TestModel.random(2000, &random)
         let memtable = Memtable()
         for entry in model.entries.shuffled(using: &random) { insert(entry, into: memtable) }
+        try expect(memtable, model, &random)
+    }
+
+    /// Most keys begin alike, and what comes after the first few hundred may begin otherwise: with
+    /// less or more, with a part of it, or with exactly that.
+    @Test(arguments: [1, 2, 3, 4] as [UInt64], [4, 8, 13])
+    func keysThatBeginAlike(seed: UInt64, common: Int) throws {
+        var random = TableTestRandom(seed: seed)
+        let head = Array("user:profile:".utf8.prefix(common))
+        var entries = TestModel.random(2000, &random).entries.shuffled(using: &random)
+        for place in entries.indices where place < 300 || random.below(5) > 0 {
+            entries[place].key = head + entries[place].key
+        }
+        for place in 300..<400 {
+            entries[place].key =
+                [
+                    Array(head.prefix(random.below(common))), head, head.dropLast() + [0],
+                    head.dropLast() + [0xff], head + [0xff],
+                ][random.below(5)]
+        }
+        let memtable = Memtable()
+        for entry in entries { insert(entry, into: memtable) }
+        #expect(memtable.usesCommonBytes)
+        try expect(memtable, TestModel(entries), &random)
+    }
+
+    private func expect(
+        _ memtable: Memtable, _ model: TestModel, _ random: inout TableTestRandom
+    ) throws {
         try expectCursor(memtable.makeCursor(), matches: model, &random)
         for _ in 0..<2000 {
             let key =
@@ -73,13 +102,14 @@ import Testing
         try expectCursor(memtable.makeCursor(), matches: TestModel(entries), &random)
     }
 
-    @Test func readersSeeEverythingPublishedWhileTheWriterInserts() {
+    @Test(arguments: ["k", "user:profile:"])
+    func readersSeeEverythingPublishedWhileTheWriterInserts(head: String) {
         let memtable = Memtable()
         let total: UInt64 = 20_000
         let shared = Shared()
         // Sequence n writes key n × 7919 mod 4096 with n as its value.
         @Sendable func key(_ sequence: UInt64) -> [UInt8] {
-            [UInt8]("k\(sequence &* 7919 % 4096)".utf8)
+            [UInt8]("\(head)\(sequence &* 7919 % 4096)".utf8)
         }
         @Sendable func write() {
             for sequence in 1...total {
