@@ -101,8 +101,8 @@ package struct ByteReader {
         return text
     }
 
-    package func expectEnd(_ what: String) throws(DecodingError) {
-        guard isAtEnd else { throw DecodingError("\(remaining) bytes too many after \(what)") }
+    package func expectEnd(_ what: @autoclosure () -> String) throws(DecodingError) {
+        guard isAtEnd else { throw DecodingError("\(remaining) bytes too many after \(what())") }
     }
 }
 

@@ -61,7 +61,13 @@ extension Store {
         active.horizon = SequenceNumber(firstSequence.rawValue - reader.horizonDistance)
         let memtable = active.memtable
         var sequence = firstSequence
+        var ahead = reader
+        var approached = 0
         while let effect = try reader.next() {
+            if reader.count >= Store.approachMin {
+                if approached == 0 { approached = try approach(&ahead, memtable) }
+                approached -= 1
+            }
             switch effect {
             case .put(let key, let value):
                 memtable.insert(key, Trailer(sequence, .put), value)
@@ -84,6 +90,35 @@ extension Store {
             }
             sequence += 1
         }
+    }
+
+    /// Fewer effects are not worth a second look.
+    private static let approachMin = 4
+    /// Keys that are searched for together.
+    private static let approachMax = 16
+
+    /// Reads some effects ahead, and returns how many.
+    private func approach(_ ahead: inout WritePayloadReader, _ memtable: Memtable)
+        throws(DecodingError) -> Int
+    {
+        var failure: DecodingError?
+        var count = 0
+        withUnsafeTemporaryAllocation(
+            of: UnsafeRawBufferPointer.self, capacity: Store.approachMax
+        ) { keys in
+            var used = 0
+            do throws(DecodingError) {
+                while count < Store.approachMax, let effect = try ahead.next() {
+                    count += 1
+                    guard let key = effect.pointKey else { continue }
+                    keys.initializeElement(at: used, to: key)
+                    used += 1
+                }
+            } catch { failure = error }
+            memtable.approach(UnsafeBufferPointer(rebasing: keys[..<used]))
+        }
+        if let failure { throw failure }
+        return count
     }
 
     private func applyControl(_ entry: Entry) {

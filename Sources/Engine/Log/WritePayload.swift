@@ -19,6 +19,16 @@ package enum Effect {
     case merge(key: UnsafeRawBufferPointer, stored: UnsafeRawBufferPointer)
     case singleDelete(key: UnsafeRawBufferPointer)
 
+    /// The one key that it is about; nil if it is a range.
+    var pointKey: UnsafeRawBufferPointer? {
+        switch self {
+        case .put(let key, _), .expiringPut(let key, _), .delete(let key), .merge(let key, _),
+            .singleDelete(let key):
+            key
+        case .deleteRange: nil
+        }
+    }
+
     fileprivate enum Tag {
         static let put: UInt8 = 1
         static let delete: UInt8 = 2

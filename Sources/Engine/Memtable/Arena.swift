@@ -17,6 +17,7 @@ package struct Arena: ~Copyable {
     static let alignment = 8
 
     private var chunks: [UnsafeMutableRawPointer] = []
+    private var largestChunks: [UnsafeMutableRawPointer] = []
     private var nextChunkBytes = Arena.firstChunkBytes
     /// Where the open chunk goes on.
     private var place: UnsafeMutableRawPointer?
@@ -30,6 +31,7 @@ package struct Arena: ~Copyable {
 
     deinit {
         for chunk in chunks { free(chunk) }
+        if !largestChunks.isEmpty { ArenaChunks.give(largestChunks) }
     }
 
     /// `size` bytes, aligned to 8. Contents are undefined.
@@ -57,16 +59,24 @@ package struct Arena: ~Copyable {
     }
 
     private mutating func newChunk(_ size: Int) -> UnsafeMutableRawPointer {
-        let isLargest = size == Arena.largestChunkBytes
-        var chunk: UnsafeMutableRawPointer?
-        let code = posix_memalign(&chunk, isLargest ? size : 64, size)
-        guard code == 0, let chunk else {
+        reservedBytes += size
+        if size == Arena.largestChunkBytes {
+            let chunk = ArenaChunks.take() ?? Arena.newMemory(size, alignment: size)
+            // A memtable is walked at random: huge pages save a table walk for every node.
+            _ = madvise(chunk, size, MADV_HUGEPAGE)
+            largestChunks.append(chunk)
+            return chunk
+        }
+        let chunk = Arena.newMemory(size, alignment: 64)
+        chunks.append(chunk)
+        return chunk
+    }
+
+    private static func newMemory(_ size: Int, alignment: Int) -> UnsafeMutableRawPointer {
+        var memory: UnsafeMutableRawPointer?
+        guard posix_memalign(&memory, alignment, size) == 0, let memory else {
             brokenInvariant("out of memory: \(size) bytes for a memtable")
         }
-        // A memtable is walked at random: huge pages save a table walk for every node.
-        if isLargest { _ = madvise(chunk, size, MADV_HUGEPAGE) }
-        chunks.append(chunk)
-        reservedBytes += size
-        return chunk
+        return memory
     }
 }

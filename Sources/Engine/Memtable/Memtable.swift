@@ -124,6 +124,11 @@ package final class Memtable: @unchecked Sendable {
         noteMemory()
     }
 
+    /// Inserts of `keys` are about to follow. Writer only.
+    func approach(_ keys: UnsafeBufferPointer<UnsafeRawBufferPointer>) {
+        list.pointee.approach(keys)
+    }
+
     /// Adds a range tombstone. Writer only. Readers see the old list or the new one.
     package func insert(_ tombstone: RangeTombstone) {
         let longer = tombstones.withLock { $0 }.appending(tombstone)

@@ -24,6 +24,7 @@
 //   0   prefix: 8 bytes of the key, big-endian, zero-padded     8   trailer
 //   16  key length u32       20  value length u32              24  key, then value
 
+import CEngineShims
 import Synchronization
 
 struct SkipListNode {
@@ -167,6 +168,48 @@ struct SkipList: ~Copyable {
         let order = compareKeys(head, UnsafeRawBufferPointer(common))
         if order != 0 { return order < 0 ? 0 : .max }
         return keyPrefix(UnsafeRawBufferPointer(rebasing: key[common.count...]))
+    }
+
+    /// Brings most of what inserts of `keys` will touch into the cache: searches for all of them go
+    /// a step each in turn, so that they wait for memory together and not one after the other.
+    func approach(_ keys: UnsafeBufferPointer<UnsafeRawBufferPointer>) {
+        withUnsafeTemporaryAllocation(of: Approach.self, capacity: keys.count) { searches in
+            for place in keys.indices {
+                let search = Approach(node: head, prefix: prefix(keys[place]))
+                searches.initializeElement(at: place, to: search)
+            }
+            var isMoving = true
+            while isMoving {
+                isMoving = false
+                for place in keys.indices where searches[place].step() { isMoving = true }
+            }
+        }
+    }
+
+    /// A search that stands still between two steps. By prefixes alone: where they are equal it
+    /// goes down, which may be too early.
+    private struct Approach {
+        var node: SkipListNode
+        let prefix: UInt64
+        var level = SkipList.maxHeight - 1
+
+        /// Moves to the next node that it has to touch; false at the end.
+        @inline(__always)
+        mutating func step() -> Bool {
+            while level >= 0 {
+                let next = node.nextPrefix(level)
+                if next <= prefix, let found = node.next(level) {
+                    if next < prefix {
+                        node = found
+                        martlet_prefetch(found.base - SkipListNode.linkBytes * (level + 1))
+                        return true
+                    }
+                    martlet_prefetch(found.base)
+                }
+                level -= 1
+            }
+            return false
+        }
     }
 
     /// How many bytes all keys begin with alike; 0 if the list is empty.
