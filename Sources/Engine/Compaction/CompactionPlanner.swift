@@ -120,11 +120,12 @@ package struct CompactionPlanner: Sendable {
     package struct FullCompaction: Hashable, Sendable {
         package let bottom: UInt8
         package let through: SequenceNumber
-        /// The youngest work that wrote one of the tables. What the request has written is of later
-        /// jobs, hence it ends.
+        /// The youngest work that wrote one of the tables, or is to and does not do all of it. What
+        /// the request has written is of later jobs, hence it ends.
         package let lastWork: LogIndex
-        /// Jobs under way. What they write is not written once more: most have only just begun, by
-        /// what is due when everything is flushed, and are most of what the request asks for.
+        /// Jobs under way that do all of it. What they write is not written once more: most have
+        /// only just begun, by what is due when everything is flushed, and are most of what the
+        /// request asks for.
         package let underWay: Set<LogIndex>
         /// Nothing outside of it is asked for.
         package let span: KeySpan
@@ -132,10 +133,10 @@ package struct CompactionPlanner: Sendable {
         package let hasDeeperLevels: Bool
 
         /// The deepest level in use, at least the base level, and the youngest version in any
-        /// table.
+        /// table. `functions` are those that the garbage is asked for by.
         package init(
             _ manifest: LogicalManifest, _ options: CompactionOptions = CompactionOptions(),
-            span: KeySpan = .everything
+            span: KeySpan = .everything, functions: JobFunctionNames = JobFunctionNames()
         ) {
             self.span = span
             let base = LevelTargets(manifest.tables, options).base
@@ -152,9 +153,17 @@ package struct CompactionPlanner: Sendable {
                     lastWork = max(lastWork, table.id.index)
                 }
             }
+            var underWay: Set<LogIndex> = []
+            for job in manifest.jobs {
+                if job.spec.isBottommost && job.spec.functions == functions {
+                    underWay.insert(job.index)
+                } else {
+                    lastWork = max(lastWork, job.index)
+                }
+            }
             self.through = through
             self.lastWork = lastWork
-            underWay = Set(manifest.jobs.map(\.index))
+            self.underWay = underWay
         }
 
         /// A table of level 0 goes with all that are older: none may stay above it.

@@ -138,7 +138,8 @@ extension EmbeddedOrder {
         }
         try flushLocked()
         store.retryNow()
-        director.requestFullCompaction(store.logical, span: span)
+        director.requestFullCompaction(
+            store.logical, span: span, functions: store.settings.functions)
         mustAdvance = true
         do throws(EngineError) {
             while director.isFullCompactionPending { try awaitJobs() }

@@ -113,9 +113,11 @@ package struct JobDirector: Sendable {
     /// Brings everything of `span` that exists now to the deepest level in use there, and writes
     /// anew what is there already.
     package mutating func requestFullCompaction(
-        _ manifest: LogicalManifest, span: KeySpan = .everything
+        _ manifest: LogicalManifest, span: KeySpan = .everything,
+        functions: JobFunctionNames = JobFunctionNames()
     ) {
-        full = CompactionPlanner.FullCompaction(manifest, options, span: span)
+        full = CompactionPlanner.FullCompaction(
+            manifest, options, span: span, functions: functions)
     }
 
     package var isFullCompactionPending: Bool { full != nil }

@@ -40,6 +40,9 @@ package final class Memtable: @unchecked Sendable {
     private static let sampleCount = 256
     /// With more the copy would cost too much.
     private static let sampleBytes = 1 << 20
+    /// Of what the sample has in common, the last bytes may still be told apart by what follows: a
+    /// number that grows has zeros there.
+    private static let commonSlack = 3
     /// Fewer common bytes leave enough of the first eight.
     private static let commonBytesMin = 4
 
@@ -74,7 +77,7 @@ package final class Memtable: @unchecked Sendable {
 
     @inline(never)
     private func useCommonBytes() {
-        let count = firstList.pointee.commonBytes()
+        let count = firstList.pointee.commonBytes() - Memtable.commonSlack
         guard count >= Memtable.commonBytesMin, let key = firstList.pointee.first?.key,
             firstList.pointee.usedBytes <= Memtable.sampleBytes
         else { return }

@@ -212,11 +212,12 @@ struct SkipList: ~Copyable {
         }
     }
 
-    /// How many bytes all keys begin with alike; 0 if the list is empty.
+    /// How many bytes all keys begin with alike; 0 if there are no two of them.
     func commonBytes() -> Int {
         guard let first, let last = lastNode() else { return 0 }
         var count = 0
         let (low, high) = (first.key, last.key)
+        if compareKeys(low, high) == 0 { return 0 }
         while count < low.count, count < high.count, low[count] == high[count] { count += 1 }
         return count
     }

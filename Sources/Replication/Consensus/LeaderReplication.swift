@@ -100,7 +100,8 @@ extension RaftCore {
             sendEmptyAppend(place, &out)
         } else {
             let chunk = sizes.pack(from: next, limit: configuration.maxMessageBytes)
-            members[place].probeSent(bytes: chunk?.bytes ?? 0, now: now)
+            let bytes = chunk?.bytes ?? configuration.maxMessageBytes
+            members[place].probeSent(bytes: bytes, now: now)
             sendEntries(place, previousTerm: previousTerm, last: chunk?.last ?? log.last, &out)
         }
     }

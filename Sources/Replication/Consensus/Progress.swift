@@ -105,7 +105,8 @@ package struct Progress: Sendable {
 
     /// The member has everything through `index`, durably.
     package mutating func accepted(through index: LogIndex, now: UInt64) {
-        if index > match {
+        let isNews = index > match
+        if isNews {
             match = index
             retryDelay = 0
             lastMoved = now
@@ -114,7 +115,9 @@ package struct Progress: Sendable {
         case .replicate:
             next = max(next, match + 1)
             release(through: match)
-        case .probe where index + 1 >= next:
+        // Entries that a probe brought are acknowledged as something new, and what was known may be
+        // the answer to an earlier copy; a bare question has no other answer.
+        case .probe where index + 1 >= next && (isNews || probeBytes == 0):
             next = match + 1
             isPaused = false
             retryDelay = 0
@@ -158,10 +161,10 @@ package struct Progress: Sendable {
         return true
     }
 
-    /// Milliseconds that what travels alone may take.
+    /// Milliseconds that what would be sent again, or travels alone, may take. Heartbeats overtake
+    /// it: that one was answered says nothing of it.
     private func travelTime(_ configuration: RaftConfiguration) -> UInt64 {
         let bytes = mode == .probe ? probeBytes : isAloneInFlight(configuration) ? inflightBytes : 0
-        guard bytes > configuration.aloneBytes else { return 0 }
         return UInt64(bytes / RaftConfiguration.slowestBytesPerMillisecond)
     }
 

@@ -17,7 +17,7 @@ package struct RaftConfiguration: Sendable {
     /// Encoded bytes of the entries of one append. A larger entry has an append of its own.
     package var maxMessageBytes = 1 << 20
     /// An append above this travels alone: nothing is in flight to the member before it, nothing is
-    /// sent until it is answered. So it may take another way, where it delays no heartbeat.
+    /// sent until it is answered. So it may take another way, where it delays nothing small.
     package var aloneBytes = PeerMessage.bulkBytes
     /// Encoded bytes of this term's entries that a leader takes before the first of them commits.
     package var maxUncommittedBytes = 64 << 20
@@ -51,7 +51,7 @@ extension RaftConfiguration {
     static let counterLimit: UInt64 = 1 << 62
     /// Elections that one member may miss: one a millisecond for seven weeks.
     static let termJumpMax: UInt64 = 1 << 32
-    /// What the slowest way to a member is believed to carry: an append that travels alone is not
-    /// asked about before it can have arrived.
-    static let slowestBytesPerMillisecond = 8 << 10
+    /// What the slowest way to a member is believed to carry: entries are not sent again, nor one
+    /// that travels alone asked about, before they can have arrived.
+    static let slowestBytesPerMillisecond = 2 << 10
 }

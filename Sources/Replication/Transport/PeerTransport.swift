@@ -17,6 +17,12 @@ package final class PeerTransport: Sendable {
         var lane: PeerLane
     }
 
+    private struct Incoming {
+        var channel: any Channel
+        /// Of the member that made it.
+        var boot: HandshakeRules.Boot
+    }
+
     private enum Phase {
         case idle
         case running
@@ -33,7 +39,7 @@ package final class PeerTransport: Sendable {
         var accepted: [ObjectIdentifier: any Channel] = [:]
         /// Those that did not say hello yet, the oldest first.
         var unknown: [any Channel] = []
-        var incoming: [LaneKey: any Channel] = [:]
+        var incoming: [LaneKey: Incoming] = [:]
         var throttle = LogThrottle()
     }
 
@@ -155,7 +161,7 @@ package final class PeerTransport: Sendable {
             state.rules.members = members
             removed = state.links.values.filter { !members.contains($0.member) }
             state.links = state.links.filter { members.contains($0.key.member) }
-            cut = state.incoming.filter { !members.contains($0.key.member) }.map(\.value)
+            cut = state.incoming.filter { !members.contains($0.key.member) }.map(\.value.channel)
             for peer in peers {
                 for lane in PeerLane.allCases {
                     let key = LaneKey(member: peer.member, lane: lane)
@@ -204,7 +210,7 @@ package final class PeerTransport: Sendable {
     /// goes on as before is cut off again, after a wait that doubles.
     package func cutOff(_ member: MemberID, _ refusal: Refusal) {
         let channels = state.withLock { state in
-            state.incoming.filter { $0.key.member == member }.map(\.value)
+            state.incoming.filter { $0.key.member == member }.map(\.value.channel)
         }
         for channel in channels { channel.pipeline.fireUserInboundEventTriggered(refusal) }
     }
@@ -271,20 +277,28 @@ package final class PeerTransport: Sendable {
     struct TooManyStrangers: Sendable {}
 
     /// A member's hello on an accepted connection. It replaces an earlier connection of that member
-    /// and lane, which the member has given up even if nobody told this side.
+    /// and lane, which the member has given up even if nobody told this side, and all that an
+    /// earlier start of it made: what those still bring was said by a process that is gone, and may
+    /// have forgotten it.
     func admit(_ hello: Hello, certificate: PeerIdentity, channel: any Channel) throws(Refusal) {
         let key = LaneKey(member: hello.sender, lane: hello.lane)
-        let (replaced, link) = try state.withLock { state throws(Refusal) in
+        let boot = HandshakeRules.Boot(counter: hello.bootCounter, nonce: hello.nonce)
+        let (outdated, link) = try state.withLock { state throws(Refusal) in
             try state.rules.judge(
                 hello, certificate: certificate, expected: nil, lane: nil,
                 now: monotonicMilliseconds())
             state.unknown.removeAll { $0 === channel }
-            return (state.incoming.updateValue(channel, forKey: key), state.links[key])
+            let outdated = state.incoming.filter {
+                $0.key == key || $0.key.member == key.member && $0.value.boot != boot
+            }
+            for gone in outdated.keys { state.incoming[gone] = nil }
+            state.incoming[key] = Incoming(channel: channel, boot: boot)
+            return (outdated, state.links[key])
         }
         remember(hello)
-        if let replaced {
-            replaced.close(promise: nil)
-            delegate?.peerDisconnected(hello.sender, lane: hello.lane, direction: .incoming)
+        for (gone, connection) in outdated {
+            connection.channel.close(promise: nil)
+            delegate?.peerDisconnected(gone.member, lane: gone.lane, direction: .incoming)
         }
         delegate?.peerConnected(hello.sender, lane: hello.lane, direction: .incoming)
         link?.peerIsReachable()
@@ -295,7 +309,7 @@ package final class PeerTransport: Sendable {
         let key = state.withLock { state -> LaneKey? in
             state.accepted[ObjectIdentifier(channel)] = nil
             state.unknown.removeAll { $0 === channel }
-            let key = state.incoming.first { $0.value === channel }?.key
+            let key = state.incoming.first { $0.value.channel === channel }?.key
             if let key { state.incoming[key] = nil }
             return key
         }

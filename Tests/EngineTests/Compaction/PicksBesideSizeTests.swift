@@ -167,9 +167,17 @@ import Testing
         #expect(planner.planFull(request, manifest, facts()) == .wait)
         // Made while that job is under way: what it writes is new enough.
         let meanwhile = CompactionPlanner.FullCompaction(manifest, options, span: span)
+        var functions = JobFunctionNames()
+        functions.compactionFilter = TouchingFilter.wanted
+        let refiltered = CompactionPlanner.FullCompaction(
+            manifest, options, span: span, functions: functions)
         manifest.finish(100, [Self.table(100, level: 2, "a", "f")], at: 101)
         #expect(planner.planFull(request, manifest, facts()) == .done)
         #expect(planner.planFull(meanwhile, manifest, facts()) == .done)
+        // By other functions than are asked for, it has not let go what they would.
+        guard case .job = planner.planFull(refiltered, manifest, facts()) else {
+            throw OracleFailure(description: "what a job without the filter wrote is left")
+        }
         let later = CompactionPlanner.FullCompaction(manifest, options, span: span)
         guard case .job(let again) = planner.planFull(later, manifest, facts()) else {
             throw OracleFailure(description: "nothing planned")

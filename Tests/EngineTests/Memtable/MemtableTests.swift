@@ -22,7 +22,7 @@ import Testing
 
     /// Most keys begin alike, and what comes after the first few hundred may begin otherwise: with
     /// less or more, with a part of it, or with exactly that.
-    @Test(arguments: [1, 2, 3, 4] as [UInt64], [4, 8, 13])
+    @Test(arguments: [1, 2, 3, 4] as [UInt64], [7, 10, 13])
     func keysThatBeginAlike(seed: UInt64, common: Int) throws {
         var random = TableTestRandom(seed: seed)
         let head = Array("user:profile:".utf8.prefix(common))

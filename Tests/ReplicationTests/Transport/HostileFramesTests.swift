@@ -34,11 +34,24 @@ import Testing
 
     private var greeting: [UInt8] { greeting(boot: 1) }
 
-    private func greeting(boot: UInt64) -> [UInt8] {
+    private func greeting(boot: UInt64, lane: PeerLane = .control) -> [UInt8] {
         Hello(
-            cluster: "alpha", group: 0, sender: MemberID(3), receiver: MemberID(1), lane: .control,
+            cluster: "alpha", group: 0, sender: MemberID(3), receiver: MemberID(1), lane: lane,
             bootCounter: boot, nonce: 1
         ).encodedFrame()
+    }
+
+    /// It may bring what that process acknowledged and this one has forgotten.
+    @Test func aNewStartEndsTheConnectionsOfTheLast() async throws {
+        try await withMemberThree { node in
+            let earlier = try await connect(node, greets: true)
+            let later = try await connect(node, greets: false)
+            later.send(greeting(boot: 2, lane: .urgent))
+            #expect(await later.frames.wait { $0.contains("hello") })
+            #expect(await earlier.closed())
+            #expect(await node.peer.isDisconnected(3, .control, .incoming))
+            later.channel.close(promise: nil)
+        }
     }
 
     private func expectCutOff(_ client: RawClient, _ what: String) async {
