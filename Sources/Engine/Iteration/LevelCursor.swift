@@ -6,25 +6,6 @@
 // table is never the end of the level. So is one that the reader sees nothing of (`HiddenTables`),
 // unopened. After a throw the cursor is invalid until sought again.
 
-/// The tables of which range deletes in memtables hide all. A scan asks when it comes to one.
-package struct HiddenTables {
-    /// What lies over everything.
-    private let lists: [RangeTombstoneList]
-    private let sequence: SequenceNumber
-
-    package static let none = HiddenTables([], at: .zero)
-
-    /// For a reader at `sequence`.
-    package init(_ memtables: [Memtable], at sequence: SequenceNumber) {
-        lists = memtables.map(\.rangeTombstones).filter { !$0.isEmpty }
-        self.sequence = sequence
-    }
-
-    package func contains(_ table: TableRecord) -> Bool {
-        lists.contains { $0.hides(table, at: sequence) }
-    }
-}
-
 package final class LevelCursor: EntryCursor {
     package typealias Opener = (TableHandle) throws(EngineError) -> any EntryCursor
 

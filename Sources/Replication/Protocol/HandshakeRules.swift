@@ -105,7 +105,7 @@ package struct HandshakeRules: Sendable {
         if let lane, lane != hello.lane {
             throw Refusal(.protocolViolation, "the peer answered for the lane \(hello.lane)")
         }
-        try admit(Boot(counter: hello.bootCounter, nonce: hello.nonce), of: hello.sender, now)
+        try admit(hello.boot, of: hello.sender, now)
     }
 
     private mutating func admit(_ boot: Boot, of member: MemberID, _ now: UInt64) throws(Refusal) {

@@ -33,6 +33,11 @@ package struct Hello: Sendable, Hashable {
         self.nonce = nonce
     }
 
+    /// Which start of the sender this is.
+    var boot: HandshakeRules.Boot {
+        HandshakeRules.Boot(counter: bootCounter, nonce: nonce)
+    }
+
     /// The whole frame.
     package func encodedFrame() -> [UInt8] {
         handshakeFrame(.hello) { writer in

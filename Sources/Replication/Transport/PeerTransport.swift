@@ -250,9 +250,7 @@ package final class PeerTransport: Sendable {
     /// Once per start of a member, and those are rare by the rules: it may wait for the disk.
     private func remember(_ hello: Hello) {
         do throws(FileError) {
-            try configuration.boots?.remember(
-                HandshakeRules.Boot(counter: hello.bootCounter, nonce: hello.nonce),
-                of: hello.sender)
+            try configuration.boots?.remember(hello.boot, of: hello.sender)
         } catch {
             logger.error("the start of node \(hello.sender) cannot be remembered: \(error)")
         }
@@ -282,17 +280,16 @@ package final class PeerTransport: Sendable {
     /// have forgotten it.
     func admit(_ hello: Hello, certificate: PeerIdentity, channel: any Channel) throws(Refusal) {
         let key = LaneKey(member: hello.sender, lane: hello.lane)
-        let boot = HandshakeRules.Boot(counter: hello.bootCounter, nonce: hello.nonce)
         let (outdated, link) = try state.withLock { state throws(Refusal) in
             try state.rules.judge(
                 hello, certificate: certificate, expected: nil, lane: nil,
                 now: monotonicMilliseconds())
             state.unknown.removeAll { $0 === channel }
             let outdated = state.incoming.filter {
-                $0.key == key || $0.key.member == key.member && $0.value.boot != boot
+                $0.key == key || $0.key.member == key.member && $0.value.boot != hello.boot
             }
             for gone in outdated.keys { state.incoming[gone] = nil }
-            state.incoming[key] = Incoming(channel: channel, boot: boot)
+            state.incoming[key] = Incoming(channel: channel, boot: hello.boot)
             return (outdated, state.links[key])
         }
         remember(hello)

@@ -142,5 +142,7 @@ final class Notes: Sendable {
 
     func add(_ text: String) { texts.withLock { $0.append(text) } }
     var all: [String] { texts.withLock { $0 } }
+    /// For who waits while others add: looked at under the lock.
+    var count: Int { texts.withLock { $0.count } }
     func contains(_ part: String) -> Bool { all.contains { $0.contains(part) } }
 }

@@ -145,7 +145,7 @@ import Testing
                 } catch { failures.add("\(error)") }
             }
         }
-        while arrivals.all.count < threads.count { sched_yield() }
+        while arrivals.count < threads.count { sched_yield() }
         for _ in 0..<20_000 { sched_yield() }
         jobs.open()
         for thread in threads { pthread_join(thread, nil) }
@@ -202,7 +202,7 @@ import Testing
                 try Database.open(path, options: options).close()
             } catch { failures.add("second: \(error)") }
         }
-        while events.all.isEmpty { sched_yield() }
+        while events.count == 0 { sched_yield() }
         for _ in 0..<20_000 { sched_yield() }
         events.add("the job ends")
         job.open()

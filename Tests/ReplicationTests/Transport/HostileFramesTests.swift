@@ -45,9 +45,14 @@ import Testing
     @Test func aNewStartEndsTheConnectionsOfTheLast() async throws {
         try await withMemberThree { node in
             let earlier = try await connect(node, greets: true)
-            let later = try await connect(node, greets: false)
-            later.send(greeting(boot: 2, lane: .urgent))
-            #expect(await later.frames.wait { $0.contains("hello") })
+            var later = earlier
+            // One new start a second is taken, and others are told so.
+            for _ in 0..<2_000 where !later.frames.elements.contains("hello") || later === earlier {
+                later = try await connect(node, greets: false)
+                later.send(greeting(boot: 2, lane: .urgent))
+                #expect(await later.frames.wait { !$0.isEmpty })
+            }
+            #expect(later.frames.elements.contains("hello"))
             #expect(await earlier.closed())
             #expect(await node.peer.isDisconnected(3, .control, .incoming))
             later.channel.close(promise: nil)

@@ -1,0 +1,21 @@
+// What a scan need not open: tables of which it would show nothing. Known without reading any file,
+// so range deletes that are in tables themselves do not count.
+
+/// The tables of which range deletes in memtables hide all. A scan asks when it comes to one.
+package struct HiddenTables {
+    /// What lies over everything.
+    private let lists: [RangeTombstoneList]
+    private let sequence: SequenceNumber
+
+    package static let none = HiddenTables([], at: .zero)
+
+    /// For a reader at `sequence`.
+    package init(_ memtables: [Memtable], at sequence: SequenceNumber) {
+        lists = memtables.map(\.rangeTombstones).filter { !$0.isEmpty }
+        self.sequence = sequence
+    }
+
+    package func contains(_ table: TableRecord) -> Bool {
+        lists.contains { $0.hides(table, at: sequence) }
+    }
+}
