@@ -11,6 +11,9 @@ import Testing
 /// A blocking socket with a deadline on reads, so that a missing reply fails instead of hanging.
 final class TestSocket {
     private let socket: Int32
+    /// How long a reply may take. No promise of the server's: it shares the machine, and its tasks'
+    /// few threads, with tests that keep them busy.
+    static let patienceSeconds = 120
 
     init(port: Int) throws {
         #if canImport(Glibc)
@@ -18,7 +21,7 @@ final class TestSocket {
         #else
             socket = Musl.socket(AF_INET, SOCK_STREAM, 0)
         #endif
-        var deadline = timeval(tv_sec: 10, tv_usec: 0)
+        var deadline = timeval(tv_sec: TestSocket.patienceSeconds, tv_usec: 0)
         setsockopt(
             socket, SOL_SOCKET, SO_RCVTIMEO, &deadline, socklen_t(MemoryLayout<timeval>.size))
         let address = try SocketAddress(ipAddress: "127.0.0.1", port: port)

@@ -5,7 +5,7 @@ import Engine
 import Testing
 
 @Suite struct StoreDeterminismTests {
-    private static let entries = scaled("MARTLET_ENTRIES", full: 3_000, usual: 900)
+    private static let entries = scaled("MARTLET_ENTRIES", full: 3_000, usual: 1_500)
 
     private static let mixed = CompressionPolicy(
         .zstdDictionary(level: 1),

@@ -38,7 +38,9 @@ import Testing
     }
 
     private func fetch(_ address: HTTPAddress, _ path: String) async throws -> HTTPAnswer {
-        try await onThread { try HTTPGet.fetch(address, path) }
+        try await onThread {
+            try HTTPGet.fetch(address, path, timeoutSeconds: TestSocket.patienceSeconds)
+        }
     }
 
     @Test func documentsHealthAndMetrics() async throws {

@@ -32,6 +32,19 @@ import Testing
         #expect(flaw(10, term: 2)?.contains("taken back for one of term 3") == true)
     }
 
+    /// Nobody remembers what was, but what was durable is there all the same.
+    @Test func withTheHardStateItsCutsAreLost() {
+        var kept = kept
+        kept.hasForgottenCuts = true
+        let ends = { (index: UInt64) in
+            kept.flaw(
+                endingAt: Position(
+                    term: Term(2), index: LogIndex(index), checksum: Digest128(of: [1])))
+        }
+        #expect(ends(13) == nil && ends(10) == nil)
+        #expect(ends(7)?.contains("all through 8 was durable") == true)
+    }
+
     @Test func theTermOfALostEntryIsAGuess() {
         #expect(flaw(10, term: 2, isKnown: false) == nil)
         #expect(flaw(13, term: 3, isKnown: false)?.contains("above its last entry") == true)

@@ -61,6 +61,9 @@ package final class ClusterOracle {
         keptLogs[process.place] = KeptLog(process.replica)
     }
 
+    /// The hard state of a node that does not run is lost.
+    package func noteStateLost(_ place: Int) { keptLogs[place]?.hasForgottenCuts = true }
+
     package func noteStart(_ process: SimulatedProcess) {
         let kept = keptLogs.removeValue(forKey: process.place)
         if let flaw = kept?.flaw(endingAt: process.replica.log.last) {

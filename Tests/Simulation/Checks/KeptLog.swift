@@ -11,6 +11,9 @@ package struct KeptLog: Sendable {
     package var runs: [TermRun]
     /// Of these entries `runs` only guess.
     package var holes: [LogHole]
+    /// Gone with the hard state: what was taken back may come again, and is taken back again before
+    /// this node has a vote.
+    package var hasForgottenCuts = false
 
     package init(durable: LogIndex, last: LogIndex, runs: [TermRun], holes: [LogHole] = []) {
         self.durable = durable
@@ -35,6 +38,7 @@ package struct KeptLog: Sendable {
         if found.index < durable {
             return "ends at \(found.index) though all through \(durable) was durable"
         }
+        guard !hasForgottenCuts else { return nil }
         if found.index > last {
             return "ends at \(found.index), above its last entry \(last)"
         }

@@ -78,7 +78,8 @@ package final class ClusterClients: @unchecked Sendable {
     private var permits: [(ReadRequest, Result<ReadPermit, ServiceRefusal>)] = []
     /// Every state from here on may have been seen by somebody.
     package private(set) var floor = LogIndex.zero
-    private var floorClock: ClockMilliseconds = 0
+    /// When the floor rose, and to what, as far back as a bounded read may look.
+    private var floors: [(time: UInt64, floor: LogIndex)] = []
     private var isPaused = true
     private var epoch = 0
     private var pinned: [PinnedView] = []
@@ -87,6 +88,9 @@ package final class ClusterClients: @unchecked Sendable {
     package private(set) var refused = 0
     package private(set) var unknown = 0
     package private(set) var reads = 0
+    /// Bounded ones that were permitted.
+    package private(set) var bounded = 0
+    private static let stalenessMax: UInt64 = 5_000
 
     private struct ReadRequest {
         var key: [UInt8]
@@ -224,11 +228,32 @@ package final class ClusterClients: @unchecked Sendable {
         }
     }
 
+    /// A read that any node answers at once, if what it has is new enough.
+    private func readBounded(at process: SimulatedProcess) {
+        let staleness = [100, 400, 1_500, ClusterClients.stalenessMax][random.below(4)]
+        guard case .success(let permit) = process.replica.boundedRead(staleness: staleness) else {
+            return
+        }
+        bounded += 1
+        // Clocks here never run slower than time, but they round it, at both ends.
+        let seen = cluster.now - min(cluster.now, staleness + 2)
+        let wanted = floors.last { $0.time < seen }?.floor ?? .zero
+        let index = process.replica.store.applied
+        if index < wanted {
+            cluster.oracle.violation(
+                "a read at node \(process.id) that may be \(staleness) ms old sees index \(index); "
+                    + "\(wanted) was acknowledged before that")
+        }
+        cluster.oracle.check(
+            key(random.below(keyCount)), of: process, now: permit.clock, "a bounded read")
+    }
+
     /// Looks at any node's state, whatever its age, and at views that were pinned earlier.
     private func look() {
         let running = cluster.running
         guard !running.isEmpty else { return }
         let process = running[random.below(running.count)]
+        readBounded(at: running[random.below(running.count)])
         cluster.oracle.checkScan(process, reverse: random.oneIn(2))
         for _ in 0..<5 {
             cluster.oracle.check(
@@ -267,7 +292,7 @@ package final class ClusterClients: @unchecked Sendable {
             switch outcome {
             case .applied(let position):
                 applied += 1
-                floor = max(floor, position.index)
+                raiseFloor(to: position.index)
             case .notApplied: refused += 1
             case .unknown: unknown += 1
             }
@@ -288,6 +313,15 @@ package final class ClusterClients: @unchecked Sendable {
         }
         cluster.oracle.check(
             request.key, of: request.process, now: permit.clock, "a linearizable read")
-        floor = max(floor, index)
+        raiseFloor(to: index)
+    }
+
+    private func raiseFloor(to index: LogIndex) {
+        guard index > floor else { return }
+        floor = index
+        let oldest = cluster.now - min(cluster.now, ClusterClients.stalenessMax + 1_000)
+        // The last of those that are old enough is still the floor of everything before the next.
+        while floors.count > 1, floors[1].time < oldest { floors.removeFirst() }
+        floors.append((cluster.now, index))
     }
 }

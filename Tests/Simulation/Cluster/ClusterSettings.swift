@@ -20,6 +20,10 @@ package struct ClusterSettings {
     package var retainBytes: UInt64 = 8 << 30
     package var keepObsoleteMilliseconds: UInt64 = 600_000
     package var entryCacheBytes = 64 << 10
+    /// Leaders read without asking for so long; 0: they always ask.
+    package var leaseMilliseconds: UInt64 = 0
+    /// By how much each node's clock runs faster than time, out of a thousand.
+    private var clockRates: [UInt64] = []
     /// Milliseconds between turns when nothing comes.
     package var tickMilliseconds = 25
 
@@ -40,11 +44,31 @@ package struct ClusterSettings {
         store.compaction.baseLevelBytes = 24 << 10
         store.compaction.multiplier = 3
         store.compaction.targetBytes = 8 << 10
-        // Has its own numbers, so that all else of a seed stays as it was.
-        var blobs = SeededRandom(seed: seed &+ 4_711)
-        guard blobs.oneIn(2) else { return }
+        chooseBlobs()
+        chooseLeases()
+    }
+
+    // What follows has its own numbers, so that all else of a seed stays as it was.
+
+    private mutating func chooseBlobs() {
+        var random = SeededRandom(seed: seed &+ 4_711)
+        guard random.oneIn(2) else { return }
         logged.blobThreshold = 12
-        logged.blobFileBytes = UInt64(2 << 10) << UInt64(blobs.below(3))
+        logged.blobFileBytes = UInt64(2 << 10) << UInt64(random.below(3))
+    }
+
+    /// With leases clocks drift apart almost as far as members bargain for: a tenth of a lease.
+    private mutating func chooseLeases() {
+        var random = SeededRandom(seed: seed &+ 0x1ea5e)
+        guard random.oneIn(3) else { return }
+        leaseMilliseconds = 150
+        clockRates = (0..<nodeCount).map { _ in UInt64(random.below(81)) }
+    }
+
+    /// What a node's own clock shows when `time` has passed.
+    package func monotonic(of place: Int, at time: UInt64) -> UInt64 {
+        let rate = place < clockRates.count ? clockRates[place] : 0
+        return time + time * rate / 1_000
     }
 
     /// Each member stores in its own way.

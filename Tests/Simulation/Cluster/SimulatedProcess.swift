@@ -71,6 +71,7 @@ package final class SimulatedProcess: @unchecked Sendable {
         options.retainBytes = settings.retainBytes
         options.keepObsoleteMilliseconds = settings.keepObsoleteMilliseconds
         options.cacheBytes = settings.entryCacheBytes
+        options.leaseMilliseconds = settings.leaseMilliseconds
         options.seed = nonce
         replica = Replica(options: options, environment: self, opened: opened)
         if settings.members.members.count > 1 { replica.store.healer.setRepairSource(self) }
@@ -116,7 +117,9 @@ package final class SimulatedProcess: @unchecked Sendable {
 }
 
 extension SimulatedProcess: ReplicaEnvironment {
-    package var monotonicMilliseconds: UInt64 { cluster.now + 1_000 * (id.rawValue + 1) }
+    package var monotonicMilliseconds: UInt64 {
+        cluster.settings.monotonic(of: place, at: cluster.now) + 1_000 * (id.rawValue + 1)
+    }
     package var wallMilliseconds: UInt64 { cluster.wall(of: place) }
 
     package func send(_ message: PeerMessage, to member: MemberID) -> Bool {

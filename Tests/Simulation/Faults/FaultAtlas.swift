@@ -74,10 +74,11 @@ package final class FaultAtlas: @unchecked Sendable {
         case .transfer: return transfer()
         case .succession: return leaders.beginSuccession()
         case .partition, .oneWay: return cut(isOneWay: kind == .oneWay)
-        case .delay, .loss, .reorder, .duplicate: return changeWeather(kind)
+        case .delay, .loss, .reorder, .duplicate, .bandwidth: return changeWeather(kind)
         case .rotLog: return rotLog()
         case .rotManifest: return damageVictim { [self] place, _ in rotManifest(place) }
         case .rotState: return damageVictim { [self] place, _ in rotState(place) }
+        case .lostState: return damageVictim { [self] place, _ in try loseState(place) }
         case .rotTable: return rotTable()
         case .misdirected: return misdirect()
         case .unreadable: return makeUnreadable()
@@ -216,7 +217,7 @@ package final class FaultAtlas: @unchecked Sendable {
     // MARK: Network
 
     func isolate(_ place: Int) {
-        cluster.network.isolate(place)
+        cluster.network.isolate(place, resets: random.oneIn(3))
         healLater()
     }
 
@@ -247,6 +248,8 @@ package final class FaultAtlas: @unchecked Sendable {
         case .loss: cluster.network.weather.lost = isWorse ? 10 + random.below(60) : fair.lost
         case .duplicate: cluster.network.weather.repeated = isWorse ? 30 : fair.repeated
         case .reorder: cluster.network.weather.overtaking = isWorse ? 200 : fair.overtaking
+        case .bandwidth:
+            cluster.network.weather.bandwidth = isWorse ? 16 + random.below(240) : fair.bandwidth
         default:
             cluster.network.weather.late = isWorse ? 30 : fair.late
             cluster.network.weather.delayMax = isWorse ? 4 + random.below(30) : fair.delayMax
@@ -330,6 +333,15 @@ package final class FaultAtlas: @unchecked Sendable {
             HardStateFormat.copyOffset(copy)
             + UInt64(random.below(HardStateFormat.sectorBytes))
         cluster.disks[place].flip("data/group-0/state", offset, mask: 0x08)
+        return true
+    }
+
+    /// All that a member remembers of its votes and of what it took back of its log.
+    private func loseState(_ place: Int) throws -> Bool {
+        let disk = cluster.disks[place]
+        try disk.unlink("data/group-0/state")
+        try disk.syncDirectory("data/group-0")
+        cluster.oracle.noteStateLost(place)
         return true
     }
 

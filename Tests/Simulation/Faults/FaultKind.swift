@@ -14,10 +14,13 @@ package enum FaultKind: String, CaseIterable, Sendable {
     case loss
     case reorder
     case duplicate
+    /// Links carry little, so that what is large comes late.
+    case bandwidth
     case rotLog = "rot-log"
     case rotTable = "rot-table"
     case rotManifest = "rot-manifest"
     case rotState = "rot-state"
+    case lostState = "lost-state"
     case misdirected
     case unreadable = "eio"
     case full = "enospc"
