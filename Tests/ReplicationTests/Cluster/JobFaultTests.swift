@@ -62,7 +62,8 @@ private final class FlippingFilter: CompactionFilter {
         }
         #expect(isFound, "\(cluster.stateText)")
         filters[wrong.place].flips.store(false, ordering: .relaxed)
-        #expect(cluster.journal.contains("divergence"))
+        let ledger = wrong.replica.store.healer.ledger.rows()
+        #expect(ledger.contains { $0.reason == "divergent" && $0.detail.contains("differs") })
         for process in cluster.running where process !== wrong {
             #expect(process.replica.store.healer.counters.divergences == 0)
         }
@@ -88,6 +89,50 @@ private final class FlippingFilter: CompactionFilter {
         #expect(record.reason == .failed)
         cluster.expectProgress(within: 5_000)
         cluster.report()
+    }
+
+    /// The third member cannot compute, it only takes what others have: the leader's own output is
+    /// enough then.
+    @Test(arguments: [55, 56] as [UInt64])
+    func withOneDownAndOneThatOnlyFetchesCompactionGoesOn(seed: UInt64) throws {
+        let fetcher = MemberID(3)
+        let cluster = SimulatedCluster.small(seed: seed) { settings in
+            filtering(&settings)
+            let adjust = settings.adjustStore
+            settings.adjustStore = { member, options in
+                adjust?(member, &options)
+                if member == fetcher { options.compactionFilters = [] }
+            }
+        }
+        let leads = cluster.run(atMost: 10_000) {
+            guard let leader = cluster.leaders.first else { return false }
+            if leader.id == fetcher { leader.replica.post(.transfer(MemberID(1))) }
+            return leader.id != fetcher
+        }
+        #expect(leads)
+        let leader = try #require(cluster.leaders.first)
+        let down = try #require(cluster.running.first { $0 !== leader && $0.id != fetcher }).place
+        cluster.stopNode(down, power: false)
+        cluster.clients.start(writers: 4, readers: 2, pauseMilliseconds: 10)
+        func computed(_ process: SimulatedProcess) throws -> [CompactedRecord] {
+            try entries(.compacted, on: process).map {
+                try $0.withPayload { try CompactedRecord(decoding: $0) }
+            }.filter { $0.tables.contains { $0.id.kind == .compaction } }
+        }
+        let before = try computed(leader).count
+        let goesOn = cluster.run(atMost: 120_000) {
+            let count = (try? computed(leader).count) ?? 0
+            return count >= before + 3
+        }
+        #expect(goesOn, "\(cluster.stateText)")
+        let last = try #require(try computed(leader).last)
+        let fetching = try #require(cluster.process(Int(fetcher.rawValue) - 1))
+        let hasAll = cluster.run(atMost: 30_000) {
+            last.tables.allSatisfy { cluster.tableFiles(fetching.place).contains($0.id) }
+        }
+        #expect(hasAll, "\(cluster.stateText)")
+        cluster.startNode(down)
+        cluster.finish()
     }
 
     /// One member has computed and the others are late: nobody lets an input go before the job is

@@ -290,6 +290,37 @@ import Testing
         #expect(cluster.segments(0).count <= 3)
     }
 
+    /// A job that one node has yet to install, the settings and the members are in segments that it
+    /// does not have any more: after a power cut it knows them all the same.
+    @Test func whatIsPendingOutlivesItsSegment() throws {
+        let late = 1
+        let cluster = SimulatedCluster.small(seed: 43)
+        cluster.delays.isHolding = { priority, place in
+            priority == .compaction && place == late
+        }
+        cluster.clients.start(writers: 5, readers: 1, pauseMilliseconds: 8)
+        let isRecycled = cluster.run(atMost: 60_000) {
+            guard let replica = cluster.process(late)?.replica,
+                let pending = replica.store.installed.jobEntries.first
+            else { return false }
+            return replica.log.first > pending.index
+        }
+        #expect(isRecycled, "\(cluster.stateText)")
+        let before = try #require(cluster.process(late)).replica.store.installed
+        #expect(before.frontier < (try #require(before.jobEntries.first).index))
+        #expect(!before.jobEntries.isEmpty)
+        cluster.stopNode(late, power: true)
+        cluster.startNode(late)
+        let store = try #require(cluster.process(late)).replica.store
+        #expect(store.installed.jobEntries == before.jobEntries)
+        #expect(store.installed.settings == before.settings)
+        #expect(store.membership == before.membership && before.membership.members.count == 3)
+        cluster.delays.isHolding = nil
+        cluster.releaseHeldJobs()
+        cluster.run(milliseconds: 3_000)
+        cluster.finish()
+    }
+
     /// More than the bound is written while a member is away: the log does not grow for it, and the
     /// leader says what it cannot do.
     @Test func aDeadMemberDoesNotFillTheDisk() {
@@ -360,11 +391,14 @@ import Testing
         // Both hold the same entries then, and the third goes first: it cannot have more.
         if thirdIsAway { cluster.stopNode(third, power: false) }
         cluster.run(milliseconds: 1_000)
-        cluster.clients.pause()
-        cluster.run(milliseconds: 500)
-        let flushed = try voters.map {
-            try #require(cluster.process($0)?.replica).store.flushedPosition.index
+        var flushed: [LogIndex] = []
+        let isReady = cluster.run(atMost: 5_000) {
+            let replicas = voters.compactMap { cluster.process($0)?.replica }
+            flushed = replicas.map(\.store.flushedPosition.index)
+            return zip(replicas, flushed).allSatisfy { $0.log.durable.index > $1 + 24 }
         }
+        #expect(isReady)
+        cluster.clients.pause()
         for place in 0..<3 { cluster.stopNode(place, power: false) }
         let first = try cluster.rotLogEntries(voters[0], count: 2, above: flushed[0])
         let second = try cluster.rotLogEntries(
@@ -404,9 +438,12 @@ import Testing
             process.replica.store.manifest.local[id]?.generation == 1
         }
         #expect(isHealed)
-        cluster.run(milliseconds: 200)
-        let row = try #require(
-            process.replica.store.healer.ledger.rows().first { $0.state != .detected })
+        var found: LedgerRow?
+        _ = cluster.run(atMost: 5_000) {
+            found = process.replica.store.healer.ledger.rows().first { $0.state != .detected }
+            return found != nil
+        }
+        let row = try #require(found)
         #expect(row.state == .healedReplica)
         #expect(row.peer != 0 && row.bytesFetched > 0)
         try expectCleanTables(cluster)

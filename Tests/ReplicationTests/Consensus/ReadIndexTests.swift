@@ -184,6 +184,36 @@ struct ReadIndexTests {
         #expect(indexes == indexes.sorted())
     }
 
+    /// Each retry goes to whoever leads then: what one of them has shown, no later one undercuts.
+    @Test("retries never return an older index, whoever leads")
+    func retriesAcrossChangesOfLeader() {
+        let script = RaftScript(Self.start)
+        var shown: [LogIndex] = []
+        func retry(at leader: UInt64) {
+            let before = script.node(leader).ready.count
+            // What this leader commits last, one of the others has yet to learn.
+            script.run("propose \(leader)\nread \(leader) a\nonce\nonce\nrun 150")
+            shown += script.node(leader).ready.dropFirst(before).map(\.index)
+        }
+        var leader: UInt64 = 1
+        for _ in 0..<12 {
+            retry(at: leader)
+            // Cut off it goes on with its clients, and answers none of them.
+            let deposed = leader
+            script.run("isolate \(deposed)\npropose \(deposed)\nread \(deposed) b")
+            let before = script.node(deposed).ready.count
+            script.run("run 3000")
+            leader = [1, 2, 3].first { $0 != deposed && script.node($0).core.leadTerm != nil } ?? 0
+            #expect(leader > 0)
+            guard leader > 0 else { return }
+            retry(at: leader)
+            script.run("heal\nrun 300")
+            #expect(script.node(deposed).ready.count == before)
+        }
+        #expect(shown.count == 24)
+        #expect(shown == shown.sorted())
+    }
+
     @Test("the round's heartbeat brings the commit that the asking follower waits for")
     func roundCarriesCommit() {
         RaftScript(

@@ -69,6 +69,8 @@ package final class ClusterClients: @unchecked Sendable {
     // Unchecked: everything happens on the test's one thread.
     private unowned let cluster: SimulatedCluster
     private var random: SeededRandom
+    /// Has its own numbers, so that all else of a seed stays as it was.
+    private var boundedRandom: SeededRandom
     package var keyCount = 60
     package var valueBytesMax = 300
     private var nextID: UInt64 = 1
@@ -110,6 +112,7 @@ package final class ClusterClients: @unchecked Sendable {
     package init(_ cluster: SimulatedCluster, random: SeededRandom) {
         self.cluster = cluster
         self.random = random
+        boundedRandom = SeededRandom(seed: cluster.settings.seed &+ 0xb0_05ed)
     }
 
     // MARK: Load
@@ -229,8 +232,10 @@ package final class ClusterClients: @unchecked Sendable {
     }
 
     /// A read that any node answers at once, if what it has is new enough.
-    private func readBounded(at process: SimulatedProcess) {
-        let staleness = [100, 400, 1_500, ClusterClients.stalenessMax][random.below(4)]
+    private func readBounded() {
+        let running = cluster.running
+        let process = running[boundedRandom.below(running.count)]
+        let staleness = [100, 400, 1_500, ClusterClients.stalenessMax][boundedRandom.below(4)]
         guard case .success(let permit) = process.replica.boundedRead(staleness: staleness) else {
             return
         }
@@ -245,7 +250,8 @@ package final class ClusterClients: @unchecked Sendable {
                     + "\(wanted) was acknowledged before that")
         }
         cluster.oracle.check(
-            key(random.below(keyCount)), of: process, now: permit.clock, "a bounded read")
+            key(boundedRandom.below(keyCount)), of: process, now: permit.clock,
+            "a bounded read")
     }
 
     /// Looks at any node's state, whatever its age, and at views that were pinned earlier.
@@ -253,7 +259,7 @@ package final class ClusterClients: @unchecked Sendable {
         let running = cluster.running
         guard !running.isEmpty else { return }
         let process = running[random.below(running.count)]
-        readBounded(at: running[random.below(running.count)])
+        readBounded()
         cluster.oracle.checkScan(process, reverse: random.oneIn(2))
         for _ in 0..<5 {
             cluster.oracle.check(
