@@ -223,7 +223,10 @@ package final class ClusterClients: @unchecked Sendable {
     package func read() {
         let running = cluster.running
         guard !running.isEmpty else { return }
-        let process = running[random.below(running.count)]
+        read(at: running[random.below(running.count)])
+    }
+
+    package func read(at process: SimulatedProcess) {
         let request = ReadRequest(
             key: key(random.below(keyCount)), process: process, floor: floor)
         process.replica.linearizableRead { [unowned self] result in

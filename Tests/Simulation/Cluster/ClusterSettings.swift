@@ -22,6 +22,7 @@ package struct ClusterSettings {
     package var entryCacheBytes = 64 << 10
     /// Leaders read without asking for so long; 0: they always ask.
     package var leaseMilliseconds: UInt64 = 0
+    package var leaseDriftMilliseconds: UInt64 = 25
     /// By how much each node's clock runs faster than time, out of a thousand.
     private var clockRates: [UInt64] = []
     /// Milliseconds between turns when nothing comes.
@@ -61,7 +62,7 @@ package struct ClusterSettings {
     private mutating func chooseLeases() {
         var random = SeededRandom(seed: seed &+ 0x1ea5e)
         guard random.oneIn(3) else { return }
-        leaseMilliseconds = 150
+        leaseMilliseconds = 250
         clockRates = (0..<nodeCount).map { _ in UInt64(random.below(81)) }
     }
 

@@ -72,6 +72,7 @@ package final class SimulatedProcess: @unchecked Sendable {
         options.keepObsoleteMilliseconds = settings.keepObsoleteMilliseconds
         options.cacheBytes = settings.entryCacheBytes
         options.leaseMilliseconds = settings.leaseMilliseconds
+        options.leaseDriftMilliseconds = settings.leaseDriftMilliseconds
         options.seed = nonce
         replica = Replica(options: options, environment: self, opened: opened)
         if settings.members.members.count > 1 { replica.store.healer.setRepairSource(self) }

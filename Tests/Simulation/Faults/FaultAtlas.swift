@@ -217,8 +217,20 @@ package final class FaultAtlas: @unchecked Sendable {
     // MARK: Network
 
     func isolate(_ place: Int) {
-        cluster.network.isolate(place, resets: random.oneIn(3))
+        let resets = random.oneIn(3)
+        cluster.network.isolate(place, resets: resets)
+        // Others may lead before this one knows: its clients must not see what was.
+        if resets { hurryClients(at: place) }
         healLater()
+    }
+
+    private func hurryClients(at place: Int) {
+        for step in 0..<25 {
+            cluster.perform(after: UInt64(8 * step)) { [unowned cluster] in
+                cluster.clients.write()
+                if let process = cluster.process(place) { cluster.clients.read(at: process) }
+            }
+        }
     }
 
     private func healLater() {

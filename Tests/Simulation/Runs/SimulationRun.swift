@@ -76,7 +76,9 @@ package struct SimulationRun {
     }
 
     private func operations(_ cluster: SimulatedCluster) -> Int {
-        cluster.clients.applied + cluster.clients.reads + (cluster.registers?.answered ?? 0)
+        let clients: ClusterClients = cluster.clients
+        return clients.applied + clients.reads + clients.bounded
+            + (cluster.registers?.answered ?? 0)
     }
 
     private func load(_ cluster: SimulatedCluster) {
