@@ -244,6 +244,34 @@ struct LogReplicationTests {
             """)
     }
 
+    /// 300 kB take 146 ms on the slowest way that is reckoned with; heartbeats overtake them.
+    @Test("what a probe brings is not sent again before it can have arrived")
+    func probesArePaced() {
+        RaftScript(
+            """
+            nodes 3
+            campaign 1
+            deliver
+            run 100
+            broke 1 2
+            propose 1 bytes 300000
+            expect 1->2 append
+            drop 1->2 append
+            tick 50 1
+            deliver
+            tick 50 1
+            deliver
+            tick 50 1
+            deliver
+            expect 1 mode.2=probe commit=2
+            expect 2 last=1
+            tick 50 1
+            deliver
+            expect 2 last=2
+            expect 1 mode.2=replicate
+            """)
+    }
+
     @Test("commit is learnt within a heartbeat and one and a half round trips after a blip")
     func commitAfterBlip() {
         RaftScript(
