@@ -66,10 +66,8 @@ package struct ClusterSettings {
         clockRates = (0..<nodeCount).map { _ in UInt64(random.below(81)) }
     }
 
-    /// What a node's own clock shows when `time` has passed.
-    package func monotonic(of place: Int, at time: UInt64) -> UInt64 {
-        let rate = place < clockRates.count ? clockRates[place] : 0
-        return time + time * rate / 1_000
+    package func clockRate(of place: Int) -> UInt64 {
+        place < clockRates.count ? clockRates[place] : 0
     }
 
     /// Each member stores in its own way.
