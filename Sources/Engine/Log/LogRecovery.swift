@@ -47,6 +47,7 @@ extension Log {
                 checksum: page.position.checksum == .zero ? nil : page.position.checksum)
             scan.note(claim, epoch: page.epoch)
         }
+        scan.dropOutdatedClaim()
         report.durable = scan.claim.index
         guard scan.claim.index < scan.expected + LogScan.gapMax else {
             throw .corrupt(
@@ -68,7 +69,7 @@ extension Log {
         report.endedEarly = known.highestIndex > lastPosition.index
         try keepClaim(scan)
         try wipeOutdated(recent)
-        try finish(recent.map(\.segment), doomed, durable: report.durable, scan.epochSeen)
+        try finish(recent.map(\.segment), doomed, synced: scan.synced, scan.epochSeen)
         try renewActive(&report)
         return report
     }
@@ -432,7 +433,7 @@ extension Log {
 
     /// Makes the decision durable, then the log's content.
     private func finish(
-        _ recent: [LogSegment], _ doomed: [LogSegment], durable: LogIndex, _ epochSeen: UInt32
+        _ recent: [LogSegment], _ doomed: [LogSegment], synced: LogIndex, _ epochSeen: UInt32
     ) throws(EngineError) {
         epoch = max(hardState.current.epoch, epochSeen) + 1
         let newestFirst = doomed.sorted { $0.first > $1.first }
@@ -444,8 +445,8 @@ extension Log {
         }
         try markActiveSealed(recent.last)
         try reopenActive()
-        for segment in recent where segment.last > durable {
-            try logIO { () throws(FileError) in try rewriteFrames(of: segment, above: durable) }
+        for segment in recent where segment.last > synced {
+            try logIO { () throws(FileError) in try rewriteFrames(of: segment, above: synced) }
             if !dirty.contains(where: { $0 === segment }) { dirty.append(segment) }
         }
         isDirectoryDirty = true
@@ -522,9 +523,9 @@ extension Log {
     }
 
     /// Puts the same bytes in place again, so that the sync that follows really writes them.
-    private func rewriteFrames(of segment: LogSegment, above durable: LogIndex) throws(FileError) {
+    private func rewriteFrames(of segment: LogSegment, above synced: LogIndex) throws(FileError) {
         if let header = segment.header { try segment.file.writeAll(header.encodedForFile(), at: 0) }
-        let skipped = durable < segment.first ? 0 : Int(durable + 1 - segment.first)
+        let skipped = synced < segment.first ? 0 : Int(synced + 1 - segment.first)
         let offsets = segment.offsets?.dropFirst(skipped) ?? []
         guard var offset = offsets.first(where: { $0 != OffsetTable.missing }) else { return }
         // Through the footer of a sealed segment; an active one is cut at its last frame's group.

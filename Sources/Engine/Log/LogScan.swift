@@ -40,6 +40,9 @@ struct LogScan {
     private var epochFloor: UInt32 = 0
     private(set) var epochSeen: UInt32 = 0
     private(set) var claim = Claim(term: .zero, index: .zero, checksum: nil)
+    /// Through here a sync of this node returned. An entry's `commit` claims more: what others
+    /// have.
+    private(set) var synced = LogIndex.zero
     private(set) var missing: [LogHole] = []
     /// Places where indexes were left out on purpose.
     private(set) var skips: [(after: Position, to: LogIndex)] = []
@@ -75,12 +78,22 @@ struct LogScan {
         if epoch < rules.epoch, other.index > rules.cut {
             capped = Claim(term: rules.cutTerm, index: rules.cut, checksum: nil)
         }
+        synced = max(synced, capped.index)
         // Of two that disagree about the term the lower is of a cut within lost entries: a guess.
         let isBetter =
             capped.index > claim.index
             || capped.index == claim.index
                 && (capped.term > claim.term || capped.term == claim.term && claim.checksum == nil)
         if isBetter { claim = capped }
+    }
+
+    /// Terms never fall along a log: what an older term claims above the last entry was of a
+    /// history that was cut, by a record that is lost. How far this one was durable is not known
+    /// then.
+    mutating func dropOutdatedClaim() {
+        guard claim.index > last.index, claim.term != .zero, claim.term < last.term else { return }
+        claim = Claim(term: last.term, index: last.index, checksum: nil)
+        synced = .zero
     }
 
     /// The sequence goes on at `index`; the indexes in between were never used.

@@ -49,6 +49,8 @@ struct RebuildPlan {
     private var dead = Set<TableID>()
     private var levels: [TableID: CompactionSpec.Input] = [:]
     private var sealed = Set<LogIndex>()
+    /// Inputs of concluded jobs.
+    private var consumed = Set<TableID>()
 
     init(
         files: [TableID: File], unreadable: [Unreadable], log: LogEvidence, genesis: Digest128,
@@ -136,6 +138,7 @@ struct RebuildPlan {
     // MARK: jobs
 
     private mutating func fold(_ log: LogEvidence, _ files: [TableID: File]) {
+        noteConsumed(log)
         var pending: [LogIndex: CompactionSpec] = [:]
         for entry in log.jobs {
             entry.payload.withUnsafeBytes { payload in
@@ -165,6 +168,22 @@ struct RebuildPlan {
         }
     }
 
+    private mutating func noteConsumed(_ log: LogEvidence) {
+        var specs: [LogIndex: CompactionSpec] = [:]
+        for entry in log.jobs {
+            entry.payload.withUnsafeBytes { payload in
+                if entry.kind == .compact {
+                    specs[entry.index] = try? CompactionSpec(decoding: payload)
+                } else if entry.kind == .compacted,
+                    let record = try? CompactedRecord(decoding: payload),
+                    let spec = specs[record.job], spec.action != .move
+                {
+                    consumed.formUnion(spec.inputs.map(\.id))
+                }
+            }
+        }
+    }
+
     private mutating func note(_ seal: SealRecord) {
         guard seal.last <= flushed.position.index else { return }
         sealed.insert(seal.last)
@@ -186,8 +205,10 @@ struct RebuildPlan {
             isWhole(input, files)
                 || input.id.kind == .flush && input.id.index > flushed.position.index
         }
-        // With its inputs a job that lost an output counts as never concluded.
-        if !hasOutputs, hasInputs { return }
+        // With its inputs a job that lost an output counts as never concluded; not if a later job
+        // took its outputs: then they are gone for good, and a reader kept the inputs.
+        let wasConsumed = record.tables.contains { consumed.contains($0.id) }
+        if !hasOutputs, hasInputs, !wasConsumed { return }
         for input in spec.inputs {
             live[input.id] = nil
             dead.insert(input.id)

@@ -53,7 +53,7 @@ package struct Progress: Sendable {
     /// Those that are not answered; what is sent while there are too many counts as the last.
     private var timedRounds: [(round: UInt64, sentAt: UInt64)] = []
     /// Everything committed at this time has reached it; nil: nothing is known of it.
-    private(set) var caughtUpAt: UInt64?
+    package private(set) var caughtUpAt: UInt64?
     private var goal: (commit: LogIndex, setAt: UInt64)?
 
     package init(id: MemberID, isVoter: Bool) {
@@ -129,19 +129,24 @@ package struct Progress: Sendable {
         }
     }
 
-    mutating func becomeReplicate() {
+    package mutating func becomeReplicate() {
         mode = .replicate
         isPaused = false
         clearInflight()
     }
 
     /// Starts over at `next`. If that is at or below `match`, the member lost acknowledged entries.
-    mutating func becomeProbe(next: LogIndex) {
+    package mutating func becomeProbe(next: LogIndex) {
         mode = .probe
         isPaused = false
         retryDelay = 0
         self.next = max(next, LogIndex(1))
-        match = min(match, self.next - 1)
+        if match >= self.next {
+            match = self.next - 1
+            // What was said of it while it was away was said of entries that it does not have.
+            caughtUpAt = nil
+            goal = nil
+        }
         clearInflight()
     }
 
@@ -205,7 +210,7 @@ package struct Progress: Sendable {
 
     /// A heartbeat leaves. Its answer, or that of a later round, dates the contact by when it was
     /// *sent*.
-    mutating func heartbeatSent(round: UInt64, commit: LogIndex, now: UInt64) {
+    package mutating func heartbeatSent(round: UInt64, commit: LogIndex, now: UInt64) {
         if timedRounds.count < Progress.timedRoundsMax { timedRounds.append((round, now)) }
         if match >= commit {
             caughtUpAt = now

@@ -228,6 +228,8 @@ extension Replica {
     private func becomeLeader(_ term: Term) {
         hasJobNews = true
         environment.note(.becameLeader(term))
+        // With a lease the last leader may have answered by a clock that nobody heard of.
+        leaderClockHeard += options.leaseMilliseconds
         tail.clock = max(tail.clock, leaderClockHeard)
         director.reset(now: environment.monotonicMilliseconds)
         clockCheck.reset()

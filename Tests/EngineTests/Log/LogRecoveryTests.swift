@@ -151,6 +151,37 @@ import Testing
         #expect(rig.recovery.holes.isEmpty)
     }
 
+    /// What a member that catches up appends was committed by others: it claims to be durable there.
+    @Test func failedSyncOfWhatOthersHaveCommitted() throws {
+        let rig = try LogRig()
+        let synced = try rig.append(2)
+        rig.fileSystem.failNextSync(rig.path(1))
+        #expect(throws: EngineError.self) { try rig.append(6, commit: 7) }
+        try rig.kill()
+        let shown = try rig.all()
+        #expect(shown.count == 8)
+        try rig.powerCut()
+        #expect(try rig.all().headers == shown.headers)
+        #expect(shown.prefix(2).map(\.header) == synced.headers)
+        #expect(rig.recovery.holes.isEmpty)
+    }
+
+    /// The record of a cut is lost, and a page from before it tells of entries that are no more.
+    @Test func aPageFromBeforeACutThatNobodyRemembers() throws {
+        let rig = try LogRig()
+        let kept = Array(try rig.append(20, term: 5).prefix(7))
+        let state = try rig.raw(LogRig.statePath)
+        try rig.log.truncate(after: LogIndex(7))
+        let fresh = try rig.append(2, term: 6)
+        try rig.poke(LogRig.statePath, at: 0, state)
+        try rig.kill()
+        #expect(rig.recovery.holes.isEmpty)
+        #expect(try rig.all().headers == (kept + fresh).headers)
+        let more = try rig.append(2, term: 6)
+        try rig.powerCut()
+        #expect(try rig.all().headers == (kept + fresh + more).headers)
+    }
+
     @Test func aFailedSyncOfTheDirectoryTakesNoSegmentAlong() throws {
         let rig = try LogRig()
         try rig.append(5, bytes: 1000)

@@ -384,6 +384,46 @@ import Testing
         #expect(try rig.memory.list(group + "/quarantine") == kept)
     }
 
+    /// A reader keeps the inputs of a job over the end, and another job has taken its outputs.
+    @Test func `Inputs that were kept do not come back when the outputs were compacted again`()
+        throws
+    {
+        let (rig, content) = try makeRig(retainsLog: true)
+        // All inputs of the next job are tables then.
+        try rig.database.flush()
+        rig.jobs.runAll()
+        let group = ManifestRebuildTests.group
+        func names() -> [String] {
+            rig.database.tables().map { TableHandle.fileName($0.id, generation: 0) }
+        }
+        let inputs = names()
+        for name in inputs {
+            try rig.memory.linkOrCopy(group + "/sst/" + name, to: group + "/kept-" + name)
+        }
+        try rig.database.compactAll()
+        rig.jobs.runAll()
+        let outputs = names()
+        try rig.database.compactAll()
+        rig.jobs.runAll()
+        #expect((inputs + outputs).allSatisfy { !rig.memory.exists(group + "/sst/" + $0) })
+        let live = names()
+        try close(rig)
+        for name in inputs {
+            try rig.memory.rename(group + "/kept-" + name, to: group + "/sst/" + name)
+        }
+        try loseManifest(rig)
+        let result = try rebuild(rig)
+        #expect(result.isExact && result.isWritten, "\(result.doubts)")
+        #expect(Set(result.setAside).isSuperset(of: inputs))
+        #expect(
+            result.tables.map { TableHandle.fileName($0.id, generation: 0) }.sorted()
+                == live.sorted())
+        try rig.open()
+        try expect(content, rig)
+        try rig.database.compactAll()
+        try expect(content, rig)
+    }
+
     // MARK: refusals
 
     @Test func `A manifest that is there, a node of a cluster and an open database are left alone`()

@@ -174,6 +174,25 @@ struct RaftPartsTests {
         }
     }
 
+    @Test("a member that comes back with less had not caught up while it was away")
+    func caughtUpNoMore() {
+        var member = Progress(id: MemberID(2), isVoter: true)
+        member.becomeReplicate()
+        member.accepted(through: LogIndex(100), now: 10)
+        member.heartbeatSent(round: 1, commit: LogIndex(100), now: 5_000)
+        #expect(member.caughtUpAt == 5_000)
+        // Its log may still be longer than what is asked for.
+        member.becomeProbe(next: LogIndex(101))
+        #expect(member.caughtUpAt == 5_000)
+        member.becomeProbe(next: LogIndex(51))
+        #expect(member.match == LogIndex(50) && member.caughtUpAt == nil)
+        member.heartbeatSent(round: 2, commit: LogIndex(100), now: 6_000)
+        member.accepted(through: LogIndex(99), now: 6_050)
+        #expect(member.caughtUpAt == nil)
+        member.accepted(through: LogIndex(100), now: 6_100)
+        #expect(member.caughtUpAt == 6_000)
+    }
+
     @Test("joint majorities agree with both halves taken by themselves")
     func jointQuorumAgainstHalves() {
         let draw = random(5)

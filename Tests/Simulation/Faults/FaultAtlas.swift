@@ -78,7 +78,7 @@ package final class FaultAtlas: @unchecked Sendable {
         case .rotLog: return rotLog()
         case .rotManifest: return damageVictim { [self] place, _ in rotManifest(place) }
         case .rotState: return damageVictim { [self] place, _ in rotState(place) }
-        case .lostState: return damageVictim { [self] place, _ in try loseState(place) }
+        case .lostState: return loseState()
         case .rotTable: return rotTable()
         case .misdirected: return misdirect()
         case .unreadable: return makeUnreadable()
@@ -348,13 +348,19 @@ package final class FaultAtlas: @unchecked Sendable {
         return true
     }
 
-    /// All that a member remembers of its votes and of what it took back of its log.
-    private func loseState(_ place: Int) throws -> Bool {
-        let disk = cluster.disks[place]
-        try disk.unlink("data/group-0/state")
-        try disk.syncDirectory("data/group-0")
-        cluster.oracle.noteStateLost(place)
-        return true
+    /// All that a member remembers of its votes and of what it took back of its log. A page beside
+    /// them may be all that tells of entries that are lost: never while some are.
+    private func loseState() -> Bool {
+        guard let process = runningVictim(), process.replica.log.holes.isEmpty else {
+            return false
+        }
+        return damage(process) { [self] place, _ in
+            let disk = cluster.disks[place]
+            try disk.unlink("data/group-0/state")
+            try disk.syncDirectory("data/group-0")
+            cluster.oracle.noteStateLost(place)
+            return true
+        }
     }
 
     private func rotTable() -> Bool {
