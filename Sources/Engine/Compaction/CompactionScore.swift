@@ -13,7 +13,8 @@ public enum CompactionStrategy: Hashable, Sendable {
     case sizeTiered
     /// All in level 0, never merged: the oldest tables are dropped whole when all together exceed
     /// `bytesMax`, or when the leader has seen one for `ageMilliseconds`, counted anew after a
-    /// restart or a change of leader; 0 is no bound. What a dropped table held is gone for every
+    /// restart or a change of leader; 0 is no bound. Embedded, ages are looked at with a write, once a
+    /// second at most. What a dropped table held is gone for every
     /// reader, except for snapshots that were opened before. A delete hides what is older until
     /// both are dropped; nothing comes back, since a table goes after all that is older in its
     /// keys.
@@ -59,7 +60,7 @@ public struct CompactionOptions: Hashable, Sendable {
     /// bottom, so that what has expired goes in the end; 0 never. A leader counts from when it
     /// first saw the table: after a restart or a change of leader ages begin anew. Tables of level
     /// 0 wait for its trigger; other strategies do not look at it. Embedded, ages are looked at
-    /// with the next write or job.
+    /// with a write, once a second at most, and with every job.
     public var rewriteAfterMilliseconds: UInt64 = 0
     /// Bytes above the deepest level, in percent of what that holds, past which they are merged
     /// down, due or not; 0 is no bound. With `sizeTiered`, those of all runs but the oldest, past
@@ -70,7 +71,7 @@ public struct CompactionOptions: Hashable, Sendable {
     public var tierSizePercent = 10
     /// Point reads that read a block of a table, on the leader and since it was opened, for a key
     /// that is not in it, before the table is merged with what is below; 0 never does. Reads that a
-    /// filter spares do not count. Planned with the next write or job: a database that is only read
+    /// filter spares do not count. Embedded, looked at as ages are: a database that is only read
     /// keeps its shape.
     public var fruitlessReadsMax: UInt64 = 0
 
@@ -96,6 +97,12 @@ public struct CompactionOptions: Hashable, Sendable {
     public var clockMaxOffsetMilliseconds: UInt64 = 500
 
     public init() {}
+
+    /// Whether a job may become due though nothing was written: by age, or by reads.
+    var dependsOnTime: Bool {
+        if case .fifo(_, let age) = strategy, age > 0 { return true }
+        return rewriteAfterMilliseconds > 0 || fruitlessReadsMax > 0
+    }
 
     /// Bytes that `level` (from 1 on) should hold at most; the last level has no bound.
     public func targetBytes(ofLevel level: UInt8) -> UInt64 {

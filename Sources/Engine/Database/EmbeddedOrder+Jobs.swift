@@ -35,20 +35,29 @@ extension EmbeddedOrder {
         monitor.broadcast()
     }
 
-    /// After a commit: if something follows from it, or a failed job is due again.
+    /// So often jobs are looked at for what time alone, or reads, may have made due.
+    private static let lookIntervalMilliseconds: UInt64 = 1_000
+
+    /// After a commit: if something follows from it, a failed job is due again, or it is time to
+    /// look at ages.
     func advanceIfDue() {
-        if mustAdvance || isRetryDue { advance() }
+        if mustAdvance || isTimeDue { advance() }
     }
 
-    private var isRetryDue: Bool {
-        guard store.nextRetry < .max || !proposals.isEmpty else { return false }
+    private var isTimeDue: Bool {
+        guard store.nextRetry < .max || !proposals.isEmpty || nextLook < .max else { return false }
         let now = environment.monotonic()
-        return store.nextRetry <= now || (!proposals.isEmpty && retryProposalsAt <= now)
+        return store.nextRetry <= now || nextLook <= now
+            || (!proposals.isEmpty && retryProposalsAt <= now)
     }
+
+    /// The last failure of what the engine does by itself, with what it could not log.
+    private var trouble: EngineError? { store.trouble ?? proposalTrouble }
 
     private func advanceOnce() {
         guard store.isOpen else { return }
         let now = environment.monotonic()
+        if nextLook < .max { nextLook = now + EmbeddedOrder.lookIntervalMilliseconds }
         store.turn(now: now)
         director.setLeading(true, now: now)
         director.absorb(store.takeJobInputs(), now: now)
@@ -116,7 +125,9 @@ extension EmbeddedOrder {
         while !store.isFlushed(through: target) {
             try gate.check()
             if let trouble = store.flushTrouble { throw trouble }
-            guard isWorking else { throw .busy(reason: "the flush is not proved yet") }
+            guard isWorking else {
+                throw proposalTrouble ?? .busy(reason: "the flush is not proved yet")
+            }
             wait()
             advanceIfDue()
         }
@@ -159,7 +170,7 @@ extension EmbeddedOrder {
         while !isIdle {
             try gate.check()
             advanceIfDue()
-            if let trouble = store.trouble { throw trouble }
+            if let trouble { throw trouble }
             if !isIdle { wait() }
         }
     }
@@ -176,7 +187,7 @@ extension EmbeddedOrder {
         // Another thread is at it, and at the log without the lock; it says when it is done.
         if isAdvancing { return wait() }
         guard !wasDue else { return }
-        if let trouble = store.trouble { throw trouble }
+        if let trouble { throw trouble }
         guard isWorking else {
             throw .busy(reason: "tables of a failed compaction are left out for a while")
         }

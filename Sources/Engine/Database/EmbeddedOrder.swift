@@ -38,6 +38,11 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
     @exclusivity(unchecked) var proposals: [Proposal] = []
     /// When proposals that found no space or no descriptor are tried again.
     @exclusivity(unchecked) var retryProposalsAt: UInt64 = 0
+    /// Why they wait.
+    @exclusivity(unchecked) private(set) var proposalTrouble: EngineError?
+    /// When jobs are looked at again because time alone, or reads, may have made one due; `.max` if
+    /// nothing that was asked for depends on that.
+    @exclusivity(unchecked) var nextLook: UInt64
     /// One thread is at the log, without the lock.
     @exclusivity(unchecked) private(set) var isCommitting = false
     /// Entries were applied that flushes or jobs follow from.
@@ -97,6 +102,7 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
             slowdown: options.store.compaction.level0SlowdownTrigger,
             stop: options.store.level0StopTables)
         director = JobDirector(own: EmbeddedOrder.member, options: options.store.compaction)
+        nextLook = options.store.compaction.dependsOnTime ? 0 : .max
         store.setEventHandler { [weak self] event in self?.handle(event) }
     }
 
@@ -313,6 +319,7 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
                 for (proposal, entry) in zip(taken, entries.suffix(taken.count)) {
                     proposal.conclude(.success(entry.position))
                 }
+                if !taken.isEmpty { proposalTrouble = nil }
             } catch {
                 let error = noteAppendFailure(error)
                 group.failure = error
@@ -454,6 +461,7 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
         }
         guard !kept.isEmpty else { return }
         proposals = kept + proposals
+        proposalTrouble = error
         retryProposalsAt = environment.monotonic() + Store.retryMilliseconds
         options.report?("an entry of the engine's own cannot be logged: \(error)")
     }

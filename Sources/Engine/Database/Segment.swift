@@ -20,7 +20,7 @@ package struct ActiveSegment {
         rule = SegmentRule(segmentBytes: settings.segmentBytes)
         shape = TableShape(settings)
         blobs = BlobPlan(settings)
-        memtable = Memtable()
+        memtable = Memtable(expectedBytes: Int(clamping: settings.segmentBytes))
     }
 }
 

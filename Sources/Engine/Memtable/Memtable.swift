@@ -20,7 +20,7 @@ package final class Memtable: @unchecked Sendable {
     /// Entries that it got.
     @exclusivity(unchecked) private var listed = 0
     private let runs = RunChains()
-    private let filter = MemtableFilter()
+    private let filter: MemtableFilter
     private let tombstones = Mutex(RangeTombstoneList.empty)
     private let tombstoneTotal = Atomic<Int>(0)
     private let bytes = Atomic<Int>(0)
@@ -46,7 +46,9 @@ package final class Memtable: @unchecked Sendable {
     /// Fewer common bytes leave enough of the first eight.
     private static let commonBytesMin = 4
 
-    package init() {
+    /// `expectedBytes`: roughly what it will hold. More makes lookups in vain slower.
+    package init(expectedBytes: Int = 64 << 20) {
+        filter = MemtableFilter(memtableBytes: expectedBytes)
         firstList = .allocate(capacity: 1)
         firstList.initialize(to: SkipList())
         currentList = Atomic(firstList)

@@ -12,13 +12,23 @@ import Synchronization
 
 // @unchecked: the words are atomics; one writer stores them.
 final class MemtableFilter: @unchecked Sendable {
-    /// 1 MiB, untouched pages of which cost nothing: 0.4 % false positives at half a million keys.
-    private static let wordsLog2: UInt64 = 17
+    /// 1 MiB: 0.4 % false positives at half a million keys.
+    private static let wordsLog2Max = 17
+    private static let wordsLog2Min = 9
+    /// Of a memtable for each word of its filter: some four small entries.
+    private static let memtableBytesPerWord = 512
     private let words: UnsafeMutablePointer<Atomic<UInt64>>
+    /// What is left of a hash is the place of its word.
+    private let shift: UInt64
 
-    init() {
-        // calloc: large zeroed allocations come as untouched pages.
-        guard let memory = calloc(1 << Int(MemtableFilter.wordsLog2), 8) else {
+    /// For a memtable that grows to about `memtableBytes`.
+    init(memtableBytes: Int) {
+        let wanted = max(1, memtableBytes / MemtableFilter.memtableBytesPerWord)
+        let wordsLog2 = min(
+            max(wanted.bitWidth - 1 - wanted.leadingZeroBitCount, MemtableFilter.wordsLog2Min),
+            MemtableFilter.wordsLog2Max)
+        shift = UInt64(64 - wordsLog2)
+        guard let memory = calloc(1 << wordsLog2, 8) else {
             brokenInvariant("out of memory for a memtable's filter")
         }
         words = memory.assumingMemoryBound(to: Atomic<UInt64>.self)
@@ -33,14 +43,14 @@ final class MemtableFilter: @unchecked Sendable {
 
     @inline(__always)
     func insert(_ hash: UInt64) {
-        let word = words + Int(hash >> (64 - MemtableFilter.wordsLog2))
+        let word = words + Int(hash >> shift)
         let old = word.pointee.load(ordering: .relaxed)
         word.pointee.store(old | MemtableFilter.mask(hash), ordering: .releasing)
     }
 
     @inline(__always)
     func mayContain(_ hash: UInt64) -> Bool {
-        let word = words + Int(hash >> (64 - MemtableFilter.wordsLog2))
+        let word = words + Int(hash >> shift)
         let mask = MemtableFilter.mask(hash)
         return word.pointee.load(ordering: .acquiring) & mask == mask
     }

@@ -37,6 +37,7 @@ extension RaftCore {
     }
 
     /// When the latest heartbeat left that a quorum acknowledged.
+    @inline(__always)
     func quorumConfirmedAt(_ now: UInt64) -> UInt64 {
         Quorum.reached(members) { $0.id == id ? now : $0.confirmedAt }
     }

@@ -23,6 +23,7 @@ extension RaftCore {
     /// The term in which commands may be evaluated: this member leads, and its own first entry of
     /// the term is applied, so that everything committed before is visible. Nil otherwise, and
     /// while leadership is being handed over.
+    @inline(__always)
     package func evaluableTerm(applied: LogIndex) -> Term? {
         guard role == .leader, transfer == nil, applied >= termStart, hasCommittedInTerm else {
             return nil
@@ -45,6 +46,7 @@ extension RaftCore {
     package var transferTarget: MemberID? { transfer?.target }
 
     /// Every member's progress on a leader; empty elsewhere.
+    @inline(__always)
     package func progress(now: UInt64) -> [MemberProgress] {
         guard role == .leader else { return [] }
         return members.map { member in
@@ -62,6 +64,8 @@ extension RaftCore {
     /// Milliseconds: everything that was committed that long ago is at or below `freshIndex`. Nil
     /// if no leader is known, and on a leader that has committed nothing of its term. A bounded
     /// read is right if `freshIndex` is applied here and this is within its bound.
+    // Inlined, as what else is asked with every turn: a call would be given a copy of everything.
+    @inline(__always)
     package func quorumAge(now: UInt64) -> UInt64? {
         let now = max(now, self.now)
         switch role {

@@ -115,6 +115,35 @@ import Testing
         try expectAll(rig, 0..<(count + 200))
     }
 
+    /// Whatever the disk has room for, the reason is the disk: also when a flush found room for its
+    /// table and the log none for the entry that tells of it.
+    @Test func `A flush on a full disk says that the disk is full`() throws {
+        var fromLog = 0
+        for room in stride(from: 0, to: 40_000, by: 4_000) {
+            var options = DatabaseRig.smallOptions()
+            options.settings.segmentBytes = 64 << 20
+            options.store.compression = .lz4
+            let rig = try DatabaseRig(options)
+            try fill(rig, 0..<10)
+            // The log has taken space ahead of what is written: that is used up first.
+            rig.memory.capacity = rig.memory.usedBytes
+            for bytes in [4_000, 400, 40, 1] {
+                let value = [UInt8](repeating: 1, count: bytes)
+                while error(of: { try rig.database.put(key(10), value) }) == nil {}
+            }
+            rig.memory.capacity += UInt64(room)
+            guard let refusal = error(of: { try rig.database.flush() }) else { continue }
+            #expect(isNoSpace(refusal), "\(room) bytes: \(refusal)")
+            if rig.notes.contains("cannot be logged") { fromLog += 1 }
+            rig.memory.capacity = .max
+            rig.clock.advance(1_000)
+            try rig.database.flush()
+            try fill(rig, 10..<11)
+            try expectAll(rig, 0..<11)
+        }
+        #expect(fromLog > 0)
+    }
+
     @Test func `A compaction without space is tried again`() throws {
         var options = DatabaseRig.smallOptions()
         options.store.compaction.isEnabled = false

@@ -52,6 +52,24 @@ import Testing
         #expect(try rig.database.get(key(800)) != nil)
     }
 
+    /// A write is enough, however small: no flush has to come first.
+    @Test func `What is too old goes with any write`() throws {
+        let rig = try rig(age: 60_000)
+        try fill(rig, 0..<40, 1)
+        rig.jobs.runAll()
+        let tables = rig.database.tables()
+        rig.clock.advance(30_000)
+        try rig.database.put(key(100), [1])
+        rig.jobs.runAll()
+        #expect(!tables.isEmpty && rig.database.tables() == tables)
+        rig.clock.advance(31_000)
+        try rig.database.put(key(101), [1])
+        rig.jobs.runAll()
+        #expect(rig.database.tables().isEmpty)
+        #expect(try rig.database.get(key(0)) == nil)
+        #expect(try rig.database.get(key(101)) == [1])
+    }
+
     @Test func `Deletes and overwrites hold until they are dropped, too`() throws {
         let rig = try rig(bytesMax: 30_000)
         try fill(rig, 0..<40, 1)

@@ -27,10 +27,13 @@ package struct ClusterModel {
         return found.value
     }
 
-    package func content(at index: LogIndex, now: ClockMilliseconds) -> [(
-        key: [UInt8], value: [UInt8]
-    )] {
-        keys.compactMap { key in get(key, at: index, now: now).map { (key, $0) } }
+    package func content(
+        of span: KeySpan = .everything, at index: LogIndex, now: ClockMilliseconds
+    ) -> [(key: [UInt8], value: [UInt8])] {
+        keys.compactMap { key in
+            guard span.contains(key) else { return nil }
+            return get(key, at: index, now: now).map { (key, $0) }
+        }
     }
 
     package mutating func put(_ key: [UInt8], _ version: Version) {

@@ -223,17 +223,19 @@ package final class ClusterOracle {
         }
     }
 
-    /// Everything that a replica shows, forward or in reverse.
-    package func checkScan(_ process: SimulatedProcess, reverse: Bool) {
+    /// Everything that a replica shows of `span`, forward or in reverse.
+    package func checkScan(
+        _ process: SimulatedProcess, _ span: KeySpan = .everything, reverse: Bool
+    ) {
         let store = process.replica.store
         let now = clock(of: store.pin().view, process.wallMilliseconds)
         let index = store.applied
         do throws(EngineError) {
             let found = try store.scan(
-                .everything, reverse: reverse, limit: .max, limitBytes: .max, now: now)
+                span, reverse: reverse, limit: .max, limitBytes: .max, now: now)
             compare(
-                found.map { ($0.key, $0.value.value) }, at: index, now: now, reverse: reverse,
-                "node \(process.id)")
+                found.map { ($0.key, $0.value.value) }, of: span, at: index, now: now,
+                reverse: reverse, "node \(process.id)")
         } catch {
             judgeScan(error, process, "a scan at")
         }
@@ -260,10 +262,10 @@ package final class ClusterOracle {
     }
 
     package func compare(
-        _ found: [(key: [UInt8], value: [UInt8])], at index: LogIndex, now: ClockMilliseconds,
-        reverse: Bool, _ who: String
+        _ found: [(key: [UInt8], value: [UInt8])], of span: KeySpan, at index: LogIndex,
+        now: ClockMilliseconds, reverse: Bool, _ who: String
     ) {
-        var expected = model.content(at: index, now: now)
+        var expected = model.content(of: span, at: index, now: now)
         if reverse { expected.reverse() }
         for (left, right) in zip(found, expected) where left != right {
             return violation(

@@ -70,7 +70,7 @@ package final class ClusterClients: @unchecked Sendable {
     private unowned let cluster: SimulatedCluster
     private var random: SeededRandom
     /// Has its own numbers, so that all else of a seed stays as it was.
-    private var boundedRandom: SeededRandom
+    private var ownRandom: SeededRandom
     package var keyCount = 60
     package var valueBytesMax = 300
     private var nextID: UInt64 = 1
@@ -112,7 +112,7 @@ package final class ClusterClients: @unchecked Sendable {
     package init(_ cluster: SimulatedCluster, random: SeededRandom) {
         self.cluster = cluster
         self.random = random
-        boundedRandom = SeededRandom(seed: cluster.settings.seed &+ 0xb0_05ed)
+        ownRandom = SeededRandom(seed: cluster.settings.seed &+ 0xb0_05ed)
     }
 
     // MARK: Load
@@ -237,8 +237,8 @@ package final class ClusterClients: @unchecked Sendable {
     /// A read that any node answers at once, if what it has is new enough.
     private func readBounded() {
         let running = cluster.running
-        let process = running[boundedRandom.below(running.count)]
-        let staleness = [100, 400, 1_500, ClusterClients.stalenessMax][boundedRandom.below(4)]
+        let process = running[ownRandom.below(running.count)]
+        let staleness = [100, 400, 1_500, ClusterClients.stalenessMax][ownRandom.below(4)]
         guard case .success(let permit) = process.replica.boundedRead(staleness: staleness) else {
             return
         }
@@ -253,7 +253,7 @@ package final class ClusterClients: @unchecked Sendable {
                     + "\(wanted) was acknowledged before that")
         }
         cluster.oracle.check(
-            key(boundedRandom.below(keyCount)), of: process, now: permit.clock,
+            key(ownRandom.below(keyCount)), of: process, now: permit.clock,
             "a bounded read")
     }
 
@@ -263,7 +263,7 @@ package final class ClusterClients: @unchecked Sendable {
         guard !running.isEmpty else { return }
         let process = running[random.below(running.count)]
         readBounded()
-        cluster.oracle.checkScan(process, reverse: random.oneIn(2))
+        cluster.oracle.checkScan(process, someSpan(), reverse: random.oneIn(2))
         for _ in 0..<5 {
             cluster.oracle.check(
                 key(random.below(keyCount)), of: process, now: process.wallMilliseconds,
@@ -277,12 +277,21 @@ package final class ClusterClients: @unchecked Sendable {
                 wall: process.wallMilliseconds, place: process.place))
     }
 
+    /// Everything now and then; mostly a part of it, since a scan costs as much as many events.
+    private func someSpan() -> KeySpan {
+        guard !ownRandom.oneIn(8) else { return .everything }
+        let start = ownRandom.below(keyCount)
+        return KeySpan(
+            start: key(start), end: key(start + 1 + ownRandom.below(max(1, keyCount / 4))))
+    }
+
     private func checkPinned(_ pin: PinnedView) {
+        let span = someSpan()
         do throws(EngineError) {
             let found = try pin.view.scan(
-                .everything, reverse: false, limit: .max, at: pin.sequence, now: pin.wall)
+                span, reverse: false, limit: .max, at: pin.sequence, now: pin.wall)
             cluster.oracle.compare(
-                found.map { ($0.key, $0.value.value) }, at: pin.index,
+                found.map { ($0.key, $0.value.value) }, of: span, at: pin.index,
                 now: cluster.oracle.clock(of: pin.view, pin.wall),
                 reverse: false, "a snapshot of node \(pin.place + 1)")
         } catch {

@@ -10,13 +10,26 @@ import Replication
 package final class SimulatedCluster: @unchecked Sendable {
     // Unchecked: everything happens on the test's one thread.
     package enum Event {
-        case message(PeerMessage, from: MemberID, to: SimulatedProcess)
+        case message(Letter)
         case link(from: Int, to: Int)
         case tick(SimulatedProcess)
         case turn(SimulatedProcess)
         case logTurn(SimulatedProcess)
         case job(SimulatedProcess, () -> Void)
         case action(() -> Void)
+    }
+
+    /// A message on its way. An object, since events are handed on and messages are large.
+    package final class Letter {
+        let message: PeerMessage
+        let sender: MemberID
+        let receiver: SimulatedProcess
+
+        init(_ message: PeerMessage, from sender: MemberID, to receiver: SimulatedProcess) {
+            self.message = message
+            self.sender = sender
+            self.receiver = receiver
+        }
     }
 
     package let settings: ClusterSettings
@@ -39,7 +52,8 @@ package final class SimulatedCluster: @unchecked Sendable {
     package var forgeEntry: ((SimulatedProcess, Entry) -> Entry)?
     /// Called with whoever has begun to lead.
     package var onLeader: ((SimulatedProcess) -> Void)?
-    package private(set) var now: UInt64 = 0
+    package let clock = VirtualClock()
+    package var now: UInt64 { clock.now }
     /// Events that were performed.
     package private(set) var events: UInt64 = 0
     package private(set) var trace = SimulationTrace()
@@ -123,7 +137,7 @@ package final class SimulatedCluster: @unchecked Sendable {
     package func run(milliseconds: UInt64) {
         let end = now + milliseconds
         while !oracle.hasViolations, let next = queue.nextTime, next <= end { step() }
-        now = max(now, end)
+        clock.now = max(now, end)
     }
 
     /// Lets time pass until `condition` holds; false if it does not within the bound.
@@ -139,14 +153,15 @@ package final class SimulatedCluster: @unchecked Sendable {
 
     private func step() {
         guard let (time, event) = queue.popFirst() else { return }
-        now = time
+        clock.now = time
         if let later = isDelayed(event) { return queue.add(event, at: later) }
         events += 1
         switch event {
-        case .message(let message, let from, let process):
+        case .message(let letter):
+            let process = letter.receiver
             guard process.isAlive else { return }
-            trace.add(3, now, UInt64(process.place), summary(of: message))
-            process.replica.post(.messages([message], from: from))
+            trace.add(3, now, UInt64(process.place), summary(of: letter.message))
+            process.replica.post(.messages([letter.message], from: letter.sender))
         case .link(let from, let to): network.change(from, to)
         case .tick(let process):
             guard process.isAlive else { return }
@@ -172,8 +187,8 @@ package final class SimulatedCluster: @unchecked Sendable {
     private func isDelayed(_ event: Event) -> UInt64? {
         let until: UInt64
         switch event {
-        case .message(_, _, let process), .tick(let process), .turn(let process):
-            until = process.pausedUntil
+        case .message(let letter): until = letter.receiver.pausedUntil
+        case .tick(let process), .turn(let process): until = process.pausedUntil
         case .logTurn(let process), .job(let process, _):
             until = max(process.pausedUntil, process.stuckUntil)
         case .link, .action: return nil
@@ -317,6 +332,12 @@ package final class SimulatedCluster: @unchecked Sendable {
         let place = process.place
         perform(after: UInt64(50 + random.below(500))) { [unowned self] in startNode(place) }
     }
+}
+
+/// Virtual milliseconds since the run began. An object of its own, since everybody asks for it all
+/// the time.
+package final class VirtualClock {
+    fileprivate(set) package var now: UInt64 = 0
 }
 
 /// A running hash over what happened and when.

@@ -101,7 +101,7 @@ package final class SimulatedNetwork {
             lastArrival[lane] = time
         }
         cluster.schedule(
-            .message(message, from: MemberID(UInt64(from + 1)), to: receiver),
+            .message(.init(message, from: MemberID(UInt64(from + 1)), to: receiver)),
             after: time - cluster.now)
     }
 

@@ -11,6 +11,7 @@ package final class SimulatedProcess: @unchecked Sendable {
     package let place: Int
     package let id: MemberID
     package let files: ProcessFiles
+    private let clock: VirtualClock
     /// By how much its own clock runs faster than time, out of a thousand.
     private let clockRate: UInt64
     // Set once, in init, to something that needs self.
@@ -43,6 +44,7 @@ package final class SimulatedProcess: @unchecked Sendable {
 
     package init(cluster: SimulatedCluster, place: Int, files: ProcessFiles) {
         self.cluster = cluster
+        clock = cluster.clock
         self.place = place
         id = MemberID(UInt64(place + 1))
         clockRate = cluster.settings.clockRate(of: place)
@@ -122,7 +124,7 @@ package final class SimulatedProcess: @unchecked Sendable {
 
 extension SimulatedProcess: ReplicaEnvironment {
     package var monotonicMilliseconds: UInt64 {
-        let passed = cluster.now
+        let passed = clock.now
         return passed + passed * clockRate / 1_000 + 1_000 * (id.rawValue + 1)
     }
     package var wallMilliseconds: UInt64 { cluster.wall(of: place) }
