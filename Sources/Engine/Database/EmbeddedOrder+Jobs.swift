@@ -7,11 +7,15 @@ extension EmbeddedOrder {
 
     func handle(_ event: StoreEvent) {
         monitor.lock()
-        defer { monitor.unlock() }
+        store.holdDeparted()
         // Nobody knows any more which manifest the disk holds.
         if case .installed(_, .poisoned(let reason)?) = event { fail(.poisoned(reason: reason)) }
         store.handle(event)
         advance()
+        let departed = store.takeDeparted()
+        monitor.unlock()
+        // Their files go here, without the lock.
+        withExtendedLifetime(departed) {}
     }
 
     /// Something came up that no commit and no report tells of.

@@ -123,7 +123,23 @@ extension Store {
 
     /// Forgets a file that no manifest names; it goes when nobody reads it.
     func discard(_ id: TableID) {
-        tables.remove(id)?.markObsolete()
+        guard let handle = tables.remove(id) else { return }
+        handle.markObsolete()
+        departed?.append(handle)
+    }
+
+    /// Tables that are let go stay from here on until the owner takes them: to remove and close a
+    /// file takes the system a millisecond for every few megabytes, too long for the lock that
+    /// every write takes or for the thread that answers for a replica.
+    package func holdDeparted() {
+        if departed == nil { departed = [] }
+    }
+
+    /// What was let go meanwhile; from here on files go at once again. Whoever drops the result
+    /// removes them.
+    package func takeDeparted() -> [TableHandle] {
+        defer { departed = nil }
+        return departed ?? []
     }
 
     func startJobs() {

@@ -79,6 +79,8 @@ package final class Store: @unchecked Sendable {
     /// Own results that the log has not concluded, by job.
     var ownOutcomes: [JobID: JobOutcome] = [:]
     var obsolete: [ObsoleteTable] = []
+    /// See `holdDeparted`.
+    var departed: [TableHandle]?
     var fetching: Set<TableID> = []
     /// Of tables that an earlier process wrote.
     var isReadingTombstones = false

@@ -51,6 +51,7 @@ extension Replica {
             reportToLeader()
         }
         releaseOldThings()
+        removeDeparted()
         memberStatuses = makeMemberStatuses()
     }
 
@@ -175,6 +176,14 @@ extension Replica {
         guard limit > trimmedThrough else { return }
         trimmedThrough = limit
         logWriter.trim(through: limit)
+    }
+
+    /// Files go on another thread, since some take long.
+    private func removeDeparted() {
+        let departed = store.takeDeparted()
+        store.holdDeparted()
+        guard !departed.isEmpty else { return }
+        environment.jobs.submit(.flush) { withExtendedLifetime(departed) {} }
     }
 
     private static let retentionCheckMilliseconds: UInt64 = 1_000

@@ -145,6 +145,7 @@ package final class Replica: @unchecked Sendable {
         updateFitness()
         noteHoles()
         store.noteDurable(durable)
+        store.holdDeparted()
         memberStatuses = makeMemberStatuses()
         publish()
     }
