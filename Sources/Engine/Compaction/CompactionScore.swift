@@ -13,11 +13,10 @@ public enum CompactionStrategy: Hashable, Sendable {
     case sizeTiered
     /// All in level 0, never merged: the oldest tables are dropped whole when all together exceed
     /// `bytesMax`, or when the leader has seen one for `ageMilliseconds`, counted anew after a
-    /// restart or a change of leader; 0 is no bound. Embedded, ages are looked at with a write, once a
-    /// second at most. What a dropped table held is gone for every
-    /// reader, except for snapshots that were opened before. A delete hides what is older until
-    /// both are dropped; nothing comes back, since a table goes after all that is older in its
-    /// keys.
+    /// restart or a change of leader; 0 is no bound. Embedded, ages are looked at with a write,
+    /// once a second at most. What a dropped table held is gone for every reader, except for
+    /// snapshots that were opened before. A delete hides what is older until both are dropped;
+    /// nothing comes back, since a table goes after all that is older in its keys.
     case fifo(bytesMax: UInt64, ageMilliseconds: UInt64)
 }
 
