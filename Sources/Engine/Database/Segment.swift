@@ -10,7 +10,9 @@ package struct ActiveSegment {
     package var shape: TableShape
     /// Which of its values go to blob files.
     package var blobs: BlobPlan
-    package var memtable: Memtable
+    package let memtable: Memtable
+    /// The same, for who writes to it while this segment is active.
+    let writing: Unmanaged<Memtable>
     /// Horizon of the last `write`; zero drops nothing.
     package var horizon = SequenceNumber.zero
 
@@ -21,6 +23,7 @@ package struct ActiveSegment {
         shape = TableShape(settings)
         blobs = BlobPlan(settings)
         memtable = Memtable(expectedBytes: Int(clamping: settings.segmentBytes))
+        writing = Unmanaged.passUnretained(memtable)
     }
 }
 

@@ -56,16 +56,13 @@ public struct Entry: Sendable {
     }
     public var payloadCount: Int { encoded.count - EntryHeader.size }
 
+    @inline(__always)
     public func withPayload<R, E: Error>(_ body: (UnsafeRawBufferPointer) throws(E) -> R)
         throws(E) -> R
     {
-        var result: Result<R, E>?
-        encoded.withUnsafeBytes { all in
-            let payload = UnsafeRawBufferPointer(rebasing: all[EntryHeader.size...])
-            do throws(E) { result = .success(try body(payload)) } catch { result = .failure(error) }
+        try encoded.span.bytes.withUnsafeBytes { (all) throws(E) in
+            try body(UnsafeRawBufferPointer(rebasing: all[EntryHeader.size...]))
         }
-        guard let result else { brokenInvariant("withUnsafeBytes did not call its body") }
-        return try result.get()
     }
 
     /// Makes and seals a new entry.

@@ -17,6 +17,9 @@ final class SegmentWriter {
     /// The file has written blocks up to here.
     @exclusivity(unchecked) private var allocated: UInt64
     @exclusivity(unchecked) private var mapping: (any FileMapping)?
+    /// Its bytes; none without it.
+    @exclusivity(unchecked) private var mappedBytes = UnsafeMutableRawBufferPointer(
+        start: nil, count: 0)
     private var buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 16)
     /// The next frame starts a group: everything before it was synced, or may be.
     @exclusivity(unchecked) var startsGroup = true
@@ -57,7 +60,10 @@ final class SegmentWriter {
     }
 
     /// Before the file is cut or written by somebody else.
-    func releaseMapping() { mapping = nil }
+    func releaseMapping() {
+        mappedBytes = UnsafeMutableRawBufferPointer(start: nil, count: 0)
+        mapping = nil
+    }
 
     private func writeGroup(
         _ entries: [Entry], _ range: Range<Int>, _ stamp: Stamp, _ start: UInt64, gap: Int,
@@ -93,14 +99,15 @@ final class SegmentWriter {
     }
 
     private func mapped(through end: UInt64) throws(FileError) -> UnsafeMutableRawBufferPointer {
-        if let mapping, UInt64(mapping.bytes.count) >= end { return mapping.bytes }
+        if UInt64(mappedBytes.count) >= end { return mappedBytes }
         let step = options.aheadBytes
         let wish = max(allocated, end + min(end, 16 * step))
         let size = (wish + step - 1) / step * step
         let fresh = try segment.file.map(size: Int(size))
+        mappedBytes = fresh.bytes
         mapping = fresh
         allocated = max(allocated, size)
-        return fresh.bytes
+        return mappedBytes
     }
 
     private func encode(
