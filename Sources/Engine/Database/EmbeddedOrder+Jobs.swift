@@ -7,14 +7,20 @@ extension EmbeddedOrder {
 
     func handle(_ event: StoreEvent) {
         monitor.lock()
-        store.holdDeparted()
         // Nobody knows any more which manifest the disk holds.
         if case .installed(_, .poisoned(let reason)?) = event { fail(.poisoned(reason: reason)) }
         store.handle(event)
-        advance()
+        goOn()
         let departed = store.takeDeparted()
         monitor.unlock()
-        // Their files go here, without the lock.
+        // Their files go here, without the lock. Whoever waited for the job may be ahead of that.
+        withExtendedLifetime(departed) {}
+    }
+
+    private func removeDeparted() {
+        monitor.lock()
+        let departed = store.takeDeparted()
+        monitor.unlock()
         withExtendedLifetime(departed) {}
     }
 
@@ -25,9 +31,16 @@ extension EmbeddedOrder {
         advance()
     }
 
+    /// As `goOn`, on a thread that has no time to remove files.
+    func advance() {
+        goOn()
+        guard store.hasDeparted else { return }
+        store.jobs.submit(.flush) { [weak self] in self?.removeDeparted() }
+    }
+
     /// Lets the store and the leader's side of jobs go on. With the lock held; a second caller,
     /// let in while the first one is at the log, leaves the work to it.
-    func advance() {
+    private func goOn() {
         mustAdvance = true
         guard !isAdvancing else { return }
         isAdvancing = true
@@ -55,8 +68,11 @@ extension EmbeddedOrder {
             || (!proposals.isEmpty && retryProposalsAt <= now)
     }
 
-    /// The last failure of what the engine does by itself, with what it could not log.
-    private var trouble: EngineError? { store.trouble ?? proposalTrouble }
+    /// What failed is tried again at once, with what could not be logged.
+    private func retryNow() {
+        store.retryNow()
+        retryProposalsAt = 0
+    }
 
     private func advanceOnce() {
         guard store.isOpen else { return }
@@ -122,7 +138,7 @@ extension EmbeddedOrder {
 
     private func flushLocked() throws(EngineError) {
         try gate.check()
-        store.retryNow()
+        retryNow()
         if !store.isActiveEmpty { _ = try propose(.rotate, []) }
         let target = store.lastFrozenIndex
         advance()
@@ -152,7 +168,7 @@ extension EmbeddedOrder {
             monitor.broadcast()
         }
         try flushLocked()
-        store.retryNow()
+        retryNow()
         director.requestFullCompaction(
             store.logical, span: span, functions: store.settings.functions)
         mustAdvance = true
@@ -170,12 +186,15 @@ extension EmbeddedOrder {
     func awaitIdle() throws(EngineError) {
         monitor.lock()
         defer { monitor.unlock() }
+        retryProposalsAt = 0
         mustAdvance = true
         while !isIdle {
             try gate.check()
             advanceIfDue()
-            if let trouble { throw trouble }
-            if !isIdle { wait() }
+            if let trouble = store.trouble { throw trouble }
+            if isIdle { return }
+            if !isWorking, let proposalTrouble { throw proposalTrouble }
+            wait()
         }
     }
 
@@ -191,9 +210,10 @@ extension EmbeddedOrder {
         // Another thread is at it, and at the log without the lock; it says when it is done.
         if isAdvancing { return wait() }
         guard !wasDue else { return }
-        if let trouble { throw trouble }
+        if let trouble = store.trouble { throw trouble }
         guard isWorking else {
-            throw .busy(reason: "tables of a failed compaction are left out for a while")
+            throw proposalTrouble
+                ?? .busy(reason: "tables of a failed compaction are left out for a while")
         }
         wait()
     }

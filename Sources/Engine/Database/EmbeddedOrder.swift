@@ -103,6 +103,7 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
             stop: options.store.level0StopTables)
         director = JobDirector(own: EmbeddedOrder.member, options: options.store.compaction)
         nextLook = options.store.compaction.dependsOnTime ? 0 : .max
+        store.holdDeparted()
         store.setEventHandler { [weak self] event in self?.handle(event) }
     }
 
@@ -493,7 +494,9 @@ final class EmbeddedOrder: LogOrder, @unchecked Sendable {
             if let trouble = store.refusalTrouble {
                 throw .busy(reason: "\(refusal): \(trouble)")
             }
-            guard isWorking else { throw .busy(reason: refusal) }
+            guard isWorking else {
+                throw .busy(reason: proposalTrouble.map { "\(refusal): \($0)" } ?? refusal)
+            }
             wait()
         }
     }

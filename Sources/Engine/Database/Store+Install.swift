@@ -311,11 +311,24 @@ extension Store {
         }
     }
 
-    /// Compares the leader's root at an index that this node has passed.
-    private func compare(_ leader: FrontierRoot) {
-        guard installed.agrees(with: leader) == false else { return }
+    // MARK: state roots
+
+    /// Compares another member's root with the one that this node had at that frontier, if it has
+    /// passed it. Who of the two is wrong, the owner finds out by asking others (`dispute`).
+    package func compare(_ other: FrontierRoot) {
+        guard installed.agrees(with: other) == false, dispute == nil else { return }
+        dispute = other.frontier
         healer.noteDivergence(
-            "the state root at \(leader.frontier) differs from the leader's \(leader.root)")
+            "the state root at \(other.frontier) differs from another member's \(other.root)")
+    }
+
+    /// Most members agree on another state: this node's manifest goes to `quarantine/`, and the
+    /// next open finds none, so that a peer's takes its place. The owner has to stop. Throws
+    /// `.busy` while an edit is on its way.
+    package func setManifestAside() throws(EngineError) {
+        guard !isInstalling else { throw .busy(reason: "an edit of the manifest is on its way") }
+        isClosing = true
+        try manifestFile.setAside(files)
     }
 
     // MARK: healed files

@@ -128,18 +128,18 @@ extension Store {
         departed?.append(handle)
     }
 
-    /// Tables that are let go stay from here on until the owner takes them: to remove and close a
-    /// file takes the system a millisecond for every few megabytes, too long for the lock that
-    /// every write takes or for the thread that answers for a replica.
-    package func holdDeparted() {
-        if departed == nil { departed = [] }
-    }
+    /// Tables that are let go stay from here on until the owner takes them, or begins to close: to
+    /// remove and close a file takes the system a millisecond for every few megabytes, too long for
+    /// the lock that every write takes or for the thread that answers for a replica.
+    package func holdDeparted() { departed = [] }
 
-    /// What was let go meanwhile; from here on files go at once again. Whoever drops the result
-    /// removes them.
+    var hasDeparted: Bool { departed?.isEmpty == false }
+
+    /// What was let go since the last call. Whoever drops it removes the files.
     package func takeDeparted() -> [TableHandle] {
-        defer { departed = nil }
-        return departed ?? []
+        guard let taken = departed, !taken.isEmpty else { return [] }
+        departed = []
+        return taken
     }
 
     func startJobs() {

@@ -79,6 +79,9 @@ package final class Store: @unchecked Sendable {
     /// Own results that the log has not concluded, by job.
     var ownOutcomes: [JobID: JobOutcome] = [:]
     var obsolete: [ObsoleteTable] = []
+    /// A frontier at which another member's state root is not this node's, until the owner has
+    /// settled it.
+    package var dispute: LogIndex?
     /// See `holdDeparted`.
     var departed: [TableHandle]?
     var fetching: Set<TableID> = []
@@ -324,6 +327,7 @@ package final class Store: @unchecked Sendable {
     /// Nothing new is started; what runs goes on, and what it reports is taken.
     package func prepareToClose() {
         isClosing = true
+        departed = nil
         pacer?.release()
     }
     package var isOpen: Bool { !isClosing }

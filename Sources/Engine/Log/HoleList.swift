@@ -23,11 +23,11 @@ struct HoleList: Sendable {
         if place > 0 { join(place - 1) }
     }
 
-    /// Makes one run of a run and its neighbour.
+    /// Makes one run of a run and its neighbour, unless it is known what the first one ends with.
     private mutating func join(_ place: Int) {
-        guard place + 1 < holes.count, holes[place].upper + 1 == holes[place + 1].lower else {
-            return
-        }
+        guard place + 1 < holes.count, holes[place].upper + 1 == holes[place + 1].lower,
+            holes[place].checksum == nil
+        else { return }
         holes[place].upper = holes[place + 1].upper
         holes[place].checksum = holes[place + 1].checksum
         holes.remove(at: place + 1)

@@ -27,26 +27,21 @@ extension Log {
         found.removeLast(found.count - split)
 
         var scan = try scanAll(&recent, &report)
+        notePage(in: &scan)
         var lost: [Found] = []
-        if scan.last.index < lastPosition.index {
+        if scan.last.index < lastPosition.index, !isEndDamaged(recent, scan) {
             // All of it is history, and it does not reach the last flushed entry.
             lost = found + recent
             doomed += lost.map(\.segment)
             (found, recent) = ([], [])
             scan = LogScan(after: lastPosition, isChainKnown: true, rules: rules)
+            notePage(in: &scan)
         }
         scan.note(
             LogScan.Claim(
                 term: lastPosition.term, index: lastPosition.index,
                 checksum: lastPosition.checksum),
             epoch: rules.epoch)
-        if let page = hardState.foundPage {
-            let claim = LogScan.Claim(
-                term: page.position.term, index: page.position.index,
-                // A cut within lost entries is promised without one.
-                checksum: page.position.checksum == .zero ? nil : page.position.checksum)
-            scan.note(claim, epoch: page.epoch)
-        }
         scan.dropOutdatedClaim()
         report.durable = scan.claim.index
         guard scan.claim.index < scan.expected + LogScan.gapMax else {
@@ -72,6 +67,25 @@ extension Log {
         try finish(recent.map(\.segment), doomed, synced: scan.synced, scan.epochSeen)
         try renewActive(&report)
         return report
+    }
+
+    /// Whether the log did reach the last flushed entry, and the last of its entries are lost: what
+    /// is left may be what another member still needs. If whole segments are gone, behind one that
+    /// is complete, then nobody needs any of it: a trim was under way.
+    private func isEndDamaged(_ recent: [Found], _ scan: LogScan) -> Bool {
+        guard let last = recent.last, scan.claim.index >= lastPosition.index else { return false }
+        let summary = SegmentFooter.readSummary(last.segment.file)
+        return summary.map { $0.last.index > scan.last.index } ?? true
+    }
+
+    /// What the volatile page of hard state says was durable.
+    private func notePage(in scan: inout LogScan) {
+        guard let page = hardState.foundPage else { return }
+        let claim = LogScan.Claim(
+            term: page.position.term, index: page.position.index,
+            // A cut within lost entries is promised without one.
+            checksum: page.position.checksum == .zero ? nil : page.position.checksum)
+        scan.note(claim, epoch: page.epoch)
     }
 
     private func judgeHardState(hasLog: Bool, _ report: inout LogRecovery) throws(EngineError) {
@@ -234,9 +248,7 @@ extension Log {
             break
         }
         if durable.index >= scan.expected, end.index == scan.last.index {
-            holeList.insert(
-                LogHole(
-                    lower: scan.expected, upper: durable.index, checksum: durable.checksum))
+            insertHole(from: scan.expected, durable)
             (end, isKnown) = self.end(at: durable.index, durable, scan)
         }
         terms.truncate(after: end.index)
@@ -244,6 +256,18 @@ extension Log {
         lastPosition = end
         isLastKnown = isKnown
         nextIndex = end.index + 1
+    }
+
+    /// A hole at the end. What is flushed of it ends with an entry that the manifest names, and may
+    /// be history that nobody keeps: it stays apart from what is needed.
+    private func insertHole(from lower: LogIndex, _ durable: LogScan.Claim) {
+        var lower = lower
+        if lower <= base.index, base.index < durable.index {
+            holeList.insert(LogHole(lower: lower, upper: base.index, checksum: base.checksum))
+            lower = base.index + 1
+        }
+        let checksum = durable.index == base.index ? base.checksum : durable.checksum
+        holeList.insert(LogHole(lower: lower, upper: durable.index, checksum: checksum))
     }
 
     /// The position at the cut: of the entry found there (its checksum follows in `keep`), or the

@@ -12,6 +12,9 @@ package struct FrontierRoot: Hashable, Sendable {
     package var frontier: LogIndex
     package var root: Digest128
 
+    /// Stands first where the roots before the next one are not known. No state has this root.
+    package static let forgotten = FrontierRoot(frontier: LogIndex(1), root: .zero)
+
     package init(frontier: LogIndex, root: Digest128) {
         self.frontier = frontier
         self.root = root

@@ -204,6 +204,21 @@ package final class ManifestFile: @unchecked Sendable {
         }
     }
 
+    /// Moves the pair to `files.quarantine`, as evidence: the next open finds a manifest that is
+    /// lost, and nothing is appended any more.
+    package func setAside(_ files: StoreFiles) throws(EngineError) {
+        do throws(FileError) {
+            for name in ManifestDirectory.names(number) {
+                try fileSystem.rename(
+                    directory + "/" + name,
+                    to: files.quarantine + "/" + files.freeQuarantineName(name))
+            }
+            try fileSystem.syncDirectory(files.quarantine)
+            try fileSystem.syncDirectory(directory)
+        } catch { throw .file(error) }
+        poison = "the manifest was set aside"
+    }
+
     // MARK: - A new pair
 
     /// Writes a pair that begins with a snapshot of `state`, makes it durable, and only then names

@@ -132,8 +132,30 @@ package struct ManifestState: Hashable, Sendable {
     /// was noted, so the newest at or below the index holds for it.
     package func root(at index: LogIndex) -> Digest128? {
         guard index <= frontier else { return nil }
-        if let known = roots.last(where: { $0.frontier <= index }) { return known.root }
+        if let known = roots.last(where: { $0.frontier <= index }) {
+            return known == .forgotten ? nil : known.root
+        }
         return roots.count < ManifestState.rootCount ? ManifestTables().stateRoot() : nil
+    }
+
+    /// The first record, in the order of ids, that differs from `other`'s, in words; nil if none
+    /// does, or if the states are of different frontiers.
+    package func firstDifference(from other: ManifestState) -> String? {
+        guard frontier == other.frontier else { return nil }
+        let own = manifest.tables.sortedByID
+        let others = other.manifest.tables.sortedByID
+        for (mine, their) in zip(own, others) where mine != their {
+            if mine.id < their.id { return "table \(mine.id) is in this one only" }
+            if their.id < mine.id { return "table \(their.id) is missing in this one" }
+            if mine.level != their.level {
+                return "table \(mine.id) is in level \(mine.level), not \(their.level)"
+            }
+            return "the records of table \(mine.id) differ"
+        }
+        if own.count == others.count { return nil }
+        return own.count > others.count
+            ? "table \(own[others.count].id) is in this one only"
+            : "table \(others[own.count].id) is missing in this one"
     }
 
     /// Whether another node's root agrees with this one's; nil while that cannot be known.

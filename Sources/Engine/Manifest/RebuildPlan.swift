@@ -100,7 +100,8 @@ struct RebuildPlan {
         state.settings = settings
         state.membership = membership
         state.bounds = bounds
-        state.roots = [state.frontierRoot]
+        if frontier > FrontierRoot.forgotten.frontier { state.roots = [.forgotten] }
+        state.roots.append(state.frontierRoot)
         do throws(DecodingError) { try state.adopt(local: local) } catch {
             throw .corrupt(file: "MANIFEST", reason: "what is left does not fit: \(error)")
         }

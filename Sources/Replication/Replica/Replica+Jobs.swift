@@ -50,6 +50,7 @@ extension Replica {
         } else {
             reportToLeader()
         }
+        settleDispute()
         releaseOldThings()
         removeDeparted()
         memberStatuses = makeMemberStatuses()
@@ -87,6 +88,7 @@ extension Replica {
         state.lastSeen = environment.monotonicMilliseconds
         reports[member] = state
         guard core.role == .leader else { return }
+        store.compare(FrontierRoot(frontier: report.frontier, root: report.stateRoot))
         director.note(
             report.outcomes, from: member, now: environment.monotonicMilliseconds)
     }
@@ -178,12 +180,13 @@ extension Replica {
         logWriter.trim(through: limit)
     }
 
-    /// Files go on another thread, since some take long.
+    /// Files go on another thread, since some take long; at once if space is wanted.
     private func removeDeparted() {
         let departed = store.takeDeparted()
-        store.holdDeparted()
-        guard !departed.isEmpty else { return }
-        environment.jobs.submit(.flush) { withExtendedLifetime(departed) {} }
+        guard !store.space.isLow else { return }
+        for table in departed {
+            environment.jobs.submit(.flush) { withExtendedLifetime(table) {} }
+        }
     }
 
     private static let retentionCheckMilliseconds: UInt64 = 1_000

@@ -98,8 +98,9 @@ extension Replica {
         guard let donor = lostEntry?.nextDonor(), let lost = lostEntry else {
             return retryMending()
         }
-        environment.fetchEntry(index: lost.index, checksum: lost.checksum, of: donor) {
-            [weak self] reply in
+        // Without a checksum: as the peer has it committed.
+        let request = FetchRequest.entry(index: lost.index, checksum: lost.checksum ?? .zero)
+        environment.fetch(request, of: donor) { [weak self] reply in
             self?.post(.entryFetched(reply))
         }
     }

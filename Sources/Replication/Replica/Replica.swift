@@ -69,6 +69,9 @@ package final class Replica: @unchecked Sendable {
     var lastReport = SentReport()
     var lostEntry: LostEntry?
     var nextMend: UInt64 = 0
+    /// While members are asked who of them holds a wrong state (Replica+Disputes).
+    var dispute: OpenDispute?
+    var nextDispute: UInt64 = 0
     /// Entries that peers gave back since the log last had no hole.
     var mendedEntries: MendedEntries?
     var trimmedThrough = LogIndex.zero
@@ -234,6 +237,7 @@ package final class Replica: @unchecked Sendable {
                 ) { completion($0 ?? 0) })
         case .transfer(let member): step(.transfer(to: member))
         case .entryFetched(let reply): entryFetched(reply)
+        case .manifestFetched(let member, let reply): manifestFetched(reply, of: member)
         }
     }
 

@@ -15,10 +15,9 @@ package protocol ReplicaEnvironment: AnyObject, Sendable {
     func wakeReplica()
     /// The log writer has work: call its `turn` soon.
     func wakeLogWriter()
-    /// Asks a peer for a log entry, by content, or without a checksum as the peer has it committed;
-    /// calls back once, nil if it does not answer.
-    func fetchEntry(
-        index: LogIndex, checksum: Digest128?, of member: MemberID,
+    /// Asks a peer; calls back once, nil if it does not answer.
+    func fetch(
+        _ request: FetchRequest, of member: MemberID,
         completion: @escaping @Sendable (FetchReply?) -> Void)
     /// Long work (flush, compaction, healing, reads of old log entries).
     var jobs: any JobRunner { get }

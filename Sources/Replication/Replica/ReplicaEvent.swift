@@ -22,6 +22,8 @@ package enum ReplicaEvent: Sendable {
     case transfer(MemberID)
     /// What a peer answered that was asked for a lost entry; nil if it did not.
     case entryFetched(FetchReply?)
+    /// What a member answered that was asked for its manifest; nil if it did not.
+    case manifestFetched(MemberID, FetchReply?)
 }
 
 extension ReplicaEvent {
@@ -31,7 +33,8 @@ extension ReplicaEvent {
         case .messages(let messages, _): messages.allSatisfy(\.isTraffic)
         case .log(.durable), .propose, .read, .forward, .forwardNotSent, .forwardAnswered, .wait:
             true
-        case .log, .connected, .disconnected, .answersLost, .store, .transfer, .entryFetched:
+        case .log, .connected, .disconnected, .answersLost, .store, .transfer, .entryFetched,
+            .manifestFetched:
             false
         }
     }

@@ -235,17 +235,19 @@ package final class ReplicaRuntime: ReplicaEnvironment, @unchecked Sendable {
         }
     }
 
-    package func fetchEntry(
-        index: LogIndex, checksum: Digest128?, of member: MemberID,
+    package func fetch(
+        _ request: FetchRequest, of member: MemberID,
         completion: @escaping @Sendable (FetchReply?) -> Void
     ) {
         let fetches = self.fetches
         fetchPool.submit(.heal) {
             completion(
                 fetches.ask(
-                    .entry(index: index, checksum: checksum ?? .zero), of: member, deadline: 2_000))
+                    request, of: member, deadline: ReplicaRuntime.fetchDeadlineMilliseconds))
         }
     }
+
+    private static let fetchDeadlineMilliseconds: UInt64 = 2_000
 
     /// Asks a peer and waits; nil if it does not answer in time. Only from threads that may block.
     package func ask(_ request: FetchRequest, of member: MemberID, deadline: UInt64)

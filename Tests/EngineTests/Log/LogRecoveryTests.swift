@@ -77,6 +77,39 @@ import Testing
         #expect(try rig.all().headers == stored.headers)
     }
 
+    /// What is flushed is history, and another member may still need it. Its last entries are lost,
+    /// and with them what stands behind S, or nothing does.
+    @Test(arguments: [0, 2])
+    func rotAtTheEndOfWhatIsFlushed(behind: Int) throws {
+        let rig = try LogRig(segmentBytes: 1 << 20)
+        let stored = try rig.append(8)
+        let flushed = stored[7 - behind]
+        rig.base.position = flushed.position
+        for entry in stored[(6 - behind)...] { try rig.rotEntry(entry, in: 1) }
+        try rig.kill()
+        #expect(rig.log.first == LogIndex(1) && rig.log.last == stored[7].position)
+        let upper = LogIndex(UInt64(8 - behind))
+        let lost = LogHole(
+            lower: upper - 1, upper: upper, checksum: flushed.header.checksum)
+        #expect(rig.log.holes.first == lost)
+        // Only what lies behind S is missed by this node itself.
+        #expect(
+            rig.recovery.holes
+                == (behind == 0
+                    ? []
+                    : [
+                        LogHole(
+                            lower: upper + 1, upper: LogIndex(8),
+                            checksum: stored[7].header.checksum)
+                    ]))
+        for entry in stored[(6 - behind)...].reversed() { try rig.log.mend(entry) }
+        #expect(rig.log.holes.isEmpty)
+        try rig.append(3)
+        #expect(try rig.all().headers.prefix(8) == stored.headers[...])
+        try rig.kill()
+        #expect(try rig.all().indexes == Array(1...11))
+    }
+
     @Test func anEntrysCommitCountsAsPromised() throws {
         let rig = try LogRig()
         let stored = try rig.append(4, sync: false, commit: 3)

@@ -281,8 +281,9 @@ package final class ClusterClients: @unchecked Sendable {
     private func someSpan() -> KeySpan {
         guard !ownRandom.oneIn(8) else { return .everything }
         let start = ownRandom.below(keyCount)
-        return KeySpan(
-            start: key(start), end: key(start + 1 + ownRandom.below(max(1, keyCount / 4))))
+        let end = start + 1 + ownRandom.below(max(1, keyCount / 4))
+        // Behind the last key stand the writers' marks.
+        return KeySpan(start: key(start), end: end < keyCount ? key(end) : nil)
     }
 
     private func checkPinned(_ pin: PinnedView) {

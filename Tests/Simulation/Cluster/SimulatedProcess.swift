@@ -19,6 +19,8 @@ package final class SimulatedProcess: @unchecked Sendable {
     package private(set) var replica: Replica!
     package private(set) var isAlive = true
     package private(set) var haltReason: String?
+    /// Its own manifest was lost, and it opened with a peer's.
+    package private(set) var tookManifest = false
     /// The whole process stands still until then.
     package var pausedUntil: UInt64 = 0
     /// Its disk answers nothing until then.
@@ -55,7 +57,7 @@ package final class SimulatedProcess: @unchecked Sendable {
     /// Opens what the disk holds and starts.
     package func start(_ settings: ClusterSettings, nonce: UInt64) throws(EngineError) {
         let cluster = self.cluster
-        let configuration = StoreConfiguration(
+        var configuration = StoreConfiguration(
             files: StoreFiles(fileSystem: files, directory: "data/group-0"),
             identity: ManifestIdentity(
                 genesis: logGenesis(cluster: "simulated", group: 0), group: 0, node: id),
@@ -67,7 +69,19 @@ package final class SimulatedProcess: @unchecked Sendable {
                 halt: { [link] in link.process?.halt(reason: $0) }))
         var log = LogOptions()
         log.aheadBytes = 16 << 10
-        let opened = try OpenedReplica.open(configuration, log: log, nonce: nonce)
+        let opened: OpenedReplica
+        do throws(EngineError) {
+            opened = try OpenedReplica.open(configuration, log: log, nonce: nonce)
+        } catch {
+            // As a node does: a lost manifest is taken from a peer.
+            guard case .corrupt(let file, _) = error, file.hasPrefix("MANIFEST"),
+                let donor = cluster.reachablePeers(of: place).first
+            else { throw error }
+            tookManifest = true
+            configuration.replacement = donor.replica.store.manifest
+            configuration.donor = donor.id
+            opened = try OpenedReplica.open(configuration, log: log, nonce: nonce)
+        }
         var options = ReplicaOptions(
             cluster: "simulated", node: id, seedMembers: settings.members,
             seedSettings: settings.logged, store: settings.store(of: id))
@@ -171,17 +185,14 @@ extension SimulatedProcess: ReplicaEnvironment {
         }
     }
 
-    package func fetchEntry(
-        index: LogIndex, checksum: Digest128?, of member: MemberID,
+    package func fetch(
+        _ request: FetchRequest, of member: MemberID,
         completion: @escaping @Sendable (FetchReply?) -> Void
     ) {
         let donor = cluster.reachablePeers(of: place).first { $0.id == member }
-        var reply = donor.map {
-            RepairServer.answer(
-                .entry(index: index, checksum: checksum ?? .zero), replica: $0.replica)
-        }
-        if let donor, let forge = cluster.forgeEntry, case .bytes(let bytes) = reply,
-            let entry = try? Entry(decoding: bytes)
+        var reply = donor.map { RepairServer.answer(request, replica: $0.replica) }
+        if case .entry = request, case .bytes(let bytes) = reply, let donor,
+            let forge = cluster.forgeEntry, let entry = try? Entry(decoding: bytes)
         {
             reply = .bytes(forge(donor, entry).encoded)
         }
