@@ -316,8 +316,11 @@ extension Store {
     /// Compares another member's root with the one that this node had at that frontier, if it has
     /// passed it. Who of the two is wrong, the owner finds out by asking others (`dispute`).
     package func compare(_ other: FrontierRoot) {
-        guard installed.agrees(with: other) == false, dispute == nil else { return }
-        dispute = other.frontier
+        guard installed.agrees(with: other) == false else { return }
+        let isKnown = dispute != nil
+        // The latest is the one that others still know.
+        dispute = max(dispute ?? .zero, other.frontier)
+        guard !isKnown else { return }
         healer.noteDivergence(
             "the state root at \(other.frontier) differs from another member's \(other.root)")
     }

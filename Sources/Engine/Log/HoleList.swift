@@ -1,5 +1,6 @@
-// The holes of a log: runs of lost entries in index order, none touching another. Mending takes
-// entries off the end of a run (or, where its last checksum is unknown, off its start).
+// The holes of a log: runs of lost entries in index order. Of two that touch it is known by content
+// what the first one ends with. Mending takes entries off the end of a run (or, where its last
+// checksum is unknown, off its start).
 
 struct HoleList: Sendable {
     private(set) var holes: [LogHole] = []

@@ -264,6 +264,7 @@ extension Log {
         var lower = lower
         if lower <= base.index, base.index < durable.index {
             holeList.insert(LogHole(lower: lower, upper: base.index, checksum: base.checksum))
+            terms.append(base.term, at: base.index)
             lower = base.index + 1
         }
         let checksum = durable.index == base.index ? base.checksum : durable.checksum

@@ -207,8 +207,10 @@ package final class ManifestFile: @unchecked Sendable {
     /// Moves the pair to `files.quarantine`, as evidence: the next open finds a manifest that is
     /// lost, and nothing is appended any more.
     package func setAside(_ files: StoreFiles) throws(EngineError) {
+        poison = poison ?? "the manifest was set aside"
         do throws(FileError) {
-            for name in ManifestDirectory.names(number) {
+            for name in ManifestDirectory.names(number)
+            where fileSystem.exists(directory + "/" + name) {
                 try fileSystem.rename(
                     directory + "/" + name,
                     to: files.quarantine + "/" + files.freeQuarantineName(name))
@@ -216,7 +218,6 @@ package final class ManifestFile: @unchecked Sendable {
             try fileSystem.syncDirectory(files.quarantine)
             try fileSystem.syncDirectory(directory)
         } catch { throw .file(error) }
-        poison = "the manifest was set aside"
     }
 
     // MARK: - A new pair

@@ -101,7 +101,7 @@ struct RebuildPlan {
         state.membership = membership
         state.bounds = bounds
         if frontier > FrontierRoot.forgotten.frontier { state.roots = [.forgotten] }
-        state.roots.append(state.frontierRoot)
+        if frontier > .zero { state.roots.append(state.frontierRoot) }
         do throws(DecodingError) { try state.adopt(local: local) } catch {
             throw .corrupt(file: "MANIFEST", reason: "what is left does not fit: \(error)")
         }

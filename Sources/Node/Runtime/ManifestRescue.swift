@@ -11,7 +11,7 @@ final class ManifestRescue: PeerTransportDelegate {
     private let configuration: PeerTransportConfiguration
     private let eventLoops: any EventLoopGroup
     private let logger: Logger
-    private let answer = Mutex<Answer?>(nil)
+    private let answers = Mutex<[MemberID: ManifestState]>([:])
     private let connected = Mutex<Set<MemberID>>([])
 
     struct Answer: Sendable {
@@ -23,6 +23,8 @@ final class ManifestRescue: PeerTransportDelegate {
     static let patienceMilliseconds: UInt64 = 60_000
     /// The same if it may go on without.
     static let shortPatienceMilliseconds: UInt64 = 5_000
+    /// The others have so long after the first answer: one of them may contradict it.
+    private static let graceMilliseconds: UInt64 = 1_000
 
     init(
         configuration: PeerTransportConfiguration, eventLoops: any EventLoopGroup, logger: Logger
@@ -38,10 +40,16 @@ final class ManifestRescue: PeerTransportDelegate {
         try await transport.start()
         let deadline = monotonicMilliseconds() + patience
         var request: RequestID = 1
+        var firstAnswer: UInt64?
         while monotonicMilliseconds() < deadline {
-            if let found = answer.withLock({ $0 }) {
+            let given = answers.withLock { $0 }
+            if !given.isEmpty, firstAnswer == nil { firstAnswer = monotonicMilliseconds() }
+            if let firstAnswer, isEnough(given, since: firstAnswer),
+                let donor = DonorChoice.choose(given, members: configuration.peers.count + 1),
+                let state = given[donor]
+            {
                 await transport.stop()
-                return found
+                return Answer(state: state, donor: donor)
             }
             for member in connected.withLock({ $0 }) {
                 transport.send(.fetch(request, .manifest), to: member)
@@ -50,10 +58,21 @@ final class ManifestRescue: PeerTransportDelegate {
             try await Task.sleep(for: .milliseconds(200))
         }
         await transport.stop()
+        guard answers.withLock({ $0.isEmpty }) else {
+            throw NodeFailure(
+                .damage,
+                "the manifest is lost, and those of the peers contradict each other; start more of "
+                    + "them, so that a majority agrees on one")
+        }
         throw NodeFailure(
             .damage,
             "the manifest is lost and no peer gave its record; start a peer, or "
                 + "restore the directory from a backup")
+    }
+
+    private func isEnough(_ given: [MemberID: ManifestState], since first: UInt64) -> Bool {
+        given.count == configuration.peers.count
+            || monotonicMilliseconds() >= first + ManifestRescue.graceMilliseconds
     }
 
     func takesMessages(of member: MemberID) -> Bool { true }
@@ -62,7 +81,7 @@ final class ManifestRescue: PeerTransportDelegate {
         for case .fetchReply(_, .bytes(let bytes)) in messages {
             do throws(DecodingError) {
                 let state = try ManifestState(decoding: bytes)
-                answer.withLock { $0 = Answer(state: state, donor: member) }
+                answers.withLock { $0[member] = state }
             } catch {
                 logger.error(
                     "a peer's manifest record is malformed",

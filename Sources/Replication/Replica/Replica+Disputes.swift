@@ -10,8 +10,9 @@ struct OpenDispute {
 }
 
 extension Replica {
-    /// What the others did not settle is asked again so much later.
+    /// Before this node asks again: at least, and if the others did not settle it.
     private static let disputePauseMilliseconds: UInt64 = 5_000
+    private static let undecidedPauseMilliseconds: UInt64 = 30_000
     /// Who is wrong needs time to see it and to start again.
     private static let verdictPauseMilliseconds: UInt64 = 60_000
 
@@ -38,7 +39,11 @@ extension Replica {
         guard open.votes.isComplete else { return }
         dispute = nil
         let own = store.manifest
-        guard let root = own.root(at: open.votes.frontier) else { return }
+        guard let root = own.root(at: open.votes.frontier) else {
+            // Too long ago. If it is still so, the next report tells.
+            store.dispute = nil
+            return
+        }
         switch open.votes.verdict(own: root, of: options.node, voters: voters) {
         case .thisOne(let against):
             let witness = against.compactMap { open.states[$0] }.first {
@@ -47,6 +52,8 @@ extension Replica {
             yield(at: open.votes.frontier, witness.flatMap { own.firstDifference(from: $0) })
         case .others(let wrong): accuse(wrong, at: open.votes.frontier)
         case .open:
+            nextDispute =
+                environment.monotonicMilliseconds + Replica.undecidedPauseMilliseconds
             environment.note(
                 .warning(
                     "which state root at entry \(open.votes.frontier) is wrong is not known: no "
@@ -76,13 +83,16 @@ extension Replica {
 
     /// Nothing wrong is served any longer than it takes to find out.
     private func yield(at frontier: LogIndex, _ difference: String?) {
-        do throws(EngineError) { try store.setManifestAside() } catch {
-            return environment.note(
-                .warning("the manifest, which is wrong, cannot be set aside now: \(error)"))
-        }
         let text =
             "the state root at entry \(frontier) is not that of most members"
             + (difference.map { " (\($0))" } ?? "")
+        do throws(EngineError) { try store.setManifestAside() } catch {
+            // An edit is on its way: after it.
+            if case .busy = error { return }
+            environment.note(.divergence(text))
+            // What is left of it is found wrong again with the next start.
+            return fail("\(text); the manifest cannot be set aside: \(error)")
+        }
         environment.note(.divergence(text))
         fail("\(text); the manifest is in quarantine/, and the next start takes a peer's")
     }

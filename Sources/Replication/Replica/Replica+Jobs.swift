@@ -180,11 +180,9 @@ extension Replica {
         logWriter.trim(through: limit)
     }
 
-    /// Files go on another thread, since some take long; at once if space is wanted.
+    /// Files go on another thread, since some take long.
     private func removeDeparted() {
-        let departed = store.takeDeparted()
-        guard !store.space.isLow else { return }
-        for table in departed {
+        for table in store.takeDeparted() {
             environment.jobs.submit(.flush) { withExtendedLifetime(table) {} }
         }
     }

@@ -125,6 +125,16 @@ import Testing
         try expect(all, rig)
     }
 
+    @Test func `What was never flushed comes from the log alone`() throws {
+        let rig = try DatabaseRig()
+        try rig.database.put(key(1), [1])
+        try close(rig)
+        try loseManifest(rig)
+        #expect(try rebuild(rig).isWritten)
+        try rig.open()
+        try expect([key(1): [1]], rig)
+    }
+
     @Test func `Tables that were moved unread are at their levels`() throws {
         var options = DatabaseRig.smallOptions()
         options.retainLogBytes = .max

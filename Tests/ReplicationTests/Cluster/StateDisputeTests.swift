@@ -80,6 +80,41 @@ import Testing
         return writer.bytes
     }
 
+    /// With another root for all that it has passed lately.
+    private func contradicted(_ state: ManifestState) throws -> ManifestState {
+        let root = try #require(state.root(at: state.frontier))
+        var writer = ByteWriter(capacity: 16)
+        writer.write(root)
+        var bytes = state.encoded()
+        let place = try #require(
+            bytes.indices.last { bytes[$0...].prefix(16).elementsEqual(writer.bytes) })
+        bytes[place] ^= 1
+        return try ManifestState(decoding: bytes)
+    }
+
+    /// A member without a manifest believes its peers unless they contradict each other; then only
+    /// most members.
+    @Test func aManifestIsTakenFromWhomNobodyContradicts() throws {
+        let cluster = SimulatedCluster.small(seed: 94)
+        cluster.clients.start(writers: 3, readers: 0)
+        let hasTables = cluster.run(atMost: 30_000) {
+            cluster.running.allSatisfy { $0.replica.store.manifest.manifest.tables.count > 2 }
+        }
+        try #require(hasTables)
+        let states = cluster.running.map { $0.replica.store.manifest }
+        let wrong = try contradicted(states[1])
+        let good = Dictionary(uniqueKeysWithValues: zip(members, states))
+        let furthest = try #require(DonorChoice.choose(good, members: 3))
+        #expect(
+            good[furthest]?.flushed.position.index == states.map(\.flushed.position.index).max())
+        #expect(DonorChoice.choose([:], members: 3) == nil)
+        #expect(DonorChoice.choose([members[0]: states[0]], members: 3) == members[0])
+        #expect(DonorChoice.choose([members[0]: states[0], members[1]: wrong], members: 3) == nil)
+        let two = [members[0]: states[0], members[1]: wrong, members[2]: states[0]]
+        #expect(DonorChoice.choose(two, members: 4) == nil)
+        #expect([members[0], members[2]].contains(DonorChoice.choose(two, members: 3)))
+    }
+
     private func roots(_ cluster: SimulatedCluster) -> Set<Digest128> {
         let frontiers = cluster.running.map { $0.replica.store.manifest.frontier }
         guard let common = frontiers.min() else { return [] }
