@@ -135,11 +135,11 @@ extension Store {
 
     var hasDeparted: Bool { departed?.isEmpty == false }
 
-    /// What was let go since the last call. Whoever drops it removes the files.
+    /// What was let go since the last call, by id. Whoever drops it removes the files.
     package func takeDeparted() -> [TableHandle] {
         guard let taken = departed, !taken.isEmpty else { return [] }
         departed = []
-        return taken
+        return taken.sorted { $0.id < $1.id }
     }
 
     func startJobs() {

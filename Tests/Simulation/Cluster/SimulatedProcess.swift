@@ -73,13 +73,21 @@ package final class SimulatedProcess: @unchecked Sendable {
         do throws(EngineError) {
             opened = try OpenedReplica.open(configuration, log: log, nonce: nonce)
         } catch {
-            // As a node does: a lost manifest is taken from a peer.
+            // As a node does: a lost manifest is taken from a peer. Only one that was set aside is
+            // lost here; any other is a violation.
             guard case .corrupt(let file, _) = error, file.hasPrefix("MANIFEST"),
-                let donor = cluster.reachablePeers(of: place).first
+                cluster.oracle.allowsDivergence
             else { throw error }
+            let states = Dictionary(
+                uniqueKeysWithValues: cluster.reachablePeers(of: place).map {
+                    ($0.id, $0.replica.store.manifest)
+                })
+            guard let donor = DonorChoice.choose(states, members: cluster.nodeCount) else {
+                throw error
+            }
             tookManifest = true
-            configuration.replacement = donor.replica.store.manifest
-            configuration.donor = donor.id
+            configuration.replacement = states[donor]
+            configuration.donor = donor
             opened = try OpenedReplica.open(configuration, log: log, nonce: nonce)
         }
         var options = ReplicaOptions(
