@@ -182,9 +182,9 @@ extension Replica {
 
     /// Files go on another thread, since some take long.
     private func removeDeparted() {
-        for table in store.takeDeparted() {
-            environment.jobs.submit(.flush) { withExtendedLifetime(table) {} }
-        }
+        let departed = store.takeDeparted()
+        guard !departed.isEmpty else { return }
+        environment.jobs.submit(.flush) { withExtendedLifetime(departed) {} }
     }
 
     private static let retentionCheckMilliseconds: UInt64 = 1_000
