@@ -50,10 +50,12 @@ extension Log {
     }
 
     /// The entry's place in the chain; nil outside the log and in a hole. Also answers for the
-    /// entry just before the first, if that is known. Reads the entry, unless it is the last one.
+    /// entry just before the first, if that is known, and for a lost one that the manifest names.
+    /// Reads the entry, unless it is the last one.
     package func position(at index: LogIndex) -> Position? {
         let known: Position? = lock.withLock {
             if index == lastPosition.index { return isLastKnown ? lastPosition : nil }
+            if index == base.index, holeList.hole(containing: index) != nil { return base }
             let before = segments.first?.header?.previous
             return before?.index == index && index < firstLocked ? before : nil
         }
