@@ -181,8 +181,25 @@ package final class FaultAtlas: @unchecked Sendable {
         guard let process = cluster.process(place) else { return false }
         // Often just long enough that somebody else leads when it goes on, and it does not know yet.
         let length = random.oneIn(2) ? 250 + random.below(450) : 50 + random.below(2_500)
-        process.pausedUntil = cluster.now + UInt64(length)
+        if random.oneIn(2) {
+            pauseInRound(process, length)
+        } else {
+            process.pausedUntil = cluster.now + UInt64(length)
+        }
         return true
+    }
+
+    /// What it has asked the others is answered while it sleeps, as are writes somewhere else; it
+    /// finds the answers together with its clients' next questions.
+    private func pauseInRound(_ process: SimulatedProcess, _ length: Int) {
+        cluster.clients.read(at: process)
+        cluster.perform(after: 2) { [unowned cluster] in
+            process.pausedUntil = cluster.now + UInt64(length)
+        }
+        cluster.perform(after: UInt64(length)) { [self] in
+            guard cluster.process(process.place) === process else { return }
+            hurryClients(at: process.place)
+        }
     }
 
     /// Some flushes or compactions crawl, so that later ones over the same keys are ready first: on
