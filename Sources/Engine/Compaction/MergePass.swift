@@ -114,13 +114,8 @@ final class MergePass {
                 current.assign(key)
                 state = CompactionRules.KeyState(covering: covered.covering(key))
                 try output.reach(key)
-            } else if order < 0 || trailer > last {
+            } else if order < 0 || trailer >= last {
                 throw .corrupt(file: "an input of a merge", reason: "its entries are not in order")
-            } else if trailer == last {
-                // A rebuilt manifest may name a table beside one that replaced it.
-                drop(.shadowed, trailer, cursor.value)
-                try cursor.next()
-                continue
             }
             last = trailer
             let value = cursor.value

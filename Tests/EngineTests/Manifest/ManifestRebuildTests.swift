@@ -434,46 +434,6 @@ import Testing
         try expect(content, rig)
     }
 
-    @Test func `Without the jobs' log tables are merged with those that replaced them`() throws {
-        var options = DatabaseRig.smallOptions()
-        options.retainLogBytes = 0
-        let rig = try DatabaseRig(options)
-        var content: [[UInt8]: [UInt8]] = [:]
-        for round in 0..<4 {
-            for number in stride(from: round % 2, to: 120, by: 1 + round % 2) {
-                try rig.database.put(key(number), value(number, round))
-                content[key(number)] = value(number, round)
-            }
-        }
-        try rig.database.flush()
-        rig.jobs.runAll()
-        let group = ManifestRebuildTests.group
-        let replaced = rig.database.tables().map { TableHandle.fileName($0.id, generation: 0) }
-        for name in replaced {
-            try rig.memory.linkOrCopy(group + "/sst/" + name, to: group + "/kept-" + name)
-        }
-        try rig.database.compactAll()
-        try rig.database.put([9], [9])
-        content[[9]] = [9]
-        try rig.database.flush()
-        rig.jobs.runAll()
-        try close(rig)
-        for name in replaced {
-            try rig.memory.rename(group + "/kept-" + name, to: group + "/sst/" + name)
-        }
-        try loseManifest(rig)
-        let result = try rebuild(rig)
-        #expect(!result.isExact && result.isWritten, "\(result.doubts)")
-        let rebuilt = Set(result.tables.map { TableHandle.fileName($0.id, generation: 0) })
-        #expect(rebuilt.isSuperset(of: replaced) && rebuilt.count > replaced.count)
-        try rig.open()
-        try expect(content, rig)
-        try rig.database.compactAll()
-        rig.jobs.runAll()
-        try expect(content, rig)
-        #expect(rig.database.tables().allSatisfy { $0.level > 0 })
-    }
-
     // MARK: refusals
 
     @Test func `A manifest that is there, a node of a cluster and an open database are left alone`()
