@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import tempfile
+import time
 
 from martletlib import expect
 
@@ -131,6 +132,22 @@ def percentiles_of(output):
     rest = re.findall(r"P50: ([\d.]+) P75: [\d.]+ P99: ([\d.]+) P99\.9: ([\d.]+)", output)
     expect(longest and rest, f"db_bench printed no histogram:\n{output}")
     return [float(value) for value in (*rest[-1], longest[-1])]
+
+
+def synced_writes(seconds):
+    """Blocks of 4 KiB a second that one thread writes in a row, each followed by fdatasync, into a
+    file that is there: no metadata changes, as in a log whose segments are used again."""
+    block, size = os.urandom(4096), 64 << 20
+    with tempfile.NamedTemporaryFile(prefix="fdatasync-") as file:
+        file.write(bytes(size))
+        file.flush()
+        os.fsync(file.fileno())
+        count, start = 0, time.monotonic()
+        while (passed := time.monotonic() - start) < seconds:
+            os.pwrite(file.fileno(), block, count * len(block) % size)
+            os.fdatasync(file.fileno())
+            count += 1
+    return count / passed
 
 
 def table_bytes(directory):

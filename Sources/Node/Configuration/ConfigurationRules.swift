@@ -215,6 +215,7 @@ enum ConfigurationRules {
             let leveledOnly = [
                 ("compaction.tombstone-percent", compaction.tombstonePercent > 0),
                 ("compaction.rewrite-after", compaction.rewriteAfterMilliseconds > 0),
+                ("compaction.fruitless-reads", compaction.fruitlessReads > 0),
                 ("compaction.dynamic-levels", compaction.sizesLevelsDynamically),
             ]
             for (key, isSet) in leveledOnly where isSet {

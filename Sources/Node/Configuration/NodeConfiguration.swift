@@ -17,6 +17,7 @@ package struct NodeConfiguration: Sendable, Equatable {
     package var log = LogSettings()
     package var table = TableSettings()
     package var memtable = MemtableSettings()
+    package var history = HistorySettings()
     package var cache = CacheSettings()
     package var memory = MemorySettings()
     package var space = SpaceSettings()
@@ -100,6 +101,11 @@ extension NodeConfiguration {
         package var segmentsMax = 4
     }
 
+    package struct HistorySettings: Sendable, Equatable {
+        /// How long versions are kept for reads as of an earlier sequence; the leader's counts.
+        package var windowMilliseconds: UInt64 = 0
+    }
+
     package struct CacheSettings: Sendable, Equatable {
         package var bytes: UInt64 = 128 << 20
     }
@@ -144,6 +150,8 @@ extension NodeConfiguration {
         package var spacePercent = 0
         /// Age at which a table is written anew; 0 is none.
         package var rewriteAfterMilliseconds: UInt64 = 0
+        /// Reads that find nothing in a table before it is merged with what is below; 0 never does.
+        package var fruitlessReads = 0
         /// Percent of a blob file that must be dead for it to be collected; 0 never does.
         package var blobDeadPercent = 25
         /// Percent of those files, the oldest, that are collected at a time.

@@ -51,6 +51,7 @@ package enum SettingCatalog {
         .size("log.segment-bytes", \.log.segmentBytes, 4 * kiB...4 * giB),
         .size("log.retain-bytes", \.log.retainBytes, 64 * kiB...1024 * tiB),
         .integer("memtable.segments-max", \.memtable.segmentsMax, 2...64),
+        .duration("history.window", \.history.windowMilliseconds, 0...decade),
         .size("cache.bytes", \.cache.bytes, miB...tiB),
         .size("memory.bytes", \.memory.bytes, 0...tiB),
         SettingDefinition(
@@ -74,6 +75,7 @@ package enum SettingCatalog {
         .integer("compaction.tombstone-percent", \.compaction.tombstonePercent, 0...100),
         .integer("compaction.space-percent", \.compaction.spacePercent, 0...10_000),
         .duration("compaction.rewrite-after", \.compaction.rewriteAfterMilliseconds, 0...decade),
+        .integer("compaction.fruitless-reads", \.compaction.fruitlessReads, 0...1_000_000_000),
         .integer("compaction.blob-dead-percent", \.compaction.blobDeadPercent, 0...100),
         .integer("compaction.blob-age-percent", \.compaction.blobAgePercent, 0...100),
         .flag("heal.auto-heal", \.heal.isAutomatic),

@@ -226,6 +226,7 @@ package final class ReplicaComponent: NodeComponent {
         options.tombstonePercent = wanted.tombstonePercent
         options.spaceAmplificationPercentMax = wanted.spacePercent
         options.rewriteAfterMilliseconds = wanted.rewriteAfterMilliseconds
+        options.fruitlessReadsMax = UInt64(wanted.fruitlessReads)
         options.blobDeadPercent = wanted.blobDeadPercent
         options.blobAgePercent = wanted.blobAgePercent
         options.clockMaxOffsetMilliseconds = configuration.clock.offsetMaxMilliseconds
@@ -239,6 +240,7 @@ package final class ReplicaComponent: NodeComponent {
             options.memoryBytes = Int(clamping: configuration.memory.bytes)
         }
         options.lowDiskBytes = configuration.space.lowBytes
+        options.historyWindowMilliseconds = configuration.history.windowMilliseconds
         options.memtablesMax = max(1, configuration.memtable.segmentsMax - 1)
         options.level0StopTables = configuration.compaction.level0Stop
         options.compression = configuration.table.compression

@@ -554,4 +554,20 @@ import Testing
         try rig.database.deleteRange([], longest + [0])
         #expect(try rig.database.get(longest) == nil)
     }
+
+    @Test func `A value above the limit is refused, and nothing of it is logged`() throws {
+        let rig = try DatabaseRig()
+        let before = rig.store.appliedTail
+        let found = error {
+            try rig.database.put([1], [UInt8](repeating: 0, count: Limits.valueBytesMax + 1))
+        }
+        guard case .limit(let what, let value, let limit)? = found else {
+            Issue.record("a long value was taken: \(String(describing: found))")
+            return
+        }
+        #expect(what == "value length" && value == limit + 1)
+        #expect(limit == UInt64(Limits.valueBytesMax))
+        #expect(rig.store.appliedTail == before)
+        #expect(try rig.database.get([1]) == nil)
+    }
 }

@@ -9,7 +9,7 @@ import Testing
             "--dir", "/d", "--workloads",
             "fillseq,fillrandom,fillsync,overwrite,mergerandom,deleterange,compact,"
                 + "waitforcompaction,readrandom,multireadrandom,readmissing,seekrandom,prefixscan,"
-                + "readseq,readwhilewriting,xxh3",
+                + "readseq,readwhilewriting,filterbuild,filterquery,xxh3",
             "--num", "10", "--key-size", "24", "--value-size", "0", "--batch-size", "32",
             "--merge-operator", "append",
             "--threads", "4", "--cache-mb", "64", "--compression", "zstd-dict:9", "--wal", "on",

@@ -278,6 +278,15 @@ import Testing
         #expect(database.contents.withLock { $0.waits } == 1)
     }
 
+    @Test func filtersAreBuiltOverAllKeysAndKnowHalfOfWhatIsAsked() throws {
+        let reports = try run(
+            FakeBenchmarkDatabase(), options([.filterbuild, .filterquery], count: 3000, threads: 2))
+        #expect(reports.map(\.operations) == [6000, 6000])
+        // Ten bits a key and not much more; one absent key in a thousand passes.
+        #expect((7_500...8_400).contains(reports[0].found))
+        #expect((3000...3030).contains(reports[1].found))
+    }
+
     @Test func percentilesComeFromAllThreads() {
         var first = LatencyRecorder()
         var second = LatencyRecorder()

@@ -120,6 +120,12 @@ package enum BenchmarkWorkload: String, Sendable, CaseIterable {
     case readseq
     /// As `readrandom`, beside one more thread that writes.
     case readwhilewriting
+    /// Builds a ribbon filter of ten bits over as many random hashes as there are operations, at
+    /// once. Touches no file.
+    case filterbuild
+    /// Asks a ribbon filter of ten bits, over a million hashes at most, for hashes of which half
+    /// are in it; latency is of a thousand. Touches no file.
+    case filterquery
     /// Digests 4 KiB: what a block costs besides its checksum when it is made or loaded. Touches no
     /// file.
     case xxh3

@@ -5,6 +5,7 @@
 // fast read, so it can be left out, as db_bench does unless it is told otherwise. What each
 // workload does is said at `BenchmarkWorkload`.
 // `fillseq` and `fillrandom` do not empty the database first: all workloads share it, in order.
+import Engine
 import Glibc
 import Histogram
 import Synchronization
@@ -38,6 +39,7 @@ package final class EngineBenchmark: Sendable {
     private func measure(_ workload: BenchmarkWorkload, place: Int) throws -> BenchmarkReport {
         let (writtenBefore, readBefore) = (database.bytesWritten, database.bytesRead)
         let threads = workload.isSingle ? 1 : options.threads
+        let filter = workload == .filterquery ? try makeFilter() : nil
         let total = Mutex(Outcome())
         // Readers are numbered from 0; the one extra thread is the writer that they run against.
         let extra = workload == .readwhilewriting ? 1 : 0
@@ -49,7 +51,7 @@ package final class EngineBenchmark: Sendable {
                 if index >= threads {
                     try writeUntilDone(seed: seed, readersLeft: readersLeft)
                 } else {
-                    let recorder = try operate(workload, seed: seed)
+                    let recorder = try operate(workload, seed: seed, filter)
                     total.withLock { $0.add(recorder, end: monotonicNanoseconds()) }
                 }
             } catch {
@@ -84,7 +86,9 @@ package final class EngineBenchmark: Sendable {
         LatencyRecorder(timesOperations: options.timesOperations)
     }
 
-    private func operate(_ workload: BenchmarkWorkload, seed: UInt64) throws -> LatencyRecorder {
+    private func operate(
+        _ workload: BenchmarkWorkload, seed: UInt64, _ filter: ResidentFilter?
+    ) throws -> LatencyRecorder {
         switch workload {
         case .fillseq: return try write(options.count, seed: seed, isSequential: true)
         case .fillrandom, .overwrite:
@@ -103,6 +107,8 @@ package final class EngineBenchmark: Sendable {
         case .seekrandom: return try seek(seed: seed)
         case .prefixscan: return try scanPrefixes(seed: seed)
         case .readseq: return try readInOrder()
+        case .filterbuild: return buildFilter(seed: seed)
+        case .filterquery: return filter.map { query($0, seed: seed) } ?? newRecorder()
         case .xxh3: return digestBlocks(seed: seed)
         }
     }
