@@ -154,7 +154,7 @@ package final class Log: @unchecked Sendable {
         isDirectoryDirty = false
         writer?.startsGroup = true
         lock.withLock { durablePosition = target }
-        if options.sync == .always { hardState.noteDurable(target, epoch: epoch) }
+        hardState.noteDurable(target, epoch: epoch)
         return target
     }
 

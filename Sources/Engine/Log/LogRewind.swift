@@ -36,7 +36,7 @@ extension Log {
             try unlink(dropped)
             try reopenActive()
         } catch { throw poisoned(error.description) }
-        if options.sync == .always { hardState.noteDurable(durablePosition, epoch: epoch) }
+        hardState.noteDurable(durablePosition, epoch: epoch)
     }
 
     private func positionForCut(_ cut: LogIndex) -> (Position, isKnown: Bool) {

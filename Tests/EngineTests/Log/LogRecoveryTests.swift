@@ -147,6 +147,20 @@ import Testing
         #expect(try rig.all().headers == stored.prefix(20).map(\.header) + more.headers)
     }
 
+    /// Who does not sync every write still does now and then, at the latest when it closes.
+    @Test func unsyncedWhatASyncCoveredIsPromised() throws {
+        let rig = try LogRig(sync: .never, segmentBytes: 1 << 20)
+        let stored = try rig.append(30, sync: false)
+        _ = try rig.log.sync()
+        let torn = try rig.append(5, sync: false)
+        try rig.rotEntry(stored[20], in: 1)
+        try rig.rotEntry(torn[1], in: 1)
+        try rig.kill()
+        #expect(rig.recovery.holes.map(\.lower) == [stored[20].header.index])
+        #expect(rig.recovery.holes.map(\.upper) == [stored[20].header.index])
+        #expect(rig.log.last == torn[0].position)
+    }
+
     @Test func tornTailCutRewrittenFirstNewFrameRots() throws {
         let rig = try LogRig(segmentBytes: 1 << 20)
         let synced = try rig.append(3)
