@@ -53,7 +53,13 @@ package struct SegmentInspection: Sendable {
         let segment = scan.scan(window, first: first, header: header, bound: nil)
         result.holes = scan.missing
         result.end = segment.end
+        if result.end > result.size, result.headerDamage == nil {
+            result.headerDamage = "the file ends within it, at byte \(result.size)"
+        }
         result.hasLeftovers = segment.hasLeftovers
+        if !result.hasLeftovers {
+            result.hasLeftovers = try result.hasBytes(behind: segment.end, file)
+        }
         result.tampered = window.tampered
         result.deliver(segment, window, each)
         return result
@@ -64,19 +70,38 @@ package struct SegmentInspection: Sendable {
         let bytes = try logIO { () throws(FileError) in
             try file.readBytes(at: 0, count: SegmentHeader.mirrorOffset + SegmentHeader.size)
         }
+        let mirror = bytes.dropFirst(SegmentHeader.mirrorOffset)
+            .withUnsafeBytes { try? SegmentHeader(decoding: $0) }
         do throws(DecodingError) {
-            return try bytes.span.bytes.withUnsafeBytes { raw throws(DecodingError) in
+            let header = try bytes.span.bytes.withUnsafeBytes { raw throws(DecodingError) in
                 try SegmentHeader(decoding: raw)
             }
+            if header.key != nil, header != mirror { headerDamage = "its second copy is damaged" }
+            return header
         } catch {
             headerDamage =
                 size < UInt64(SegmentHeader.size)
                 ? "the file has only \(size) bytes" : error.description
         }
-        let mirror = bytes.dropFirst(SegmentHeader.mirrorOffset)
-            .withUnsafeBytes { try? SegmentHeader(decoding: $0) }
         return mirror?.key == nil ? nil : mirror
     }
+
+    /// Whether anything was written behind the last frame, up to the footer of a sealed segment.
+    private func hasBytes(behind end: UInt64, _ file: any File) throws(EngineError) -> Bool {
+        guard SegmentFooter.readSummary(file) == nil else { return false }
+        var offset = end
+        while offset < size {
+            let count = Int(min(size - offset, SegmentInspection.pieceBytes))
+            let piece = try logIO { () throws(FileError) in
+                try file.readBytes(at: offset, count: count)
+            }
+            if piece.contains(where: { $0 != 0 }) { return true }
+            offset += UInt64(count)
+        }
+        return false
+    }
+
+    private static let pieceBytes: UInt64 = 1 << 20
 
     private mutating func deliver(
         _ segment: LogScan.Segment, _ window: SegmentWindow, _ each: (Item) -> Bool

@@ -30,6 +30,7 @@ package struct ManifestInspection: Sendable {
         _ fileSystem: any FileSystem, _ path: String, keys: KeyRing = .plain
     ) throws(EngineError) -> ManifestInspection {
         guard (try? fileSystem.list(path)) != nil else {
+            try checkHeader(fileSystem, path)
             let bytes = try engineError { () throws(FileError) in
                 try fileSystem.readAll(path, limit: ManifestDirectory.fileBytesMax)
             }
@@ -42,6 +43,22 @@ package struct ManifestInspection: Sendable {
             files = try ManifestDirectory.read(fileSystem, directory)
         }
         return try inspect(files, keys)
+    }
+
+    /// Before all of a file that may be anything is read.
+    private static func checkHeader(
+        _ fileSystem: any FileSystem, _ path: String
+    ) throws(EngineError) {
+        let bytes = try engineError { () throws(FileError) in
+            try fileSystem.open(path, .read)
+                .readBytes(at: 0, count: ManifestHeader.encryptedSize)
+        }
+        guard bytes.withUnsafeBytes({ ManifestHeader.find(in: $0) }) == .damaged else { return }
+        throw ManifestInspection.headerless(path)
+    }
+
+    private static func headerless(_ path: String) -> EngineError {
+        .corrupt(file: path, reason: "no copy of a manifest has an intact header")
     }
 
     private static func inspect(_ files: ManifestDirectory, _ keys: KeyRing) throws(EngineError)
@@ -94,9 +111,7 @@ package struct ManifestInspection: Sendable {
             case .valid?, .damaged?, nil: break
             }
         }
-        guard let header = found else {
-            throw .corrupt(file: path, reason: "no copy of a manifest has an intact header")
-        }
+        guard let header = found else { throw ManifestInspection.headerless(path) }
         number = header.number
         identity = header.identity
         walk(copies, header, try keys.cipher(header.key, .manifest, path: path))

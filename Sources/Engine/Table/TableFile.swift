@@ -129,6 +129,30 @@ final class TableFile: @unchecked Sendable {
         return header
     }
 
+    /// What only a verification asks: a copy that nothing needs yet, and bytes that belong to
+    /// nothing. What `damage` says already is not said again.
+    func layoutDamage(fromMedium: Bool) -> [String] {
+        var found: [String] = []
+        if !fromMedium, let header, header.key != nil,
+            TableFile.readMirror(file, size, fromMedium) != header
+        {
+            found.append("the second copy of the file header is damaged")
+        }
+        guard let footer = try? TableFile.readFooter(file, size, fromMedium) else { return found }
+        let starts = offsets.dropFirst() + [footer.mapOffset]
+        for ((offset, length), next) in zip(zip(offsets, storedLengths), starts) {
+            // The map holds its checksum, but may be anybody's.
+            let end = offset &+ UInt64(TableFormat.blockHeaderBytes) &+ UInt64(length)
+            if end != next { found.append("from \(end) to \(next) lies no block") }
+        }
+        let tail = footer.mirrorsHeader ? UInt64(TableFormat.fileHeaderBytes) : 0
+        let end = footer.mapOffset + footer.mapBytes + tail + UInt64(TableFormat.footerBytes)
+        if end != size {
+            found.append("the file has \(size) bytes, and its footer tells of \(end)")
+        }
+        return found
+    }
+
     private static func readFooter(
         _ file: any File, _ size: UInt64, _ fromMedium: Bool
     ) throws(BlockDamage) -> TableFooter {

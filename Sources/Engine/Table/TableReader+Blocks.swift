@@ -106,6 +106,7 @@ extension TableReader {
             return result
         }
         result.localDamage = fresh.damage
+        if fresh.damage.isEmpty { result.localDamage += fresh.layoutDamage(fromMedium: fromMedium) }
         if fresh.damage.isEmpty, fresh.cipher == nil, fresh.claimedRoot != record.digest {
             result.localDamage.append("the footer names another digest")
         }

@@ -70,6 +70,19 @@ import Testing
         put(Checksum.crc32c(Array(bytes[block.start..<(block.start + 76)])), block.start + 76)
     }
 
+    @Test func aVerificationSeesTheSecondCopyOfTheHeader() throws {
+        let sample = try sample()
+        #expect(try open(sample).verify(fromMedium: false).localDamage.isEmpty)
+        let bytes = sample.file.bytes
+        for offset in (bytes.count - 208)..<(bytes.count - 80) {
+            var rotten = bytes
+            rotten[offset] ^= 1
+            let found = try open(sample, rotten).verify(fromMedium: false)
+            #expect(found.localDamage == ["the second copy of the file header is damaged"])
+            #expect(found.damagedBlocks.isEmpty)
+        }
+    }
+
     @Test(arguments: Compression.ofEachCodec)
     func anEncryptedTableIsThePlainOne(codec: Compression) throws {
         let sample = try sample(codec)

@@ -37,6 +37,30 @@ import Testing
         return blocks
     }
 
+    // MARK: Layout
+
+    @Test func bytesThatBelongToNothingAreSaid() throws {
+        for codec in [Compression.none, .lz4, .zstd(level: 3)] {
+            let (file, record) = try build(keys(300), codec: codec)
+            let sound = file.bytes
+            func damage(_ bytes: [UInt8]) throws -> [String] {
+                let file = TableTestFile(bytes)
+                let reader = try TableReader.open(
+                    file: file, record: record, cache: BlockCache(capacity: 0))
+                return reader.verify(fromMedium: false).localDamage
+            }
+            #expect(try damage(sound).isEmpty)
+            #expect(try damage(sound + sound).count == 1)
+            let strange = [UInt8](repeating: 9, count: 500)
+            let found = try damage(sound.dropLast(80) + strange + sound.suffix(80))
+            #expect(
+                found == [
+                    "the file has \(sound.count + 500) bytes, and its footer tells of"
+                        + " \(sound.count)"
+                ])
+        }
+    }
+
     // MARK: Blocks
 
     @Test func blocksAreListedWithTheirKeys() throws {

@@ -7,11 +7,13 @@ import Testing
     private let genesis = logGenesis(cluster: "test", group: 0)
 
     /// A log of `count` writes in one segment; returns the segment's path.
-    private func makeLog(_ count: Int) throws -> String {
+    private func makeLog(_ count: Int, keys: KeyRing = .plain) throws -> String {
         try files.createDirectory("log")
-        let state = try HardState.open(files, "state", nonce: 1)
+        let state = try HardState.open(files, "state", nonce: 1, keys: keys)
+        var options = LogOptions()
+        options.keys = keys
         let (log, _) = try Log.open(
-            files, "log", hardState: state, genesis: genesis, group: 0, options: LogOptions(),
+            files, "log", hardState: state, genesis: genesis, group: 0, options: options,
             base: LogBase())
         var previous = genesis
         for number in 1...UInt64(count) {
@@ -87,6 +89,42 @@ import Testing
         let found = try SegmentInspection.inspect(files.open(path, .read)) { _ in true }
         #expect(found.headerDamage != nil && !found.isWhole)
         #expect(found.count == 3)
+    }
+
+    @Test func aTornFrameBehindTheLastOneIsSaid() throws {
+        let path = try makeLog(4)
+        var last: UInt64 = 0
+        _ = try SegmentInspection.inspect(files.open(path, .read)) { item in
+            last = item.offset
+            return true
+        }
+        // In the frame's header, and in what it holds.
+        for offset in [last + 4, last + 70] {
+            files.flip(path, offset)
+            let found = try SegmentInspection.inspect(files.open(path, .read)) { _ in true }
+            #expect(found.isWhole && found.count == 3 && found.hasLeftovers)
+            #expect(SegmentText.summary(found).hasSuffix("; stale or torn frames behind"))
+            files.flip(path, offset)
+        }
+        let found = try SegmentInspection.inspect(files.open(path, .read)) { _ in true }
+        #expect(found.count == 4 && !found.hasLeftovers)
+    }
+
+    @Test func bothCopiesOfAnEncryptedHeaderCount() throws {
+        let keys = KeyRing(
+            try EncryptionKeys(epoch: 1, key: [UInt8](repeating: 7, count: 32)))
+        let path = try makeLog(3, keys: keys)
+        func inspect() throws -> SegmentInspection {
+            try SegmentInspection.inspect(files.open(path, .read), keys: keys) { _ in true }
+        }
+        #expect(try inspect().isWhole)
+        files.flip(path, 4096 + 30)
+        let second = try inspect()
+        #expect(second.headerDamage == "its second copy is damaged" && second.count == 3)
+        files.flip(path, 4096 + 30)
+        try files.open(path, .write).truncate(to: 600)
+        let short = try inspect()
+        #expect(!short.isWhole && short.count == 0)
     }
 
     @Test func whatIsNoSegmentIsRefused() throws {
