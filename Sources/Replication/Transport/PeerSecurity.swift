@@ -16,7 +16,10 @@ struct PeerSecurity: Sendable {
         try PeerSecurity.check(chain[0], configuration)
         let key: NIOSSLPrivateKey
         do { key = try NIOSSLPrivateKey(file: configuration.keyPath, format: .pem) } catch {
-            throw .certificate(path: configuration.keyPath, reason: describeNetworkError(error))
+            throw .certificate(
+                path: configuration.keyPath,
+                reason: "holds no PEM private key (\(describeNetworkError(error))); name the right "
+                    + "file under tls.key")
         }
         var server = TLSConfiguration.makeServerConfigurationWithMTLS(
             certificateChain: chain.map { .certificate($0) }, privateKey: .privateKey(key),
@@ -32,7 +35,10 @@ struct PeerSecurity: Sendable {
             self.server = try NIOSSLContext(configuration: server)
         } catch {
             throw .certificate(
-                path: configuration.certificatePath, reason: describeNetworkError(error))
+                path: configuration.certificatePath,
+                reason: "does not go with the key in \(configuration.keyPath) "
+                    + "(\(describeNetworkError(error))); name the files that belong together "
+                    + "under tls.certificate and tls.key")
         }
     }
 

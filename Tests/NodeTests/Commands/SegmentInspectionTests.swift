@@ -111,8 +111,8 @@ import Testing
     }
 
     @Test func bothCopiesOfAnEncryptedHeaderCount() throws {
-        let keys = KeyRing(
-            try EncryptionKeys(epoch: 1, key: [UInt8](repeating: 7, count: 32)))
+        let key = try EncryptionKey([UInt8](repeating: 7, count: 32))
+        let keys = KeyRing(try EncryptionKeys(current: 1, keys: [1: key]))
         let path = try makeLog(3, keys: keys)
         func inspect() throws -> SegmentInspection {
             try SegmentInspection.inspect(files.open(path, .read), keys: keys) { _ in true }

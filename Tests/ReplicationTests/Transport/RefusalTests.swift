@@ -111,10 +111,14 @@ import Testing
             }
             #expect("\(error!)".contains(part), "\(error!)")
         }
-        await #expect(throws: PeerTransportError.self) {
-            _ = try await TransportNode.start(2) {
-                $0.keyPath = TestAuthority.shared.leaf("alpha-1").key
+        for (key, part) in [
+            (TestAuthority.shared.leaf("alpha-1").key, "does not go with the key in"),
+            (TestAuthority.shared.authority, "holds no PEM private key"),
+        ] {
+            let error = await #expect(throws: PeerTransportError.self) {
+                _ = try await TransportNode.start(2) { $0.keyPath = key }
             }
+            #expect("\(error!)".contains(part), "\(error!)")
         }
         await #expect(throws: PeerTransportError.self) {
             _ = try await TransportNode.start(2) { $0.authorityPath = "/nowhere/ca.pem" }
