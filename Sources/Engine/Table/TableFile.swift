@@ -107,12 +107,7 @@ final class TableFile: @unchecked Sendable {
             if case .identity = error { throw error }
             damage.append(error.description)
         }
-        if let header, header.key == nil || !fromMedium { return header }
-        let mirror = readMirror(file, size, fromMedium)
-        if header != nil, mirror != header {
-            damage.append("the second copy of the file header is damaged")
-        }
-        return header ?? mirror
+        return header ?? readMirror(file, size, fromMedium)
     }
 
     /// The second copy of an encrypted file's header.
@@ -129,16 +124,17 @@ final class TableFile: @unchecked Sendable {
         return header
     }
 
-    /// What only a verification asks: a copy that nothing needs yet, and bytes that belong to
-    /// nothing. What `damage` says already is not said again.
-    func layoutDamage(fromMedium: Bool) -> [String] {
+    /// What only a verification asks, besides `damage`: a copy that nothing needs yet, and bytes
+    /// that belong to nothing.
+    func idleDamage(fromMedium: Bool) -> [String] {
         var found: [String] = []
-        if !fromMedium, let header, header.key != nil,
-            TableFile.readMirror(file, size, fromMedium) != header
-        {
+        if let header, header.key != nil, TableFile.readMirror(file, size, fromMedium) != header {
             found.append("the second copy of the file header is damaged")
         }
-        guard let footer = try? TableFile.readFooter(file, size, fromMedium) else { return found }
+        // Without header, map and footer nobody knows what belongs where.
+        guard damage.isEmpty, let footer = try? TableFile.readFooter(file, size, fromMedium) else {
+            return found
+        }
         let starts = offsets.dropFirst() + [footer.mapOffset]
         for ((offset, length), next) in zip(zip(offsets, storedLengths), starts) {
             // The map holds its checksum, but may be anybody's.

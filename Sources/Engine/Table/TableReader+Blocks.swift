@@ -105,8 +105,7 @@ extension TableReader {
             result.localDamage.append(error.description)
             return result
         }
-        result.localDamage = fresh.damage
-        if fresh.damage.isEmpty { result.localDamage += fresh.layoutDamage(fromMedium: fromMedium) }
+        result.localDamage = fresh.damage + fresh.idleDamage(fromMedium: fromMedium)
         if fresh.damage.isEmpty, fresh.cipher == nil, fresh.claimedRoot != record.digest {
             result.localDamage.append("the footer names another digest")
         }
