@@ -98,7 +98,7 @@ package struct CompactionJob {
         }
         return MergeInput(
             cursors: (0..<parameters.partCount).map { _ in
-                LevelCursor(tables, io: .blocking, fillsCache: false)
+                LevelCursor(tables[...], io: .blocking, fillsCache: false)
             },
             rangeTombstones: tombstones, entrySum: entrySum, entryCount: entryCount)
     }

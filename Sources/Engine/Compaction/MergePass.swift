@@ -44,7 +44,7 @@ final class MergePass {
     private(set) var created = MergeResult.Dropped()
 
     // The key at hand.
-    private let current = ScratchBytes()
+    @exclusivity(unchecked) private var current = ScratchBytes()
     /// A range tombstone at or below the horizon lies over it.
     private var isCovered = false
     /// Newest first.
@@ -86,7 +86,6 @@ final class MergePass {
         let cursor = self.cursor
         let output = self.output
         let rules = self.rules
-        let current = self.current
         let isFiltering = functions.filter != nil
         var covered = self.covered
         var state = CompactionRules.KeyState()

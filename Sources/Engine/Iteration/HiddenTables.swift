@@ -11,11 +11,18 @@ package struct HiddenTables {
 
     /// For a reader at `sequence`.
     package init(_ memtables: [Memtable], at sequence: SequenceNumber) {
-        lists = memtables.map(\.rangeTombstones).filter { !$0.isEmpty }
+        // Not mapped and filtered: every seek makes one, and mostly there is nothing to hold.
+        var lists: [RangeTombstoneList] = []
+        for memtable in memtables {
+            let list = memtable.rangeTombstones
+            if !list.isEmpty { lists.append(list) }
+        }
+        self.lists = lists
         self.sequence = sequence
     }
 
-    package func contains(_ table: TableRecord) -> Bool {
-        lists.contains { $0.hides(table, at: sequence) }
+    @inline(__always)
+    package func contains(_ table: TableHandle) -> Bool {
+        !lists.isEmpty && lists.contains { $0.hides(table.record, at: sequence) }
     }
 }

@@ -22,12 +22,12 @@ extension KeySpan {
     }
 }
 
-extension Array {
+extension RandomAccessCollection where Index == Int {
     /// Index of the first element that does not satisfy `predicate`, which holds for a prefix.
     @inline(__always)
     package func partitionPoint(_ predicate: (Element) -> Bool) -> Int {
-        var low = 0
-        var high = count
+        var low = startIndex
+        var high = endIndex
         while low < high {
             let middle = (low + high) / 2
             if predicate(self[middle]) { low = middle + 1 } else { high = middle }

@@ -7,14 +7,15 @@
 // unopened. After a throw the cursor is invalid until sought again.
 
 package final class LevelCursor: EntryCursor {
-    package typealias Opener = (TableHandle) throws(EngineError) -> any EntryCursor
-
-    private let tables: [TableHandle]
+    private let tables: ArraySlice<TableHandle>
+    private let ends: SortedKeys?
     private let hidden: HiddenTables
-    private let open: Opener
-    /// The open table and its cursor.
+    private let io: ReadIO
+    private let fillsCache: Bool
+    /// The open table and its cursor, which is retained here: a scan asks it for every entry, and
+    /// counts no reference for that.
     private var index = -1
-    private var cursor: (any EntryCursor)?
+    private var cursor: Unmanaged<TableCursor>?
     // The entry that the open cursor stands on. Private with package getters: the compiler then
     // proves that accesses do not overlap, instead of checking it at run time for every entry.
     private var valid = false
@@ -22,22 +23,20 @@ package final class LevelCursor: EntryCursor {
     private var currentTrailer = Trailer(rawValue: 0)
     private var currentValue = UnsafeRawBufferPointer(start: nil, count: 0)
 
+    /// `ends` are the ends of the spans of the whole level of which `tables` are a part: with them
+    /// a table is found without touching others.
     package init(
-        _ tables: [TableHandle], but hidden: HiddenTables = .none, open: @escaping Opener
+        _ tables: ArraySlice<TableHandle>, ends: SortedKeys? = nil,
+        but hidden: HiddenTables = .none, io: ReadIO, fillsCache: Bool = true
     ) {
         self.tables = tables
+        self.ends = ends
         self.hidden = hidden
-        self.open = open
+        self.io = io
+        self.fillsCache = fillsCache
     }
 
-    package convenience init(
-        _ tables: [TableHandle], but hidden: HiddenTables = .none, io: ReadIO,
-        fillsCache: Bool = true
-    ) {
-        self.init(tables, but: hidden) { (table) throws(EngineError) in
-            try table.makeCursor(io: io, fillsCache: fillsCache)
-        }
-    }
+    deinit { cursor?.release() }
 
     package var isValid: Bool { valid }
     package var key: UnsafeRawBufferPointer { currentKey }
@@ -46,23 +45,21 @@ package final class LevelCursor: EntryCursor {
 
     package func seekToFirst() throws(EngineError) {
         valid = false
-        try enterFirst(from: 0)
+        try enterFirst(from: tables.startIndex)
     }
 
     package func seekToLast() throws(EngineError) {
         valid = false
-        try enterLast(from: tables.count - 1)
+        try enterLast(from: tables.endIndex - 1)
     }
 
     package func seek(_ key: UnsafeRawBufferPointer, _ trailer: Trailer) throws(EngineError) {
         valid = false
-        let first = tables.partitionPoint { $0.record.span.isBelow(key) }
-        guard first < tables.count else { return }
-        if let points = tables[first].record.points, points.largest.compare(with: key) >= 0,
-            !hidden.contains(tables[first].record)
-        {
+        let first = firstNotBelow(key)
+        guard first < tables.endIndex else { return }
+        if tables[first].hasPoints(atOrAfter: key), !hidden.contains(tables[first]) {
             let cursor = try enter(first)
-            try cursor.seek(key, trailer)
+            try cursor.with { (cursor) throws(EngineError) in try cursor.seek(key, trailer) }
             if show(cursor) { return }
         }
         try enterFirst(from: first + 1)
@@ -71,12 +68,12 @@ package final class LevelCursor: EntryCursor {
     package func seekBefore(_ key: UnsafeRawBufferPointer) throws(EngineError) {
         valid = false
         let last = tables.partitionPoint { $0.record.span.start.compare(with: key) < 0 } - 1
-        guard last >= 0 else { return }
+        guard last >= tables.startIndex else { return }
         if let points = tables[last].record.points, points.smallest.compare(with: key) < 0,
-            !hidden.contains(tables[last].record)
+            !hidden.contains(tables[last])
         {
             let cursor = try enter(last)
-            try cursor.seekBefore(key)
+            try cursor.with { (cursor) throws(EngineError) in try cursor.seekBefore(key) }
             if show(cursor) { return }
         }
         try enterLast(from: last - 1)
@@ -86,18 +83,16 @@ package final class LevelCursor: EntryCursor {
         invariant(valid, "a cursor moves from an entry")
         valid = false
         let cursor = try enter(index)
-        try cursor.next()
+        try cursor.with { (cursor) throws(EngineError) in try cursor.next() }
         if !show(cursor) { try enterFirst(from: index + 1) }
     }
 
     package func advance() throws(EngineError) -> CursorEntry? {
         invariant(valid, "a cursor moves from an entry")
         valid = false
-        if let entry = try enter(index).advance() {
-            currentKey = entry.key
-            currentTrailer = entry.trailer
-            currentValue = entry.value
-            valid = true
+        let entry = try enter(index).with { (cursor) throws(EngineError) in try cursor.advance() }
+        if let entry {
+            show(entry)
             return entry
         }
         try enterFirst(from: index + 1)
@@ -108,28 +103,25 @@ package final class LevelCursor: EntryCursor {
         invariant(valid, "a cursor moves from an entry")
         valid = false
         let cursor = try enter(index)
-        try cursor.previous()
+        try cursor.with { (cursor) throws(EngineError) in try cursor.previous() }
         if !show(cursor) { try enterLast(from: index - 1) }
     }
 
     /// Takes over the entry that `cursor` stands on; false if it has ended.
     @inline(__always)
-    private func show(_ cursor: any EntryCursor) -> Bool {
-        guard cursor.isValid else { return false }
-        currentKey = cursor.key
-        currentTrailer = cursor.trailer
-        currentValue = cursor.value
-        valid = true
+    private func show(_ cursor: Unmanaged<TableCursor>) -> Bool {
+        guard let entry = cursor._withUnsafeGuaranteedRef({ $0.current }) else { return false }
+        show(entry)
         return true
     }
 
     /// Stands on the first entry of the first table at or after `start` that has any.
     private func enterFirst(from start: Int) throws(EngineError) {
         var table = start
-        while table < tables.count {
-            if isShown(tables[table].record) {
+        while table < tables.endIndex {
+            if isShown(tables[table]) {
                 let cursor = try enter(table)
-                try cursor.seekToFirst()
+                try cursor.with { (cursor) throws(EngineError) in try cursor.seekToFirst() }
                 if show(cursor) { return }
             }
             table += 1
@@ -139,26 +131,48 @@ package final class LevelCursor: EntryCursor {
     /// Stands on the last entry of the last table at or before `start` that has any.
     private func enterLast(from start: Int) throws(EngineError) {
         var table = start
-        while table >= 0 {
-            if isShown(tables[table].record) {
+        while table >= tables.startIndex {
+            if isShown(tables[table]) {
                 let cursor = try enter(table)
-                try cursor.seekToLast()
+                try cursor.with { (cursor) throws(EngineError) in try cursor.seekToLast() }
                 if show(cursor) { return }
             }
             table -= 1
         }
     }
 
-    private func isShown(_ table: TableRecord) -> Bool {
-        table.points != nil && !hidden.contains(table)
+    @inline(__always)
+    private func show(_ entry: CursorEntry) {
+        currentKey = entry.key
+        currentTrailer = entry.trailer
+        currentValue = entry.value
+        valid = true
+    }
+
+    /// The first table whose span does not end at or before `key`.
+    private func firstNotBelow(_ key: UnsafeRawBufferPointer) -> Int {
+        guard let ends else { return tables.partitionPoint { $0.record.span.isBelow(key) } }
+        return min(max(ends.countAtOrBefore(key), tables.startIndex), tables.endIndex)
+    }
+
+    private func isShown(_ table: TableHandle) -> Bool {
+        table.record.points != nil && !hidden.contains(table)
     }
 
     /// The cursor of table `index`, opened unless it is the one at hand.
-    private func enter(_ index: Int) throws(EngineError) -> any EntryCursor {
+    @inline(__always)
+    private func enter(_ index: Int) throws(EngineError) -> Unmanaged<TableCursor> {
         if self.index == index, let cursor { return cursor }
+        return try open(index)
+    }
+
+    @inline(never)
+    private func open(_ index: Int) throws(EngineError) -> Unmanaged<TableCursor> {
+        cursor?.release()
         cursor = nil
         self.index = -1
-        let opened = try open(tables[index])
+        let opened = Unmanaged.passRetained(
+            try tables[index].makeCursor(io: io, fillsCache: fillsCache))
         cursor = opened
         self.index = index
         return opened

@@ -35,7 +35,7 @@ package struct RangeCover {
         }
     }
 
-    private mutating func add(_ tables: [TableHandle]) {
+    private mutating func add(_ tables: ArraySlice<TableHandle>) {
         let bearing = tables.filter { $0.record.rangeTombstoneCount > 0 }
         if !bearing.isEmpty { sources.append(Source(kind: .tables(bearing))) }
     }

@@ -250,10 +250,15 @@ package final class ReadView: @unchecked Sendable {
             // A level of one: opened when it is sought, and its errors are the iterator's.
             cursors.append(LevelCursor([table], but: hidden, io: io))
         }
-        for level in 1..<version.levels.count {
+        for level in version.sortedLevels {
             var tables = version.overlapping(level, span)
-            if !prefix.isEmpty { tables.removeAll { ReadView.lacks(prefix, $0) } }
-            if !tables.isEmpty { cursors.append(LevelCursor(tables, but: hidden, io: io)) }
+            var ends: SortedKeys? = version.ends(of: level)
+            if !prefix.isEmpty, tables.contains(where: { ReadView.lacks(prefix, $0) }) {
+                tables = tables.filter { !ReadView.lacks(prefix, $0) }[...]
+                ends = nil
+            }
+            if tables.isEmpty { continue }
+            cursors.append(LevelCursor(tables, ends: ends, but: hidden, io: io))
         }
         return MergingCursor.over(cursors)
     }

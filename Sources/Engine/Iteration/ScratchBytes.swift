@@ -1,7 +1,7 @@
 // Bytes that stay at one address until they are assigned anew: a key or value kept across moves of
 // the cursor it came from, without an allocation for each. Not shared between threads.
 
-package final class ScratchBytes {
+package struct ScratchBytes: ~Copyable {
     private var storage = UnsafeMutableRawBufferPointer(start: nil, count: 0)
     private var count = 0
 
@@ -18,13 +18,13 @@ package final class ScratchBytes {
 
     /// Copies `source`, which may not be part of this buffer.
     @inline(__always)
-    package func assign(_ source: UnsafeRawBufferPointer) {
+    package mutating func assign(_ source: UnsafeRawBufferPointer) {
         if source.count > storage.count { grow(source.count) }
         storage.copyMemory(from: source)
         count = source.count
     }
 
-    private func grow(_ needed: Int) {
+    private mutating func grow(_ needed: Int) {
         storage.deallocate()
         storage = .allocate(byteCount: max(64, needed + needed / 2), alignment: 8)
     }

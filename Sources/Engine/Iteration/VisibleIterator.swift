@@ -11,6 +11,9 @@
 package final class VisibleIterator {
     private let view: ReadView
     private let span: KeySpan
+    /// The end of the span, if it has one: every pair is held against it.
+    @exclusivity(unchecked) private var end = ScratchBytes()
+    private let isBounded: Bool
     private let sequence: SequenceNumber
     private let now: ClockMilliseconds
     private let cursor: any EntryCursor
@@ -21,12 +24,12 @@ package final class VisibleIterator {
     private var valid = false
     private var isReversed = false
     /// The key that is shown, or the last one that was passed.
-    private let currentKey = ScratchBytes()
+    @exclusivity(unchecked) private var currentKey = ScratchBytes()
     /// Its value with the expiry, in reverse.
-    private let currentValue = ScratchBytes()
+    @exclusivity(unchecked) private var currentValue = ScratchBytes()
     private var shownValue = UnsafeRawBufferPointer(start: nil, count: 0)
-    /// A folded value, or one from a blob file; made when the first one is met.
-    private var madeValue: ScratchBytes?
+    /// A folded value, or one from a blob file.
+    @exclusivity(unchecked) private var madeValue = ScratchBytes()
     private let io: ReadIO
     private var shownExpiry: ClockMilliseconds?
     private var shownSequence = SequenceNumber.zero
@@ -48,6 +51,8 @@ package final class VisibleIterator {
         self.io = io
         cursor = view.makeCursor(span, at: sequence, io: io)
         cover = RangeCover(view, span: span, at: sequence, io: io)
+        isBounded = span.end != nil
+        span.end?.withUnsafeBytes { end.assign($0) }
     }
 
     package var isValid: Bool { valid }
@@ -135,7 +140,7 @@ package final class VisibleIterator {
                 place = try pass(&steps, to: VisibleIterator.behindAllVersions)
                 continue
             }
-            if let end = span.end, end.compare(with: entry.key) <= 0 { return }
+            if isBounded, compareKeys(end.bytes, entry.key) <= 0 { return }
             if entry.trailer.sequence > sequence {
                 passing = false
                 if steps == VisibleIterator.stepsBeforeSeek { currentKey.assign(entry.key) }
@@ -246,9 +251,7 @@ package final class VisibleIterator {
 
     /// Shows a copy of `value`.
     private func keep(_ value: UnsafeRawBufferPointer) {
-        let buffer = madeValue ?? ScratchBytes()
-        madeValue = buffer
-        buffer.assign(value)
-        shownValue = buffer.bytes
+        madeValue.assign(value)
+        shownValue = madeValue.bytes
     }
 }

@@ -173,9 +173,16 @@ package final class TableHandle: @unchecked Sendable {
 
     /// A cursor over its point entries. `fillsCache` is for reads; jobs leave the cache alone.
     package func makeCursor(io: ReadIO, fillsCache: Bool = true) throws(EngineError)
-        -> any EntryCursor
+        -> TableCursor
     {
         try reader(io: io).makeCursor(io: io, fillCache: fillsCache)
+    }
+
+    /// Whether its points reach up to `key`. Copies nothing: every seek asks.
+    @inline(__always)
+    func hasPoints(atOrAfter key: UnsafeRawBufferPointer) -> Bool {
+        guard let largest = record.points?.largest else { return false }
+        return largest.compare(with: key) >= 0
     }
 
     /// Lets the reader go; the next use opens another.

@@ -10,7 +10,9 @@ package final class Version: @unchecked Sendable {
     /// no end; it has none here either.
     private let ends: [SortedKeys]
     private let bearing: [Bool]
-    /// The sorted levels that have tables, from the top.
+    /// The numbers of the sorted levels that have tables, from the top.
+    let sortedLevels: [Int]
+    /// As they are for point reads.
     package let sorted: UnsafeMutableBufferPointer<SortedLevel>
 
     package static let empty = Version()
@@ -19,6 +21,7 @@ package final class Version: @unchecked Sendable {
         levels = Array(repeating: [], count: Int(TableRecord.levelCount))
         ends = Array(repeating: SortedKeys([]), count: Int(TableRecord.levelCount))
         bearing = levels.map { _ in false }
+        sortedLevels = []
         sorted = .allocate(capacity: 0)
     }
 
@@ -49,9 +52,9 @@ package final class Version: @unchecked Sendable {
         }
         self.ends = ends
         bearing = levels.map { $0.contains { $0.record.rangeTombstoneCount > 0 } }
-        let occupied = levels.indices.dropFirst().filter { !levels[$0].isEmpty }
-        sorted = .allocate(capacity: occupied.count)
-        for (place, level) in occupied.enumerated() {
+        sortedLevels = levels.indices.dropFirst().filter { !levels[$0].isEmpty }
+        sorted = .allocate(capacity: sortedLevels.count)
+        for (place, level) in sortedLevels.enumerated() {
             sorted.initializeElement(at: place, to: SortedLevel(levels[level], ends: ends[level]))
         }
     }
@@ -83,16 +86,21 @@ package final class Version: @unchecked Sendable {
     func bearsRangeTombstones(_ level: Int) -> Bool { bearing[level] }
 
     /// Tables of a level that say something about keys of `span`, in the level's order.
-    package func overlapping(_ level: Int, _ span: KeySpan) -> [TableHandle] {
-        guard !span.isEmpty else { return [] }
-        let tables = levels[level]
-        if tables.isEmpty { return [] }
-        if level == 0 { return tables.filter { $0.record.span.overlaps(span) } }
+    package func overlapping(_ level: Int, _ span: KeySpan) -> ArraySlice<TableHandle> {
+        if levels[level].isEmpty || span.isEmpty { return [] }
+        if level == 0 { return levels[0].filter { $0.record.span.overlaps(span) }[...] }
         let first = span.start.withUnsafeBytes { ends[level].countAtOrBefore($0) }
-        guard let end = span.end else { return first == 0 ? tables : Array(tables[first...]) }
-        let last = tables.partitionPoint { $0.record.span.start.isKeyBefore(end) }
-        return first < last ? Array(tables[first..<last]) : []
+        guard let end = span.end else { return levels[level][first...] }
+        // Those that end at or before the span's end start before it; of the next it is not known.
+        var last = end.withUnsafeBytes { ends[level].countAtOrBefore($0) }
+        if last < levels[level].count, levels[level][last].record.span.start.isKeyBefore(end) {
+            last += 1
+        }
+        return levels[level][first..<max(first, last)]
     }
+
+    /// Where the spans of a sorted level's tables end, in order; the last may have no end.
+    func ends(of level: Int) -> SortedKeys { ends[level] }
 
     /// This version without the tables `removed` and with `added`. A handle of a new generation
     /// replaces the old one by being in both.

@@ -118,6 +118,7 @@ package final class TableCursor: EntryCursor {
         pinned?.release()
         pinned = nil
         let next = try reader.pin(target, io, fillCache: fillCache, &ahead)
+        next.block.prefetchSteps()
         pinned = next
         ordinal = target
         block = DataBlock(next.block.bytes)

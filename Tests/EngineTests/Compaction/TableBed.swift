@@ -18,6 +18,7 @@ extension TableHandle {
         _ index: UInt64, level: UInt8 = 1, points: (String, String)?,
         span: (String, String?)? = nil,
         sequences: ClosedRange<UInt64> = 1...100,
+        source: any TableSource = NoFiles(),
         remove: @escaping @Sendable (String) -> Void = { _ in }
     ) -> TableHandle {
         let range = points.map {
@@ -34,7 +35,7 @@ extension TableHandle {
             entryCount: range == nil ? 0 : 1, deleteCount: 0, rangeTombstoneCount: 0, entrySum: 0,
             digest: .zero)
         return TableHandle(
-            record: record, generation: 0, fileBytes: 0, codec: .none, source: NoFiles(),
+            record: record, generation: 0, fileBytes: 0, codec: .none, source: source,
             remove: remove)
     }
 }

@@ -58,8 +58,8 @@ func tombstone(_ start: String, _ end: String?, _ sequence: UInt64) -> RangeTomb
 final class ArrayCursor: EntryCursor {
     private let entries: [ModelEntry]
     private var index = -1
-    private let keyBuffer = ScratchBytes()
-    private let valueBuffer = ScratchBytes()
+    private var keyBuffer = ScratchBytes()
+    private var valueBuffer = ScratchBytes()
     /// Entries that cannot be read.
     var lost: Set<Int> = []
 

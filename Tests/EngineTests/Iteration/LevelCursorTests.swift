@@ -5,36 +5,50 @@ import Testing
 
 @Suite struct LevelCursorTests {
     /// Tables 1, 2, …: each with its entries; an empty one has a span but no points. `lying` ones
-    /// have points in their record and none behind the cursor.
+    /// have points in their record and none behind the cursor. The cursor is over those from `first`
+    /// on, and is told where the spans of all end, or not.
     private func make(
-        _ tables: [[String]], lying: Set<Int> = [], but hidden: HiddenTables = .none,
-        opened: Opened = Opened()
-    ) -> LevelCursor {
+        _ tables: [[String]], from first: Int = 0, lying: Set<Int> = [],
+        but hidden: HiddenTables = .none, opened: Opened = Opened(), knowsEnds: Bool = false
+    ) throws -> LevelCursor {
+        let bed = try TableBed()
         var handles: [TableHandle] = []
-        var parts: [TableID: [ModelEntry]] = [:]
         for (index, keys) in tables.enumerated() {
             let letter = String(UnicodeScalar(UInt8(97 + index)))
             let points = keys.first.map { (letter + $0, letter + (keys.last ?? "")) }
             let handle = TableHandle.fake(
-                UInt64(index + 1), points: points, span: (letter, letter + "~"))
+                UInt64(index + 1), points: points, span: (letter, letter + "~"), source: opened)
+            let entries = lying.contains(index) ? [] : keys.map { ModelEntry(letter + $0, 1) }
+            // Not a table without anything: there are none.
+            let memtable = TableBed.memtable(entries, [tombstone(letter, letter + "~", 1)])
+            opened.files[handle.id] = try bed.flush(memtable, at: UInt64(index + 1))[0]
             handles.append(handle)
-            parts[handle.id] =
-                lying.contains(index) ? [] : keys.map { ModelEntry(letter + $0, 1) }
         }
-        return LevelCursor(handles, but: hidden) { (table) throws(EngineError) in
-            opened.ids.append(table.id.index.rawValue)
-            return ArrayCursor(parts[table.id] ?? [])
-        }
+        let ends = knowsEnds ? SortedKeys(handles.compactMap(\.record.span.end)) : nil
+        return LevelCursor(handles[first...], ends: ends, but: hidden, io: .blocking)
     }
 
-    private final class Opened {
+    /// Opens a handle by the table that stands in for it.
+    private final class Opened: TableSource, @unchecked Sendable {
+        // Unchecked: one thread.
+        var files: [TableID: TableHandle] = [:]
         var ids: [UInt64] = []
+
+        func openReader(_ handle: TableHandle, mending: Bool) throws(EngineError) -> TableReader {
+            ids.append(handle.id.index.rawValue)
+            guard let file = files[handle.id] else {
+                throw .tableLost(handle.id, reason: "no file stands in for it")
+            }
+            return try file.reader(io: .blocking)
+        }
+
+        func noteOpen(_ handle: TableHandle) {}
     }
 
     private func keys(_ entries: [ModelEntry]) -> [String] { entries.map { text($0.key) } }
 
     @Test func `Trap 14: an empty table is not the end, in any direction`() throws {
-        let cursor = make([[], ["1", "2"], [], [], ["1"], []])
+        let cursor = try make([[], ["1", "2"], [], [], ["1"], []])
         try cursor.seekToFirst()
         #expect(keys(try cursor.collectForward()) == ["b1", "b2", "e1"])
         try cursor.seekToLast()
@@ -52,7 +66,7 @@ import Testing
     }
 
     @Test func `A table that has nothing behind its record is passed over`() throws {
-        let cursor = make([["1"], ["1", "9"], ["1"]], lying: [1])
+        let cursor = try make([["1"], ["1", "9"], ["1"]], lying: [1])
         try cursor.seekToFirst()
         #expect(keys(try cursor.collectForward()) == ["a1", "c1"])
         try cursor.seek(at: bytes("b1"), .seek(.max))
@@ -69,7 +83,7 @@ import Testing
                 span: KeySpan(start: bytes("b"), end: bytes("d5")), sequence: SequenceNumber(101)))
         let tables = [["1"], ["1", "2"], ["1"], ["1", "9"], ["1"]]
         let opened = Opened()
-        let cursor = make(
+        let cursor = try make(
             tables, but: HiddenTables([memtable], at: SequenceNumber(101)), opened: opened)
         try cursor.seekToFirst()
         #expect(keys(try cursor.collectForward()) == ["a1", "d1", "d9", "e1"])
@@ -81,14 +95,14 @@ import Testing
         #expect(keys(try cursor.collectReverse()) == ["a1"])
         #expect(!opened.ids.contains(2) && !opened.ids.contains(3))
         // A reader from before the delete sees all.
-        let earlier = make(tables, but: HiddenTables([memtable], at: SequenceNumber(100)))
+        let earlier = try make(tables, but: HiddenTables([memtable], at: SequenceNumber(100)))
         try earlier.seekToFirst()
         #expect(try earlier.collectForward().count == 7)
     }
 
     @Test func `Only the tables that are needed are opened, one at a time`() throws {
         let opened = Opened()
-        let cursor = make([["1"], ["1", "2"], ["1"]], opened: opened)
+        let cursor = try make([["1"], ["1", "2"], ["1"]], opened: opened)
         #expect(opened.ids.isEmpty)
         try cursor.seek(at: bytes("b1"), .seek(.max))
         #expect(opened.ids == [2])
@@ -102,7 +116,7 @@ import Testing
     }
 
     @Test func `Without tables there is no entry`() throws {
-        let cursor = make([])
+        let cursor = try make([])
         try cursor.seekToFirst()
         #expect(!cursor.isValid)
         try cursor.seekToLast()
@@ -115,12 +129,13 @@ import Testing
 
     @Test func `A random walk follows the concatenation`() throws {
         var random = SeededRandom(seed: 2)
-        for _ in 0..<30 {
+        for round in 0..<60 {
             let tables = (0..<6).map { _ in
                 (0..<random.below(4)).map { "\($0 * 2)" }
             }
-            let cursor = make(tables)
-            let all = tables.enumerated().flatMap { index, keys in
+            let first = random.below(3)
+            let cursor = try make(tables, from: first, knowsEnds: round.isMultiple(of: 2))
+            let all = tables.enumerated().dropFirst(first).flatMap { index, keys in
                 keys.map { String(UnicodeScalar(UInt8(97 + index))) + $0 }
             }
             var place = -1
