@@ -55,9 +55,18 @@ public struct BlockAddress: Hashable, Sendable, CustomStringConvertible {
 public enum EngineError: Error, Sendable, CustomStringConvertible {
     /// The operating system refused.
     case file(FileError)
-    /// Bytes on disk are not what was written. `file` is relative to the data directory.
-    case corrupt(file: String, reason: String)
-    /// A block is unreadable here and no replica supplied it in time. Never "not found".
+    /// Bytes on disk are not what was written. `file` is a path, or a name within the directory of
+    /// the data; where nobody knows any more which file it was, it says what was read.
+    ///
+    /// `offset` is the byte of `file` at which what is damaged starts: a header, a frame of the
+    /// log, a block, a record, as it is stored there. Where another copy tells which byte is
+    /// wrong, it is that byte; of log entries that are lost it is where the first of them stood,
+    /// right behind the sound one before it. If several things are wrong, it is that of the first
+    /// in `reason` that has a place. Nil for what has none: the file is missing or cannot be read,
+    /// or its parts are sound and contradict each other or another file.
+    case corrupt(file: String, offset: UInt64? = nil, reason: String)
+    /// A block is unreadable here and no replica supplied it in time. Never "not found". What is
+    /// wrong with a file of this node is said with its path and the byte at which the block starts.
     case blockLost(BlockAddress, reason: String)
     /// A whole table file is unusable (missing, unreadable header) and nobody supplied it.
     case tableLost(TableID, reason: String)
@@ -121,7 +130,9 @@ public enum EngineError: Error, Sendable, CustomStringConvertible {
     public var description: String {
         switch self {
         case .file(let error): return error.description
-        case .corrupt(let file, let reason): return "\(file) is damaged: \(reason)"
+        case .corrupt(let file, let offset, let reason):
+            let place = offset.map { " at byte \($0)" } ?? ""
+            return "\(file) is damaged\(place): \(reason)"
         case .blockLost(let address, let reason): return "\(address) is lost: \(reason)"
         case .tableLost(let table, let reason): return "table \(table) is lost: \(reason)"
         case .wouldBlock: return "the read needs the disk"

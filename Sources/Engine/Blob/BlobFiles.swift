@@ -58,7 +58,7 @@ extension TableReader {
     /// The block is what the log says; then the reference is not.
     private func misled(_ reference: BlobReference) -> EngineError {
         .corrupt(
-            file: table.file.path,
+            file: table.file.path, offset: table.place(of: reference.block)?.offset,
             reason: "a reference to entry \(reference.place) of block \(reference.block.rawValue) "
                 + "is not to what is there")
     }

@@ -90,7 +90,8 @@ public final class ChangeStream {
         }
         for entry in entries {
             do throws(DecodingError) { try EntryValidation.validate(entry) } catch {
-                throw .corrupt(file: "log", reason: "entry \(entry.index) is malformed: \(error)")
+                throw database.order.log.corrupt(
+                    at: entry.index, "entry \(entry.index) is malformed: \(error)")
             }
         }
         return entries

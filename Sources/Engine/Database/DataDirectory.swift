@@ -135,7 +135,8 @@ package struct DataDirectory {
                 throw .unsupported(version: version, of: file)
             }
             guard let wanted else {
-                throw .corrupt(file: "node", reason: "\(error); restore it from a backup")
+                throw .corrupt(
+                    file: "node", offset: 0, reason: "\(error); restore it from a backup")
             }
             return (
                 try write(wanted, fileSystem, path, rejoins: rejoins, keys),

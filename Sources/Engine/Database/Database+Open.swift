@@ -61,9 +61,9 @@ extension Database {
         // One at or below S harms only history.
         if let hole = recovery.holes.first(where: { $0.upper > store.flushedPosition.index }) {
             guard options.recovery == .pointInTime else {
-                throw .corrupt(
-                    file: "log",
-                    reason: "entries \(hole.lower) to \(hole.upper) are damaged, and there is no "
+                throw log.corrupt(
+                    at: hole.lower,
+                    "entries \(hole.lower) to \(hole.upper) are damaged, and there is no "
                         + "replica; recovery to a point in time would serve what is before them")
             }
             let outcome = try LostTail.cut(log, before: hole, store)
@@ -128,11 +128,11 @@ extension Database {
             guard !batch.isEmpty else { break }
             for entry in batch {
                 do throws(DecodingError) { try EntryValidation.validate(entry) } catch {
-                    throw .corrupt(
-                        file: "log", reason: "entry \(entry.index) is malformed: \(error)")
+                    throw log.corrupt(
+                        at: entry.index, "entry \(entry.index) is malformed: \(error)")
                 }
-                try skipGap(before: entry, store)
-                try checkChain(entry, store)
+                try skipGap(before: entry, log, store)
+                try checkChain(entry, log, store)
                 store.apply(entry)
             }
             store.noteDurable(log.durable.index)
@@ -140,27 +140,31 @@ extension Database {
     }
 
     /// Manifest and log may come from copies of one database that went apart.
-    private static func checkChain(_ entry: Entry, _ store: Store) throws(EngineError) {
+    private static func checkChain(_ entry: Entry, _ log: Log, _ store: Store)
+        throws(EngineError)
+    {
         let before = store.appliedTail
         guard entry.index == before.position.index + 1,
             entry.header.previous == before.position.checksum
         else {
-            throw .corrupt(
-                file: "log",
-                reason: "entry \(entry.index) does not follow entry \(before.position.index): "
+            throw log.corrupt(
+                at: entry.index,
+                "entry \(entry.index) does not follow entry \(before.position.index): "
                     + "it is of another history")
         }
     }
 
     /// Indexes that an earlier open left out are left out again: the entry behind them continues
     /// the chain.
-    private static func skipGap(before entry: Entry, _ store: Store) throws(EngineError) {
+    private static func skipGap(before entry: Entry, _ log: Log, _ store: Store)
+        throws(EngineError)
+    {
         var tail = store.appliedTail
         guard entry.index > tail.position.index + 1 else { return }
         guard entry.header.previous == tail.position.checksum,
             entry.header.firstSequence >= tail.nextSequence
         else {
-            throw .corrupt(file: "log", reason: "entries before \(entry.index) are missing")
+            throw log.corrupt(at: entry.index, "entries before \(entry.index) are missing")
         }
         tail.position.index = entry.index - 1
         tail.nextSequence = entry.header.firstSequence

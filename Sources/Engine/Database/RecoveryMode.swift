@@ -22,14 +22,13 @@ enum StrictCheck {
         guard files.fileSystem.exists(files.hardState) else {
             throw .corrupt(file: "state", reason: "it is missing" + remedy)
         }
-        guard HealHints.isSound(files.fileSystem, path: files.hints) else {
-            throw .corrupt(file: "hints", reason: "a record is damaged" + remedy)
-        }
-        guard Ledger.isSound(files.fileSystem, path: files.ledger) else {
-            throw .corrupt(file: "ledger", reason: "a record is damaged" + remedy)
-        }
-        guard try JobAttempts.open(files.fileSystem, path: files.jobs).isSound else {
-            throw .corrupt(file: "jobs", reason: "a record is damaged" + remedy)
+        let flaws = [
+            ("hints", HealHints.damage(files.fileSystem, path: files.hints)),
+            ("ledger", Ledger.damage(files.fileSystem, path: files.ledger)),
+            ("jobs", try JobAttempts.open(files.fileSystem, path: files.jobs).damage),
+        ]
+        for case (let file, let damage?) in flaws {
+            throw .corrupt(file: file, offset: damage.offset, reason: damage.reason + remedy)
         }
     }
 
@@ -38,10 +37,9 @@ enum StrictCheck {
         for handle in tables.all {
             let found = try handle.reader(io: .blocking, mending: false).verify(fromMedium: false)
             guard !found.isClean else { continue }
-            let blocks = found.damagedBlocks.map { "block \($0.ordinal.rawValue): \($0.reason)" }
             throw .corrupt(
-                file: "sst/" + handle.fileName,
-                reason: (found.localDamage + blocks).prefix(3).joined(separator: "; ") + remedy)
+                file: "sst/" + handle.fileName, offset: found.firstOffset,
+                reason: found.texts.prefix(3).joined(separator: "; ") + remedy)
         }
     }
 

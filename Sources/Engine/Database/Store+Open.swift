@@ -129,8 +129,8 @@ extension Store {
                     identity: configuration.identity, keys: files.keys, state: state),
                 [
                     ManifestNote(
-                        file: "MANIFEST", text: "the manifest was taken over from a peer",
-                        isDamage: true)
+                        file: "MANIFEST", damage: FileDamage("no whole copy was left"),
+                        outcome: "it was taken over from a peer")
                 ]
             )
         }

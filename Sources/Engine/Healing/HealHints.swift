@@ -165,27 +165,30 @@ package final class HealHints: Sendable {
         self.state = Mutex(state)
     }
 
-    /// Whether every record of the file can be read; a file that is not there has none.
-    static func isSound(_ fileSystem: any FileSystem, path: String) -> Bool {
+    /// The first record of the file that cannot be read; a file that is not there has none.
+    static func damage(_ fileSystem: any FileSystem, path: String) -> FileDamage? {
         var plan = HealPlan()
-        return !fileSystem.exists(path) || load(fileSystem, path, into: &plan)
+        return fileSystem.exists(path) ? load(fileSystem, path, into: &plan) : nil
     }
 
-    /// True if the file was read whole.
+    /// Nil if the file was read whole.
     private static func load(
         _ fileSystem: any FileSystem, _ path: String, into plan: inout HealPlan
-    ) -> Bool {
+    ) -> FileDamage? {
         do throws(FileError) {
             let file = try fileSystem.open(path, .read)
             let size = try file.size()
             let bytes = try file.readBytes(at: 0, count: Int(min(size, fileBytesMax)))
-            let isWhole = RecordFrames.read(bytes, limit: recordBytesMax) {
+            let damage = RecordFrames.read(bytes, limit: recordBytesMax) {
                 (body) throws(DecodingError) in
                 try replay(&body, into: &plan)
             }
-            return isWhole && size <= fileBytesMax
+            if damage == nil, size > fileBytesMax {
+                return FileDamage(at: fileBytesMax, "nothing is read from there on")
+            }
+            return damage
         } catch {
-            return false
+            return FileDamage(error.description)
         }
     }
 

@@ -145,7 +145,7 @@ package final class Ledger: Sendable {
         self.path = path
         var state = State()
         do throws(FileError) {
-            if Ledger.load(fileSystem, path, &state) {
+            if Ledger.load(fileSystem, path, &state) == nil {
                 state.file = try fileSystem.open(path, .write)
             } else {
                 try Ledger.rewrite(fileSystem, path, &state)
@@ -211,22 +211,22 @@ package final class Ledger: Sendable {
         return RecordFrames.framed(body.bytes)
     }
 
-    /// Whether every row of the file can be read; a file that is not there has none.
-    static func isSound(_ fileSystem: any FileSystem, path: String) -> Bool {
+    /// The first row of the file that cannot be read; a file that is not there has none.
+    static func damage(_ fileSystem: any FileSystem, path: String) -> FileDamage? {
         var state = State()
-        return !fileSystem.exists(path) || load(fileSystem, path, &state)
+        return fileSystem.exists(path) ? load(fileSystem, path, &state) : nil
     }
 
-    /// True if the file was read whole.
+    /// Nil if the file was read whole.
     private static func load(_ fileSystem: any FileSystem, _ path: String, _ state: inout State)
-        -> Bool
+        -> FileDamage?
     {
         do throws(FileError) {
             let file = try fileSystem.open(path, .read)
             let size = try file.size()
             let bytes = try file.readBytes(at: 0, count: Int(min(size, fileBytesMax)))
             var rows: [LedgerRow] = []
-            let isWhole = RecordFrames.read(bytes, limit: recordBytesMax) {
+            let damage = RecordFrames.read(bytes, limit: recordBytesMax) {
                 (body) throws(DecodingError) in
                 guard try body.read(UInt8.self) == version else {
                     throw DecodingError("a ledger row's version")
@@ -237,9 +237,12 @@ package final class Ledger: Sendable {
             }
             state.rows = Array(rows.suffix(rowsMax))
             state.end = UInt64(bytes.count)
-            return isWhole && size <= fileBytesMax
+            if damage == nil, size > fileBytesMax {
+                return FileDamage(at: fileBytesMax, "nothing is read from there on")
+            }
+            return damage
         } catch {
-            return false
+            return FileDamage(error.description)
         }
     }
 

@@ -13,27 +13,32 @@ enum RecordFrames {
         return writer.bytes
     }
 
-    /// Calls `visit` for each sound body of at most `limit` bytes. False if anything was unsound: a
-    /// frame, or a body that `visit` throws at.
+    /// Calls `visit` for each sound body of at most `limit` bytes. Returns what is wrong with the
+    /// first frame that is unsound, or whose body `visit` throws at.
     static func read(
         _ bytes: [UInt8], limit: Int, visit: (inout ByteReader) throws(DecodingError) -> Void
-    ) -> Bool {
+    ) -> FileDamage? {
         bytes.withUnsafeBytes { buffer in
             var reader = ByteReader(buffer)
-            var isWhole = true
+            var first: FileDamage?
             while !reader.isAtEnd {
+                let start = UInt64(reader.offset)
+                func note(_ reason: String) {
+                    if first == nil { first = FileDamage(at: start, "a record: \(reason)") }
+                }
                 do throws(DecodingError) {
                     let body = try next(&reader, limit: limit)
                     guard var body else {
-                        isWhole = false
+                        note("its checksum is wrong")
                         continue
                     }
-                    do throws(DecodingError) { try visit(&body) } catch { isWhole = false }
+                    do throws(DecodingError) { try visit(&body) } catch { note("\(error)") }
                 } catch {
-                    return false
+                    note("\(error)")
+                    break
                 }
             }
-            return isWhole
+            return first
         }
     }
 
@@ -43,7 +48,7 @@ enum RecordFrames {
     {
         let length = Int(try reader.read(UInt32.self))
         let checksum = try reader.read(UInt32.self)
-        guard length <= limit else { throw DecodingError("a record is too long") }
+        guard length <= limit else { throw DecodingError("it is too long") }
         let body = try reader.readBytes(length)
         return Checksum.crc32c(body) == checksum ? ByteReader(body) : nil
     }

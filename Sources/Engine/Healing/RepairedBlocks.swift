@@ -37,7 +37,7 @@ enum BlockProof {
         guard UInt64(bytes.count) <= record.canonicalBytes else { return false }
         if address.ordinal == .leaves {
             do throws(EngineError) {
-                _ = try TableReader.decodeLeaves(bytes, record)
+                _ = try TableReader.decodeLeaves(bytes, record, from: nil)
                 return true
             } catch {
                 return false

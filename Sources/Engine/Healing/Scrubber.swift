@@ -78,15 +78,17 @@ package final class Scrubber: Sendable {
             damaged = 1
         }
         do throws(EngineError) {
+            let path = files.tables + "/" + handle.fileName
             let reader = try handle.reader(io: .blocking)
             let verification = reader.verify(fromMedium: true)
             blocks = UInt64(reader.blockCount)
             damaged = max(damaged, UInt64(verification.damagedBlocks.count))
             for block in verification.damagedBlocks {
-                healer.noteDamage(handle.id, block: block.ordinal, reason: block.reason)
+                healer.noteDamage(
+                    handle.id, block: block.ordinal, reason: block.damage.of(path))
             }
-            for reason in verification.localDamage {
-                healer.noteDamage(handle.id, block: nil, reason: reason)
+            for damage in verification.localDamage {
+                healer.noteDamage(handle.id, block: nil, reason: damage.of(path))
             }
             if !verification.localDamage.isEmpty, damaged == 0 { damaged = 1 }
         } catch {

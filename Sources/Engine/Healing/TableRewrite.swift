@@ -91,8 +91,11 @@ struct TableRewrite {
         let reader = try TableReader.open(
             file: file, record: record, cache: BlockCache(capacity: 0, shards: 1),
             keys: healer.files.keys)
-        guard reader.verify(fromMedium: true).isClean else {
-            throw .corrupt(file: name, reason: "the new generation reads back damaged")
+        let found = reader.verify(fromMedium: true)
+        guard found.isClean else {
+            throw .corrupt(
+                file: name, offset: found.firstOffset,
+                reason: "the new generation reads back damaged")
         }
     }
 

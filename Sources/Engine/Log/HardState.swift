@@ -42,10 +42,10 @@ package final class HardState: @unchecked Sendable {
         if isNew { try create(fileSystem, path, keys: keys, isVoteTrusted: !rejoins) }
         let file = try logIO { () throws(FileError) in try fileSystem.open(path, .write) }
         let state = try HardState(file, wasCreated: isNew, keys)
-        if isStrict, !state.damagedCopies.isEmpty {
+        if isStrict, let first = state.damagedCopies.first {
             let copies = state.damagedCopies.map(String.init).joined(separator: ", ")
             throw .corrupt(
-                file: "state",
+                file: "state", offset: HardStateFormat.copyOffset(first),
                 reason: "copies \(copies) of 0 to 3 are damaged" + StrictCheck.remedy)
         }
         // Slot by slot, the sync of the update between them, into the present epoch.

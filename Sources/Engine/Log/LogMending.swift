@@ -52,8 +52,7 @@ extension Log {
             }
             // Both sides verify and yet do not fit together: nobody may decide that automatically.
             if let before, before.checksum != entry.header.previous {
-                throw .corrupt(
-                    file: directory, reason: "entry \(before.index) is of another history")
+                throw corrupt(at: before.index, "entry \(before.index) is of another history")
             }
             return
         }
@@ -113,9 +112,11 @@ extension Log {
         } catch {
             guard error.isNoSpace else { throw error }
             let how = segment.cipher.map { "under its key of epoch \($0.header.epoch)" }
-            report.events.append(
-                "\(segment.path): no space to write it anew under a new key: entries go on "
-                    + (how ?? "in plain") + " until it is full, or the next open")
+            report.note(
+                segment.path,
+                FileDamage(
+                    "no space to write it anew under a new key: entries go on "
+                        + (how ?? "in plain") + " until it is full, or the next open"))
         }
     }
 

@@ -9,7 +9,7 @@
 
 extension Log {
     /// A segment while it is being judged.
-    private struct Found {
+    struct Found {
         var segment: LogSegment
         var scan = LogScan.Segment()
     }
@@ -17,7 +17,7 @@ extension Log {
     func recover(_ known: LogBase) throws(EngineError) -> LogRecovery {
         var report = LogRecovery(
             last: lastPosition, durable: .zero, holes: [], tornBytes: 0, endedEarly: false,
-            events: [])
+            flaws: [])
         try logIO { () throws(FileError) in try fileSystem.createDirectory(directory) }
         var (found, doomed) = try findSegments(&report)
         try judgeHardState(hasLog: !found.isEmpty, &report)
@@ -52,12 +52,19 @@ extension Log {
         decide(scan)
         if options.isStrict {
             try refuseFlaws(
-                scan, known, hasLog: !(found + recent).isEmpty, isBehind: !lost.isEmpty, report)
+                scan, known, recent, hasLog: !(found + recent).isEmpty, isBehind: !lost.isEmpty,
+                report)
         }
         doomed += try keep(&recent, scan, &report)
         let disconnected = keepHistory(
             found, before: recent.first?.segment.first ?? nextIndex, &report)
-        if options.isStrict { try refuse(report.events + disconnected.map(\.path)) }
+        if options.isStrict {
+            let gaps = disconnected.map {
+                LogFlaw(
+                    file: $0.path, damage: FileDamage("it does not reach to the segment behind it"))
+            }
+            try refuse(report.flaws + gaps)
+        }
         doomed += disconnected
         report.last = lastPosition
         report.holes = holeList.holes.filter { $0.upper > base.index }
@@ -90,21 +97,30 @@ extension Log {
 
     private func judgeHardState(hasLog: Bool, _ report: inout LogRecovery) throws(EngineError) {
         if hardState.wasCreated, hasLog || options.expectsHardState {
-            report.events.append(
-                "hard state was missing although the directory was in use: this node's vote is "
-                    + "lost, and it takes part without one")
+            report.note(
+                "state",
+                FileDamage(
+                    "hard state was missing although the directory was in use: this node's vote "
+                        + "is lost, and it takes part without one"))
             try hardState.distrustVote()
-        } else if !hardState.damagedCopies.isEmpty {
+        } else if let first = hardState.damagedCopies.first {
             let copies = hardState.damagedCopies.map(String.init).joined(separator: ", ")
             let outcome =
                 hardState.isVoteTrusted
                 ? "the others hold" : "this node's vote is lost, and it takes part without one"
-            report.events.append("copies \(copies) of hard state were damaged: \(outcome)")
+            report.note(
+                "state",
+                FileDamage(
+                    at: HardStateFormat.copyOffset(first),
+                    "copies \(copies) of hard state were damaged: \(outcome)"))
         }
         for copy in hardState.tamperedCopies {
-            report.events.append(
-                "copy \(copy) of hard state holds its checksum and is not authentic: it was "
-                    + "tampered with")
+            report.note(
+                "state",
+                FileDamage(
+                    at: HardStateFormat.copyOffset(copy),
+                    "copy \(copy) of hard state holds its checksum and is not authentic: it was "
+                        + "tampered with"))
         }
     }
 
@@ -155,7 +171,7 @@ extension Log {
             throw .unsupported(version: version, of: path)
         }
         guard let header else {
-            report.events.append("\(path): header unreadable, made anew")
+            report.note(path, FileDamage(at: 0, "header unreadable, made anew"))
             return LogSegment(first: first, path: path, file: file, header: nil)
         }
         guard header.group == group, header.genesis == genesis else {
@@ -165,7 +181,9 @@ extension Log {
         let segment = LogSegment(
             first: first, path: path, file: file, header: header, cipher: cipher)
         if cipher != nil, front != mirror {
-            report.events.append("\(path): one copy of the header unreadable, written anew")
+            let offset = front == nil ? 0 : UInt64(SegmentHeader.mirrorOffset)
+            report.note(
+                path, FileDamage(at: offset, "one copy of the header unreadable, written anew"))
             if options.isStrict { return segment }
             try logIO { () throws(FileError) in try file.writeAll(header.encodedForFile(), at: 0) }
             dirty.append(segment)
@@ -189,9 +207,12 @@ extension Log {
             recent[number].scan = scan.scan(
                 window, first: segment.first, header: segment.header, bound: next.map { $0 - 1 })
             for offset in window.tampered {
-                report.events.append(
-                    "\(segment.path): the entry at byte \(offset) holds its checksum and is not "
-                        + "authentic: it was tampered with, and counts as damaged")
+                report.note(
+                    segment.path,
+                    FileDamage(
+                        at: offset,
+                        "the entry holds its checksum and is not authentic: it was tampered with, "
+                            + "and counts as damaged"))
             }
         }
         return scan
@@ -291,27 +312,33 @@ extension Log {
 
     /// For an open that mends nothing. Nothing was changed yet.
     private func refuseFlaws(
-        _ scan: LogScan, _ known: LogBase, hasLog: Bool, isBehind: Bool, _ report: LogRecovery
+        _ scan: LogScan, _ known: LogBase, _ recent: [Found], hasLog: Bool, isBehind: Bool,
+        _ report: LogRecovery
     ) throws(EngineError) {
-        var flaws = report.events
+        var flaws = report.flaws
+        func note(at index: LogIndex, _ reason: String) {
+            let holder = recent.last { $0.segment.first <= index }
+            flaws.append(
+                holder.map { flaw(at: index, in: $0.segment, $0.scan.offsets, reason) }
+                    ?? LogFlaw(file: directory, damage: FileDamage(reason)))
+        }
         for hole in holeList.holes {
-            flaws.append("entries \(hole.lower) to \(hole.upper) are damaged or missing")
+            note(
+                at: hole.lower, "entries \(hole.lower) to \(hole.upper) are damaged or missing")
         }
         if scan.last.index > lastPosition.index {
-            flaws.append("entries behind a torn one stand above \(lastPosition.index)")
+            let last = lastPosition.index
+            note(at: last + 1, "entries behind a torn one stand above \(last)")
         }
-        if scan.damagedFrames > 0 { flaws.append("an append behind \(scan.last.index) is torn") }
+        if scan.damagedFrames > 0 {
+            note(at: scan.last.index + 1, "an append behind \(scan.last.index) is torn")
+        }
         // A copy that was made without a log has none, whatever its original had given out.
         if isBehind || hasLog && known.highestIndex > lastPosition.index {
-            flaws.append("it ends before \(max(known.highestIndex, base.index))")
+            let end = max(known.highestIndex, base.index)
+            flaws.append(LogFlaw(file: directory, damage: FileDamage("it ends before \(end)")))
         }
         try refuse(flaws)
-    }
-
-    private func refuse(_ flaws: [String]) throws(EngineError) {
-        guard !flaws.isEmpty else { return }
-        throw .corrupt(
-            file: "log", reason: flaws.prefix(3).joined(separator: "; ") + StrictCheck.remedy)
     }
 
     // MARK: Keeping
@@ -414,7 +441,10 @@ extension Log {
         if let summary = SegmentFooter.readSummary(segment.file), summary.first == segment.first {
             return summary
         }
-        report.events.append("\(segment.path): footer unreadable, segment read whole")
+        report.note(
+            segment.path,
+            FileDamage(
+                at: SegmentFooter.offset(segment.file), "footer unreadable, segment read whole"))
         guard let window = try? SegmentWindow(segment) else { return nil }
         let before = Position(term: .zero, index: segment.first - 1, checksum: .zero)
         let rules = LogScan.Rules(

@@ -16,8 +16,7 @@ extension Log {
             !lock.withLock({ holeList.intersects(end.index + 1, lastPosition.index) })
         else { return }
         if let own = position(at: end.index), own.checksum != end.checksum {
-            throw .corrupt(
-                file: segment.path, reason: "entry \(end.index) is not the one that is in tables")
+            throw corrupt(at: end.index, "entry \(end.index) is not the one that is in tables")
         }
         writer?.releaseMapping()
         let rebuild = SegmentRebuild(

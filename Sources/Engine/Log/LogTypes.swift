@@ -73,6 +73,7 @@ package struct LogRecovery: Sendable {
     /// The log ends below what the manifest recorded: the owner flushes or replays what there is
     /// and calls `skip(to:)` with an index above the recorded one.
     package var endedEarly: Bool
+    var flaws: [LogFlaw]
     /// For the operator.
-    package var events: [String]
+    package var events: [String] { flaws.map(\.text) }
 }

@@ -323,6 +323,13 @@ package enum SegmentFooter {
         return bytes + trailer.encoded()
     }
 
+    /// Where a segment's trailer starts, which leads to the rest of its footer; nil in a file that
+    /// is too short for one.
+    static func offset(_ file: any File) -> UInt64? {
+        let size = UInt64(SegmentTrailer.size)
+        return (try? file.size()).flatMap { $0 >= size ? $0 - size : nil }
+    }
+
     package static func readTrailer(_ file: any File) -> SegmentTrailer? {
         do {
             let size = try file.size()

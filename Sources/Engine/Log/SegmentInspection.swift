@@ -37,7 +37,8 @@ package struct SegmentInspection: Sendable {
         var result = SegmentInspection()
         let header = try result.readHeader(file)
         guard let first = header?.first ?? index(ofName: file.path) else {
-            throw .corrupt(file: file.path, reason: result.headerDamage ?? "not a log segment")
+            throw .corrupt(
+                file: file.path, offset: 0, reason: result.headerDamage ?? "not a log segment")
         }
         let cipher: FileCipher? = try keys.cipher(header?.key, .log, path: file.path)
         let window = try logIO { () throws(FileError) in

@@ -49,7 +49,9 @@ final class SegmentRebuild {
         let window = try logIO { () throws(FileError) in try SegmentWindow(segment) }
         let start = kept ?? log.position(at: segment.first - 1) ?? segment.header?.previous
         guard var before = start else {
-            throw .corrupt(file: segment.path, reason: "the entry before it is not known")
+            throw .corrupt(
+                file: segment.path, offset: 0,
+                reason: "the header is damaged, and the entry before it is not known")
         }
         for (number, offset) in offsets.enumerated() {
             let index = segment.first + UInt64(number)

@@ -22,8 +22,8 @@ package final class JobAttempts {
     private let path: String
     private var file: any File
     private var slots: UInt64 = 0
-    /// No slot was damaged when the file was opened.
-    package private(set) var isSound = true
+    /// The first slot that was damaged when the file was opened.
+    private(set) var damage: FileDamage?
     /// Attempts that began and did not end.
     private var open: [JobID: UInt32] = [:]
     private var running = Set<JobID>()
@@ -54,7 +54,7 @@ package final class JobAttempts {
 
     /// Writes the file anew if a slot of it is damaged. Without space for that it stays as it is.
     package func mend() throws(EngineError) {
-        guard !isSound else { return }
+        guard damage != nil else { return }
         do throws(FileError) { try rewrite() } catch {
             guard error.isNoSpace else { throw .file(error) }
         }
@@ -152,14 +152,17 @@ package final class JobAttempts {
             for start in stride(from: 0, through: buffer.count - size, by: size) {
                 let slot = UnsafeRawBufferPointer(rebasing: buffer[start..<(start + size)])
                 guard let (job, attempt) = JobAttempts.parse(slot) else {
-                    isSound = false
+                    if damage == nil { damage = FileDamage(at: UInt64(start), "a slot is damaged") }
                     continue
                 }
                 open[job] = attempt == 0 ? nil : attempt
             }
         }
         slots = UInt64((bytes.count + size - 1) / size)
-        if bytes.count % size != 0 { isSound = false }
+        let rest = bytes.count % size
+        if rest != 0, damage == nil {
+            damage = FileDamage(at: UInt64(bytes.count - rest), "the file ends within a slot")
+        }
     }
 
     /// Writes the file anew, with one slot for each open attempt, when it has grown long.

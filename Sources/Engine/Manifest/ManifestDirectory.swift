@@ -114,7 +114,9 @@ struct ManifestDirectory {
         /// For an open that mends nothing: throws if a copy or CURRENT is not as it should be.
         func refuseFlaws() throws(EngineError) {
             if let note = notes.first {
-                throw .corrupt(file: note.file, reason: note.text + StrictCheck.remedy)
+                throw .corrupt(
+                    file: note.file, offset: note.damage.offset,
+                    reason: note.damage.reason + StrictCheck.remedy)
             }
             guard isNamedByCurrent else {
                 throw .corrupt(
@@ -130,7 +132,7 @@ struct ManifestDirectory {
         case .missing:
             // Before the first CURRENT there can be only the first pair, which nobody relied on.
             guard highestNumber <= 1 else {
-                return try furthest(identity, keys, "CURRENT is missing")
+                return try furthest(identity, keys, FileDamage("it is missing"))
             }
             do throws(EngineError) {
                 return try load(1, identity, keys, isNamedByCurrent: false)
@@ -138,12 +140,13 @@ struct ManifestDirectory {
                 if case .corrupt = error { return nil }
                 throw error
             }
-        case .damaged: return try furthest(identity, keys, "CURRENT is damaged")
+        case .damaged:
+            return try furthest(identity, keys, FileDamage(at: 0, "it names no manifest"))
         }
     }
 
     private func furthest(
-        _ identity: ManifestIdentity, _ keys: KeyRing, _ why: String
+        _ identity: ManifestIdentity, _ keys: KeyRing, _ damage: FileDamage
     ) throws(EngineError) -> Found {
         var best: Found?
         for number in numbers {
@@ -153,12 +156,13 @@ struct ManifestDirectory {
             if reach >= best?.chain.records.last?.ordinal ?? 0 { best = found }
         }
         guard var best else {
-            throw .corrupt(file: "MANIFEST", reason: why + ", and so is every pair")
+            throw .corrupt(
+                file: ManifestDirectory.current, offset: damage.offset,
+                reason: damage.reason + ", and every pair of MANIFEST files is missing")
         }
         best.notes.insert(
             ManifestNote(
-                file: ManifestDirectory.current, text: why + "; it is written anew",
-                isDamage: true),
+                file: ManifestDirectory.current, damage: damage, outcome: "it is written anew"),
             at: 0)
         return best
     }
@@ -187,28 +191,34 @@ struct ManifestDirectory {
         -> [ManifestNote]
     {
         var notes: [ManifestNote] = []
-        func add(_ name: String, _ text: String, isDamage: Bool = true) {
-            notes.append(ManifestNote(file: name, text: "\(name) \(text)", isDamage: isDamage))
+        func add(
+            _ name: String, _ damage: FileDamage, _ outcome: String = "it is replaced",
+            isDamage: Bool = true
+        ) {
+            notes.append(
+                ManifestNote(file: name, damage: damage, outcome: outcome, isDamage: isDamage))
         }
         for (name, (copy, isIntact)) in zip(names, zip(copies, chain.isIntact)) where !isIntact {
             guard let copy else {
-                add(name, "was missing or unreadable; it is replaced")
+                add(name, FileDamage("it is missing or unreadable"))
                 continue
             }
             let common = zip(copy, chain.bytes).prefix { $0 == $1 }.count
+            let place = UInt64(common)
             if common == chain.bytes.count {
                 add(
-                    name, "ended in an append that never became durable; it is cut", isDamage: false
-                )
+                    name, FileDamage(at: place, "an append there never became durable"),
+                    "it is cut", isDamage: false)
             } else if common == copy.count {
-                add(name, "missed the end that the other copy has; it is replaced")
+                add(name, FileDamage(at: place, "it lacks the end that the other copy has"))
             } else if chain.isTampered(copy, at: common) {
                 add(
                     name,
-                    "holds its checksums and is not authentic at byte \(common): it was tampered "
-                        + "with; it is replaced")
+                    FileDamage(
+                        at: place,
+                        "it holds its checksums and is not authentic: it was tampered with"))
             } else {
-                add(name, "was damaged at byte \(common); it is replaced")
+                add(name, FileDamage(at: place, "it is not what was written"))
             }
         }
         return notes
@@ -219,15 +229,22 @@ struct ManifestDirectory {
 package struct ManifestNote: Hashable, Sendable {
     /// In the group's directory.
     package var file: String
-    package var text: String
+    package var damage: FileDamage
+    /// What became of it; nil if nothing was done.
+    package var outcome: String?
     /// False for an append that a power cut tore.
-    package var isDamage: Bool
+    package var isDamage = true
+
+    package var text: String {
+        damage.of(file) + (outcome.map { "; " + $0 } ?? "")
+    }
 }
 
 extension ManifestChain.Failure {
     fileprivate func of(_ file: String) -> EngineError {
         switch self {
-        case .damaged(let reason): .corrupt(file: file, reason: reason)
+        case .damaged(let damage):
+            .corrupt(file: file, offset: damage.offset, reason: damage.reason)
         case .foreign(let reason): .identity(reason: reason)
         }
     }

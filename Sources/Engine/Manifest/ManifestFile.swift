@@ -91,8 +91,10 @@ package final class ManifestFile: @unchecked Sendable {
         guard let found = try files.choose(identity, keys) else { return nil }
         if isStrict { try found.refuseFlaws() }
         let state: ManifestState
-        do throws(DecodingError) { state = try found.chain.folded() } catch {
-            throw .corrupt(file: ManifestDirectory.name(found.number), reason: error.what)
+        do throws(FileDamage) { state = try found.chain.folded() } catch {
+            throw .corrupt(
+                file: ManifestDirectory.name(found.number), offset: error.offset,
+                reason: error.reason)
         }
         guard let last = found.chain.records.last else {
             brokenInvariant("a chain without records")

@@ -58,7 +58,7 @@ package struct ManifestInspection: Sendable {
     }
 
     private static func headerless(_ path: String) -> EngineError {
-        .corrupt(file: path, reason: "no copy of a manifest has an intact header")
+        .corrupt(file: path, offset: 0, reason: "no copy of a manifest has an intact header")
     }
 
     private static func inspect(_ files: ManifestDirectory, _ keys: KeyRing) throws(EngineError)
@@ -70,10 +70,10 @@ package struct ManifestInspection: Sendable {
         case .names(let named): number = named
         case .missing:
             note = ManifestNote(
-                file: ManifestDirectory.current, text: "CURRENT is missing", isDamage: true)
+                file: ManifestDirectory.current, damage: FileDamage("it is missing"))
         case .damaged:
             note = ManifestNote(
-                file: ManifestDirectory.current, text: "CURRENT is damaged", isDamage: true)
+                file: ManifestDirectory.current, damage: FileDamage(at: 0, "it names no manifest"))
         }
         guard number > 0 else {
             throw .corrupt(file: files.directory, reason: "no manifest is in it")
@@ -84,7 +84,7 @@ package struct ManifestInspection: Sendable {
         }
         var result = try ManifestInspection(copies, number: number, files.directory, keys)
         if var note {
-            note.text += "; shown is pair \(number)"
+            note.outcome = "shown is pair \(number)"
             result.notes.insert(note, at: 0)
         }
         return result
@@ -164,9 +164,9 @@ package struct ManifestInspection: Sendable {
             notes.append(
                 ManifestNote(
                     file: name,
-                    text: "record \(records[place].ordinal) at \(records[place].range.lowerBound):"
-                        + " \(error)",
-                    isDamage: true))
+                    damage: FileDamage(
+                        at: UInt64(records[place].range.lowerBound),
+                        "record \(records[place].ordinal): \(error)")))
             return false
         }
     }
@@ -174,17 +174,22 @@ package struct ManifestInspection: Sendable {
     /// How a copy differs from the chain that all copies hold together.
     private mutating func note(_ copy: Copy, _ image: [UInt8], after last: UInt64?) {
         guard let bytes = copy.bytes else {
-            return add(copy, "is missing or unreadable")
+            return add(copy, FileDamage("it is missing or unreadable"))
         }
         let common = zip(bytes, image).prefix { $0 == $1 }.count
         if common < image.count {
             add(
                 copy,
-                common == bytes.count
-                    ? "ends before the other copy does" : "is damaged at byte \(common)")
+                FileDamage(
+                    at: UInt64(common),
+                    common == bytes.count
+                        ? "it ends before the other copy does" : "it is not what was written"))
         }
+        let end = UInt64(image.count)
         guard bytes.count > image.count else {
-            if last == nil, common == image.count { add(copy, "has no intact snapshot") }
+            if last == nil, common == image.count {
+                add(copy, FileDamage(at: end, "it has no intact snapshot"))
+            }
             return
         }
         let goesOn = bytes.withUnsafeBytes {
@@ -193,22 +198,25 @@ package struct ManifestInspection: Sendable {
         if goesOn {
             add(
                 copy,
-                "is damaged at byte \(image.count), and intact records stand behind:"
-                    + " a node asks a peer for the manifest")
+                FileDamage(
+                    at: end,
+                    "a record is damaged, and intact ones stand behind it: a node asks a peer for"
+                        + " the manifest"))
         } else if last == nil {
-            add(copy, "has no intact snapshot")
+            add(copy, FileDamage(at: end, "it has no intact snapshot"))
         } else if common == image.count {
             notes.append(
                 ManifestNote(
                     file: copy.name,
-                    text: "\(copy.name) ends in \(bytes.count - image.count) bytes of an append"
-                        + " that never became durable",
+                    damage: FileDamage(
+                        at: end,
+                        "\(bytes.count - image.count) bytes of an append that never became durable"
+                    ),
                     isDamage: false))
         }
     }
 
-    private mutating func add(_ copy: Copy, _ text: String) {
-        notes.append(
-            ManifestNote(file: copy.name, text: "\(copy.name) \(text)", isDamage: true))
+    private mutating func add(_ copy: Copy, _ damage: FileDamage) {
+        notes.append(ManifestNote(file: copy.name, damage: damage))
     }
 }

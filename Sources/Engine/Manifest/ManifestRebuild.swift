@@ -70,7 +70,8 @@ package struct ManifestRebuild: Sendable {
             try fileSystem.readAll(path + "/node", limit: 4096)
         }
         do throws(DecodingError) { return try NodeIdentity(decoding: bytes) } catch {
-            throw .corrupt(file: "node", reason: "\(error); restore it from a backup")
+            throw .corrupt(
+                file: "node", offset: 0, reason: "\(error); restore it from a backup")
         }
     }
 }

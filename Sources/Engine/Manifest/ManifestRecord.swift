@@ -206,7 +206,7 @@ struct ManifestRecord: Hashable {
 /// The longest valid chain that the copies of one manifest hold together.
 struct ManifestChain {
     enum Failure: Error, Hashable {
-        case damaged(String)
+        case damaged(FileDamage)
         case foreign(String)
     }
 
@@ -239,14 +239,19 @@ struct ManifestChain {
         let image = bytes
         isIntact = copies.map { $0 == image }
         tornBytes = max(0, (copies.compactMap { $0?.count }.max() ?? 0) - end)
-        guard let last = records.last else { throw .damaged("no copy has an intact snapshot") }
+        guard let last = records.last else {
+            throw .damaged(FileDamage(at: UInt64(end), "no copy has an intact snapshot"))
+        }
         for copy in copies {
             let goesOn = copy?.withUnsafeBytes {
                 ManifestRecord.exists(above: last.ordinal, in: $0, from: end)
             }
             guard goesOn != true else {
                 throw .damaged(
-                    "record \(last.ordinal + 1) is damaged in both copies, later ones are intact")
+                    FileDamage(
+                        at: UInt64(end),
+                        "record \(last.ordinal + 1) is damaged in both copies, later ones are "
+                            + "intact"))
             }
         }
     }
@@ -271,7 +276,10 @@ struct ManifestChain {
             case .valid?, .damaged?, nil: break
             }
         }
-        guard let valid else { throw .damaged("no copy has an intact header") }
+        guard let valid else {
+            let isAnyThere = copies.contains { $0 != nil }
+            throw .damaged(FileDamage(at: isAnyThere ? 0 : nil, "no copy has an intact header"))
+        }
         return valid
     }
 
@@ -309,18 +317,28 @@ struct ManifestChain {
     }
 
     /// Decodes the snapshot and folds the edits.
-    func folded() throws(DecodingError) -> ManifestState {
-        guard let snapshot = records.first else { throw DecodingError("no snapshot") }
-        var state = try ManifestState(
-            decoding: try ManifestChain.payload(snapshot, in: bytes, cipher))
+    func folded() throws(FileDamage) -> ManifestState {
+        guard let snapshot = records.first else { brokenInvariant("a chain without records") }
+        var state = try decoded(snapshot) { (payload) throws(DecodingError) in
+            try ManifestState(decoding: payload)
+        }
         for record in records.dropFirst() {
-            let edits = try ManifestChain.payload(record, in: bytes, cipher).withBytes {
-                (raw) throws(DecodingError) in
-                try ManifestEdit.decoded(raw)
+            try decoded(record) { (payload) throws(DecodingError) in
+                let edits = try payload.withBytes { (raw) throws(DecodingError) in
+                    try ManifestEdit.decoded(raw)
+                }
+                try state.apply(edits)
             }
-            try state.apply(edits)
         }
         return state
+    }
+
+    private func decoded<R>(
+        _ record: ManifestRecord, _ body: ([UInt8]) throws(DecodingError) -> R
+    ) throws(FileDamage) -> R {
+        do throws(DecodingError) {
+            return try body(try ManifestChain.payload(record, in: bytes, cipher))
+        } catch { throw FileDamage(at: UInt64(record.range.lowerBound), error.what) }
     }
 
     /// What `record` of the file `bytes` says, decrypted.

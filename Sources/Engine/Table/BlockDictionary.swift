@@ -48,24 +48,24 @@ package final class BlockDictionary: @unchecked Sendable {
     static func load(
         _ file: any File, _ size: UInt64, of table: TableID, length: Int?, cipher: FileCipher?,
         fromMedium: Bool
-    ) throws(BlockDamage) -> BlockDictionary? {
+    ) throws(FileDamage) -> BlockDictionary? {
         guard length != 0 else { return nil }
         let header = try header(file, size, table, fromMedium)
         guard let header, header.type == .dictionary else {
             if length == nil { return nil }
-            throw BlockDamage(reason: "the dictionary's header is damaged")
+            throw damage("the dictionary's header is damaged")
         }
         guard header.codec == .none, header.storedLength == header.canonicalLength,
             Int(header.storedLength) == length ?? Int(header.storedLength),
             Int(header.storedLength) <= bytesMax
-        else { throw BlockDamage(reason: "the dictionary's lengths are wrong") }
+        else { throw damage("the dictionary's lengths are wrong") }
         let length = TableFormat.blockHeaderBytes + Int(header.storedLength)
         var block = try read(file, at: offset, count: length, fromMedium)
         guard block.count == length else {
-            throw BlockDamage(reason: "the file ends within the dictionary")
+            throw damage("the file ends within the dictionary")
         }
         var span = block.mutableSpan
-        return try span.withUnsafeMutableBytes { raw throws(BlockDamage) in
+        return try span.withUnsafeMutableBytes { raw throws(FileDamage) in
             try decode(raw, header, cipher)
         }
     }
@@ -73,36 +73,38 @@ package final class BlockDictionary: @unchecked Sendable {
     /// The dictionary of a whole block, which is decrypted in place.
     private static func decode(
         _ block: UnsafeMutableRawBufferPointer, _ header: BlockHeader, _ cipher: FileCipher?
-    ) throws(BlockDamage) -> BlockDictionary {
+    ) throws(FileDamage) -> BlockDictionary {
         let body = UnsafeMutableRawBufferPointer(
             rebasing: block[TableFormat.blockHeaderBytes...])
         let bytes = UnsafeRawBufferPointer(body)
         guard Checksum.crc32c(bytes) == header.storedChecksum else {
-            throw BlockDamage(reason: "the dictionary's checksum is wrong")
+            throw damage("the dictionary's checksum is wrong")
         }
         guard header.isEncrypted == (cipher != nil) else {
-            throw BlockDamage(reason: "the dictionary is not encrypted as its file is")
+            throw damage("the dictionary is not encrypted as its file is")
         }
         var digest = header.digest
         if let cipher {
             guard let opened = header.open(block, cipher, into: body) else {
-                throw BlockDamage(reason: "the dictionary: \(TableFile.tampered)")
+                throw damage("the dictionary: \(TableFile.tampered)")
             }
             digest = opened
         }
         guard TableFormat.digest(.dictionary, .first, bytes) == digest else {
-            throw BlockDamage(reason: "the dictionary's digest is wrong")
+            throw damage("the dictionary's digest is wrong")
         }
         guard let dictionary = BlockDictionary(bytes) else {
-            throw BlockDamage(reason: "the dictionary is none that zstd knows")
+            throw damage("the dictionary is none that zstd knows")
         }
         return dictionary
     }
 
+    private static func damage(_ reason: String) -> FileDamage { FileDamage(at: offset, reason) }
+
     /// The first block header of the file; nil if it is damaged or of another table.
     private static func header(
         _ file: any File, _ size: UInt64, _ table: TableID, _ fromMedium: Bool
-    ) throws(BlockDamage) -> BlockHeader? {
+    ) throws(FileDamage) -> BlockHeader? {
         guard size >= offset + UInt64(TableFormat.blockHeaderBytes) else { return nil }
         let bytes = try read(file, at: offset, count: TableFormat.blockHeaderBytes, fromMedium)
         let header = bytes.withUnsafeBytes { BlockHeader(decoding: $0) }
@@ -111,11 +113,11 @@ package final class BlockDictionary: @unchecked Sendable {
 
     private static func read(
         _ file: any File, at offset: UInt64, count: Int, _ fromMedium: Bool
-    ) throws(BlockDamage) -> [UInt8] {
+    ) throws(FileDamage) -> [UInt8] {
         do throws(FileError) {
             return try file.readBytes(at: offset, count: count, fromMedium: fromMedium)
         } catch {
-            throw BlockDamage(reason: "the dictionary: \(error)")
+            throw damage("the dictionary: \(error)")
         }
     }
 }

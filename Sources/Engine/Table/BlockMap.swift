@@ -8,21 +8,23 @@ struct BlockMap {
 
     init(
         _ file: any File, _ size: UInt64, _ footer: TableFooter, _ fromMedium: Bool
-    ) throws(BlockDamage) {
+    ) throws(FileDamage) {
         // The footer lies in the file, so its size bounds what is read and allocated.
         guard footer.mapOffset <= size, footer.mapBytes <= size - footer.mapOffset else {
-            throw BlockDamage(reason: "the block map lies beyond the end of the file")
+            throw FileDamage(
+                at: size - UInt64(TableFormat.footerBytes),
+                "by the footer the block map lies beyond the end of the file")
         }
         let bytes: [UInt8]
         do throws(FileError) {
             bytes = try file.readBytes(
                 at: footer.mapOffset, count: Int(footer.mapBytes), fromMedium: fromMedium)
         } catch {
-            throw BlockDamage(reason: error.description)
+            throw FileDamage(at: footer.mapOffset, error.description)
         }
         guard bytes.count == Int(footer.mapBytes),
             Checksum.crc32c(bytes) == footer.mapChecksum
-        else { throw BlockDamage(reason: "the block map's checksum is wrong") }
+        else { throw FileDamage(at: footer.mapOffset, "the block map's checksum is wrong") }
         let count = Int(footer.blockCount)
         offsets.reserveCapacity(count)
         storedLengths.reserveCapacity(count)

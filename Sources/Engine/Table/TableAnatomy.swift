@@ -109,11 +109,13 @@ package enum TableAnatomy {
             }
         } catch {
             throw .corrupt(
-                file: file.path, reason: "\(error); without a footer no block map is found")
+                file: file.path, offset: size - length,
+                reason: "\(error); without a footer no block map is found")
         }
         guard footer.mapOffset <= size, footer.mapBytes <= size - footer.mapOffset else {
             throw .corrupt(
-                file: file.path, reason: "the block map lies beyond the end of the file")
+                file: file.path, offset: size - length,
+                reason: "by the footer the block map lies beyond the end of the file")
         }
         var part = TablePart(
             title: "block map", offset: footer.mapOffset,
@@ -154,7 +156,7 @@ package enum TableAnatomy {
             title: "stored bytes", offset: place,
             bytes: try read(file, at: place, count: Int(count)))
         let table = try SalvageSource(file, keys: keys).table
-        do throws(BlockDamage) {
+        do throws(FileDamage) {
             _ = try BlockDictionary.load(
                 file, size, of: table.id, length: Int(count), cipher: table.cipher,
                 fromMedium: false)
@@ -171,7 +173,7 @@ package enum TableAnatomy {
         let table = source.table
         guard let place = table.place(of: ordinal), place.offset < table.size else {
             throw .corrupt(
-                file: file.path,
+                file: file.path, offset: table.place(of: ordinal)?.offset,
                 reason: "block \(ordinal.rawValue) is not to be found;"
                     + " there are traces of \(table.blockCount)")
         }
@@ -201,7 +203,7 @@ package enum TableAnatomy {
         _ source: SalvageSource, _ ordinal: BlockOrdinal, _ type: BlockType?
     ) -> (content: [UInt8]?, damage: String?) {
         guard let type else { return (nil, "nothing tells what it is") }
-        do throws(BlockDamage) {
+        do throws(FileDamage) {
             let block = try source.load(ordinal, type)
             defer { block.deallocate() }
             return ([UInt8](block.canonical), nil)

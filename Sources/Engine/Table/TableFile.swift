@@ -1,16 +1,11 @@
 // One table file as this node has it: where its blocks lie, and loading one block with every check.
-// Knows nothing of caches and never asks anybody for help: what is wrong is said in `BlockDamage`
-// (for a block) or `damage` (for header, dictionary, block map and footer, which are local).
+// Knows nothing of caches and never asks anybody for help: what is wrong with a block is thrown;
+// what is wrong with header, dictionary, block map and footer, which are local, is in `damage`.
 // Without its dictionary the blocks that were made with it are damaged.
 //
 // Immutable after init but for a dictionary that is read again, so any thread may load.
 
 import Synchronization
-
-/// Why a block cannot be read off this file.
-struct BlockDamage: Error {
-    var reason: String
-}
 
 final class TableFile: @unchecked Sendable {
     // @unchecked: immutable after init but for `late`; `File` is Sendable.
@@ -24,7 +19,7 @@ final class TableFile: @unchecked Sendable {
     /// The root that the footer claims; nil if the footer is damaged or the file encrypted.
     let claimedRoot: Digest128?
     /// What is wrong with the parts that are not blocks.
-    let damage: [String]
+    let damage: [FileDamage]
     /// Where block headers start, by ordinal; 0 where unknown.
     private let offsets: [UInt64]
     private let storedLengths: [UInt32]
@@ -53,7 +48,7 @@ final class TableFile: @unchecked Sendable {
     init(_ file: any File, id: TableID, keys: KeyRing, fromMedium: Bool = false)
         throws(EngineError)
     {
-        var damage: [String] = []
+        var damage: [FileDamage] = []
         do throws(FileError) { size = try file.size() } catch {
             throw .tableLost(id, reason: error.description)
         }
@@ -66,22 +61,22 @@ final class TableFile: @unchecked Sendable {
         cipher = try keys.cipher(header?.key, .table, path: file.path)
         var map: BlockMap?
         var footer: TableFooter?
-        do throws(BlockDamage) {
+        do throws(FileDamage) {
             let found = try TableFile.readFooter(file, size, fromMedium)
             footer = found
             map = try BlockMap(file, size, found, fromMedium)
         } catch {
-            damage.append(error.reason)
+            damage.append(error)
         }
         let found = map ?? BlockMap(walking: file, size, id, fromMedium)
         let dictionaryBytes = footer.map { Int($0.dictionaryBytes) }
         var dictionary: BlockDictionary?
-        do throws(BlockDamage) {
+        do throws(FileDamage) {
             dictionary = try BlockDictionary.load(
                 file, size, of: id, length: dictionaryBytes, cipher: cipher,
                 fromMedium: fromMedium)
         } catch {
-            damage.append(error.reason)
+            damage.append(error)
         }
         self.file = file
         self.id = id
@@ -98,14 +93,14 @@ final class TableFile: @unchecked Sendable {
 
     /// From the start of the file, else, if it is encrypted, from before the footer.
     private static func readHeader(
-        _ file: any File, _ size: UInt64, _ fromMedium: Bool, _ damage: inout [String]
+        _ file: any File, _ size: UInt64, _ fromMedium: Bool, _ damage: inout [FileDamage]
     ) throws(EngineError) -> TableLocalHeader? {
         var header: TableLocalHeader?
         do throws(EngineError) {
             header = try TableImport.localHeader(file, fromMedium: fromMedium)
         } catch {
             if case .identity = error { throw error }
-            damage.append(error.description)
+            damage.append(FileDamage(error))
         }
         return header ?? readMirror(file, size, fromMedium)
     }
@@ -114,22 +109,30 @@ final class TableFile: @unchecked Sendable {
     private static func readMirror(_ file: any File, _ size: UInt64, _ fromMedium: Bool)
         -> TableLocalHeader?
     {
-        let tail = UInt64(TableFormat.fileHeaderBytes + TableFormat.footerBytes)
-        guard size >= tail,
+        guard let offset = mirrorOffset(size),
             let bytes = try? file.readBytes(
-                at: size - tail, count: TableFormat.fileHeaderBytes, fromMedium: fromMedium),
+                at: offset, count: TableFormat.fileHeaderBytes, fromMedium: fromMedium),
             let header = bytes.withUnsafeBytes({ try? TableLocalHeader(decoding: $0) }),
             header.key != nil
         else { return nil }
         return header
     }
 
+    /// Nil if a file of `size` bytes has no room for it.
+    private static func mirrorOffset(_ size: UInt64) -> UInt64? {
+        let tail = UInt64(TableFormat.fileHeaderBytes + TableFormat.footerBytes)
+        return size >= tail ? size - tail : nil
+    }
+
     /// What only a verification asks, besides `damage`: a copy that nothing needs yet, and bytes
     /// that belong to nothing.
-    func idleDamage(fromMedium: Bool) -> [String] {
-        var found: [String] = []
+    func idleDamage(fromMedium: Bool) -> [FileDamage] {
+        var found: [FileDamage] = []
         if let header, header.key != nil, TableFile.readMirror(file, size, fromMedium) != header {
-            found.append("the second copy of the file header is damaged")
+            found.append(
+                FileDamage(
+                    at: TableFile.mirrorOffset(size),
+                    "the second copy of the file header is damaged"))
         }
         // Without header, map and footer nobody knows what belongs where.
         guard damage.isEmpty, let footer = try? TableFile.readFooter(file, size, fromMedium) else {
@@ -139,22 +142,23 @@ final class TableFile: @unchecked Sendable {
         for ((offset, length), next) in zip(zip(offsets, storedLengths), starts) {
             // The map holds its checksum, but may be anybody's.
             let end = offset &+ UInt64(TableFormat.blockHeaderBytes) &+ UInt64(length)
-            if end != next { found.append("from \(end) to \(next) lies no block") }
+            if end != next { found.append(FileDamage(at: end, "to \(next) lies no block")) }
         }
         let tail = footer.mirrorsHeader ? UInt64(TableFormat.fileHeaderBytes) : 0
         let end = footer.mapOffset + footer.mapBytes + tail + UInt64(TableFormat.footerBytes)
         if end != size {
-            found.append("the file has \(size) bytes, and its footer tells of \(end)")
+            found.append(
+                FileDamage("the file has \(size) bytes, and its footer tells of \(end)"))
         }
         return found
     }
 
     private static func readFooter(
         _ file: any File, _ size: UInt64, _ fromMedium: Bool
-    ) throws(BlockDamage) -> TableFooter {
+    ) throws(FileDamage) -> TableFooter {
         let length = UInt64(TableFormat.footerBytes)
         guard size >= length + UInt64(TableFormat.fileHeaderBytes) else {
-            throw BlockDamage(reason: "the file has only \(size) bytes")
+            throw FileDamage("the file has only \(size) bytes")
         }
         do {
             let bytes = try file.readBytes(
@@ -163,7 +167,7 @@ final class TableFile: @unchecked Sendable {
                 try TableFooter(decoding: raw)
             }
         } catch {
-            throw BlockDamage(reason: "\(error)")
+            throw FileDamage(at: size - length, "\(error)")
         }
     }
 
@@ -175,13 +179,15 @@ final class TableFile: @unchecked Sendable {
         return (offsets[number], storedLengths[number])
     }
 
-    /// Loads block `ordinal` and checks header, checksum and digest. `length` is its canonical
-    /// length; nil takes the header's, up to `limit`. Without a `digest` the block's own counts,
-    /// which proves it against accidents only, unless the block is encrypted: its tag proves it.
+    /// Loads block `ordinal` and checks header, checksum and digest; what is thrown names the byte
+    /// at which it starts, or the dictionary starts if that is what is damaged. `length` is its
+    /// canonical length; nil takes the header's, up to `limit`. Without a `digest` the block's own
+    /// counts, which proves it against accidents only, unless the block is encrypted: its tag
+    /// proves it.
     func load(
         _ ordinal: BlockOrdinal, _ type: BlockType, length: Int?, limit: Int, digest: Digest128?,
         fromMedium: Bool
-    ) throws(BlockDamage) -> CachedBlock {
+    ) throws(FileDamage) -> CachedBlock {
         let (offset, total) = try extent(of: ordinal)
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: total, alignment: 16)
         defer { buffer.deallocate() }
@@ -192,11 +198,14 @@ final class TableFile: @unchecked Sendable {
                 ? try file.readFromMedium(at: offset, into: buffer)
                 : try file.read(at: offset, into: buffer)
         } catch {
-            throw BlockDamage(reason: error.description)
+            throw FileDamage(at: offset, error.description)
         }
-        guard got == total else { throw BlockDamage(reason: "the file ends within it") }
-        return try check(
-            buffer, ordinal, type, length: length, limit: limit, digest, fromMedium: fromMedium)
+        guard got == total else { throw FileDamage(at: offset, "the file ends within it") }
+        do throws(FileDamage) {
+            return try check(
+                buffer, ordinal, type, length: length, limit: limit, digest,
+                fromMedium: fromMedium)
+        } catch { throw error.placed(at: offset) }
     }
 
     /// As `load`, of what `ahead` holds of the file; nil if it does not hold the block, or holds it
@@ -219,24 +228,24 @@ final class TableFile: @unchecked Sendable {
     }
 
     /// Where a block lies, its header included.
-    private func extent(of ordinal: BlockOrdinal) throws(BlockDamage)
+    private func extent(of ordinal: BlockOrdinal) throws(FileDamage)
         -> (offset: UInt64, total: Int)
     {
         guard Int(ordinal.rawValue) < offsets.count, offsets[Int(ordinal.rawValue)] != 0 else {
-            throw BlockDamage(reason: "the file does not hold it")
+            throw FileDamage("the file does not hold it")
         }
         let offset = offsets[Int(ordinal.rawValue)]
         let total =
             TableFormat.blockHeaderBytes + Int(storedLengths[Int(ordinal.rawValue)])
         guard offset <= size, UInt64(total) <= size - offset else {
-            throw BlockDamage(reason: "it lies beyond the end of the file")
+            throw FileDamage(at: offset, "it reaches beyond the end of the file")
         }
         return (offset, total)
     }
 
     /// The dictionary, read once more if it was damaged at open: by another reader from the medium,
     /// or now if that is what this one wants.
-    func dictionary(fromMedium: Bool) throws(BlockDamage) -> BlockDictionary {
+    func dictionary(fromMedium: Bool) throws(FileDamage) -> BlockDictionary {
         if let dictionary { return dictionary }
         let found = late.withLock { late in
             if late.dictionary == nil, fromMedium, !late.isSettled {
@@ -246,19 +255,21 @@ final class TableFile: @unchecked Sendable {
             }
             return late.dictionary
         }
-        guard let found else { throw BlockDamage(reason: "the file's dictionary is damaged") }
+        guard let found else {
+            throw FileDamage(at: BlockDictionary.offset, "the file's dictionary is damaged")
+        }
         return found
     }
 
     private func check(
         _ bytes: UnsafeMutableRawBufferPointer, _ ordinal: BlockOrdinal, _ type: BlockType,
         length: Int?, limit: Int, _ expected: Digest128?, fromMedium: Bool
-    ) throws(BlockDamage) -> CachedBlock {
+    ) throws(FileDamage) -> CachedBlock {
         guard let header = BlockHeader(decoding: UnsafeRawBufferPointer(bytes)) else {
-            throw BlockDamage(reason: "its header is damaged")
+            throw FileDamage("its header is damaged")
         }
         guard header.type == type, header.ordinal == ordinal, header.table == id else {
-            throw BlockDamage(reason: "another block stands in its place")
+            throw FileDamage("another block stands in its place")
         }
         let body = UnsafeMutableRawBufferPointer(
             rebasing: bytes[TableFormat.blockHeaderBytes...])
@@ -266,18 +277,18 @@ final class TableFile: @unchecked Sendable {
         guard Int(header.storedLength) == stored.count,
             Int(header.canonicalLength) == length ?? Int(header.canonicalLength),
             Int(header.canonicalLength) <= limit
-        else { throw BlockDamage(reason: "its lengths are wrong") }
+        else { throw FileDamage("its lengths are wrong") }
         guard Checksum.crc32c(stored) == header.storedChecksum else {
-            throw BlockDamage(reason: "its checksum is wrong")
+            throw FileDamage("its checksum is wrong")
         }
         let dictionary =
             header.codec == .zstdDictionary ? try dictionary(fromMedium: fromMedium) : nil
         let block = CachedBlock(length: Int(header.canonicalLength))
-        do throws(BlockDamage) {
+        do throws(FileDamage) {
             let digest = try decode(header, bytes, dictionary, into: block.writable)
             guard digest == expected ?? digest,
                 TableFormat.digest(type, ordinal, block.canonical) == digest
-            else { throw BlockDamage(reason: "its digest is wrong") }
+            else { throw FileDamage("its digest is wrong") }
         } catch {
             block.deallocate()
             throw error
@@ -289,10 +300,10 @@ final class TableFile: @unchecked Sendable {
     private func decode(
         _ header: BlockHeader, _ bytes: UnsafeMutableRawBufferPointer,
         _ dictionary: BlockDictionary?, into target: UnsafeMutableRawBufferPointer
-    ) throws(BlockDamage) -> Digest128 {
+    ) throws(FileDamage) -> Digest128 {
         guard header.isEncrypted == (cipher != nil) else {
-            throw BlockDamage(
-                reason: header.isEncrypted
+            throw FileDamage(
+                header.isEncrypted
                     ? "its key is lost with both copies of the file header"
                     : "it is plain in an encrypted file: it was tampered with")
         }
@@ -303,13 +314,13 @@ final class TableFile: @unchecked Sendable {
         let isPlaced = cipher != nil && header.codec == .none && body.count == target.count
         if let cipher {
             guard let opened = header.open(bytes, cipher, into: isPlaced ? target : body) else {
-                throw BlockDamage(reason: TableFile.tampered)
+                throw FileDamage(TableFile.tampered)
             }
             digest = opened
         }
         let stored = UnsafeRawBufferPointer(body)
         guard isPlaced || header.codec.decode(stored, into: target, dictionary: dictionary) else {
-            throw BlockDamage(reason: "it does not decode")
+            throw FileDamage("it does not decode")
         }
         return digest
     }

@@ -10,7 +10,8 @@ package enum TableImport {
         keys: KeyRing = .plain,
         fetch: (BlockOrdinal, Digest128) throws(EngineError) -> [UInt8]
     ) throws(EngineError) -> UInt64 {
-        let list = try TableReader.decodeLeaves(try fetch(.leaves, record.digest), record)
+        let list = try TableReader.decodeLeaves(
+            try fetch(.leaves, record.digest), record, from: nil)
         let writer = TableFileWriter(
             file: file,
             header: TableLocalHeader(id: record.id, generation: generation, codec: codec.codec),
@@ -51,7 +52,7 @@ package enum TableImport {
             if let version, version != TableFormat.version {
                 throw .unsupported(version: version, of: file.path)
             }
-            throw .corrupt(file: file.path, reason: error.description)
+            throw .corrupt(file: file.path, offset: 0, reason: error.description)
         }
     }
 }

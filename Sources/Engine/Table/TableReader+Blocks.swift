@@ -6,16 +6,19 @@ extension TableReader {
         _ table: TableFile, _ record: TableRecord, _ mender: (any BlockMender)?
     ) throws(EngineError) -> LeafList {
         let bytes: [UInt8]
-        do throws(BlockDamage) {
+        var source: TableFile? = table
+        do throws(FileDamage) {
             let ordinal = BlockOrdinal(UInt32(clamping: max(table.blockCount, 1) - 1))
             bytes = try readLeaves(table, ordinal, record, fromMedium: false)
         } catch {
+            source = nil
             let address = BlockAddress(table: record.id, ordinal: .leaves)
-            guard let mender else { throw .blockLost(address, reason: error.reason) }
+            let reason = error.of(table.file.path)
+            guard let mender else { throw .blockLost(address, reason: reason) }
             bytes = try mender.mend(
-                address, record: record, expected: record.digest, reason: error.reason)
+                address, record: record, expected: record.digest, reason: reason)
         }
-        return try decodeLeaves(bytes, record)
+        return try decodeLeaves(bytes, record, from: source)
     }
 
     /// The leaf list as the medium has it: canonical, verified, or `.blockLost`.
@@ -24,20 +27,20 @@ extension TableReader {
     {
         let table = try TableFile(file, id: record.id, keys: keys, fromMedium: true)
         let bytes: [UInt8]
-        do throws(BlockDamage) {
+        do throws(FileDamage) {
             let ordinal = BlockOrdinal(UInt32(clamping: max(table.blockCount, 1) - 1))
             bytes = try readLeaves(table, ordinal, record, fromMedium: true)
         } catch {
             throw .blockLost(
-                BlockAddress(table: record.id, ordinal: .leaves), reason: error.reason)
+                BlockAddress(table: record.id, ordinal: .leaves), reason: error.of(file.path))
         }
-        _ = try decodeLeaves(bytes, record)
+        _ = try decodeLeaves(bytes, record, from: table)
         return bytes
     }
 
     private static func readLeaves(
         _ table: TableFile, _ ordinal: BlockOrdinal, _ record: TableRecord, fromMedium: Bool
-    ) throws(BlockDamage) -> [UInt8] {
+    ) throws(FileDamage) -> [UInt8] {
         let limit = min(record.canonicalBytes, UInt64(Limits.blockBytes))
         let block = try table.load(
             ordinal, .leaves, length: nil, limit: Int(limit), digest: record.digest,
@@ -46,19 +49,24 @@ extension TableReader {
         return [UInt8](block.canonical)
     }
 
-    /// Checks a leaf list against the record and decodes it.
-    static func decodeLeaves(_ bytes: [UInt8], _ record: TableRecord) throws(EngineError)
-        -> LeafList
-    {
-        let address = BlockAddress(table: record.id, ordinal: .leaves)
+    /// Checks a leaf list against the record and decodes it. `table` is the file that it was read
+    /// from; nil if somebody supplied it.
+    static func decodeLeaves(
+        _ bytes: [UInt8], _ record: TableRecord, from table: TableFile?
+    ) throws(EngineError) -> LeafList {
+        func lost(_ reason: String) -> EngineError {
+            let last = BlockOrdinal(UInt32(clamping: max(table?.blockCount ?? 0, 1) - 1))
+            let damage = FileDamage(at: table?.place(of: last)?.offset, reason)
+            return .blockLost(
+                BlockAddress(table: record.id, ordinal: .leaves),
+                reason: damage.of(table?.file.path ?? "the one supplied"))
+        }
         let list: LeafList
         do throws(DecodingError) { list = try LeafList(decoding: bytes) } catch {
-            throw .blockLost(address, reason: error.description)
+            throw lost(error.description)
         }
         let digest = bytes.withUnsafeBytes { TableFormat.digest(.leaves, list.ordinal, $0) }
-        guard digest == record.digest else {
-            throw .blockLost(address, reason: "the leaf list has another digest")
-        }
+        guard digest == record.digest else { throw lost("it has another digest") }
         guard list.canonicalBytes == record.canonicalBytes,
             (list.dataCount > 0) == (record.entryCount > 0),
             (list.rangeTombstones != nil) == (record.rangeTombstoneCount > 0)
@@ -73,14 +81,14 @@ extension TableReader {
     package func canonicalBlock(_ ordinal: BlockOrdinal, fromMedium: Bool) throws(EngineError)
         -> [UInt8]
     {
-        do throws(BlockDamage) {
+        do throws(FileDamage) {
             if ordinal == .leaves || ordinal == leafList.ordinal {
                 if !fromMedium { return leafList.canonical }
                 return try TableReader.readLeaves(
                     table, leafList.ordinal, record, fromMedium: true)
             }
             guard ordinal < leafList.ordinal else {
-                throw BlockDamage(reason: "the table has only \(blockCount) blocks")
+                throw FileDamage("the table has only \(blockCount) blocks")
             }
             let leaf = leafList[ordinal]
             let block = try table.load(
@@ -90,7 +98,8 @@ extension TableReader {
             return [UInt8](block.canonical)
         } catch {
             throw .blockLost(
-                BlockAddress(table: record.id, ordinal: ordinal), reason: error.reason)
+                BlockAddress(table: record.id, ordinal: ordinal),
+                reason: error.of(table.file.path))
         }
     }
 
@@ -102,24 +111,27 @@ extension TableReader {
         do throws(EngineError) {
             fresh = try TableFile(table.file, id: record.id, keys: keys, fromMedium: fromMedium)
         } catch {
-            result.localDamage.append(error.description)
+            result.localDamage.append(FileDamage(error))
             return result
         }
         result.localDamage = fresh.damage + fresh.idleDamage(fromMedium: fromMedium)
         if fresh.damage.isEmpty, fresh.cipher == nil, fresh.claimedRoot != record.digest {
-            result.localDamage.append("the footer names another digest")
+            result.localDamage.append(
+                FileDamage(
+                    at: fresh.size - UInt64(TableFormat.footerBytes),
+                    "the footer names another digest"))
         }
         for number in 0..<leafList.count {
             let ordinal = BlockOrdinal(UInt32(number))
             let leaf = leafList[ordinal]
-            result.note(ordinal) { () throws(BlockDamage) in
+            result.note(ordinal) { () throws(FileDamage) in
                 try fresh.load(
                     ordinal, leaf.type, length: leaf.length, limit: leaf.length,
                     digest: leaf.digest, fromMedium: fromMedium
                 ).deallocate()
             }
         }
-        result.note(leafList.ordinal) { () throws(BlockDamage) in
+        result.note(leafList.ordinal) { () throws(FileDamage) in
             _ = try TableReader.readLeaves(
                 fresh, leafList.ordinal, record, fromMedium: fromMedium)
         }
@@ -134,16 +146,18 @@ extension TableReader {
         -> TableRecord
     {
         let table = try TableFile(file, id: TableFile.owner(of: file), keys: keys)
+        let last = BlockOrdinal(UInt32(clamping: max(table.blockCount, 1) - 1))
+        var ordinal = last
         do {
-            let last = BlockOrdinal(UInt32(clamping: max(table.blockCount, 1) - 1))
             let list = try table.load(
                 last, .leaves, length: nil, limit: Limits.blockBytes, digest: table.claimedRoot,
                 fromMedium: false)
             defer { list.deallocate() }
             let leaves = try LeafList(decoding: [UInt8](list.canonical))
-            let leaf = leaves[leaves.properties]
+            ordinal = leaves.properties
+            let leaf = leaves[ordinal]
             let block = try table.load(
-                leaves.properties, leaf.type, length: leaf.length, limit: leaf.length,
+                ordinal, leaf.type, length: leaf.length, limit: leaf.length,
                 digest: leaf.digest, fromMedium: false)
             defer { block.deallocate() }
             var record = try TableProperties(decoding: block.canonical).record
@@ -151,10 +165,12 @@ extension TableReader {
             record.digest = TableFormat.digest(.leaves, last, list.canonical)
             return record
         } catch {
-            let reason = (error as? BlockDamage)?.reason ?? "\(error)"
+            let damage = (error as? FileDamage ?? FileDamage("\(error)"))
+                .placed(at: table.place(of: ordinal)?.offset)
+            let part = ordinal == last ? "leaf list" : "properties"
             throw .corrupt(
-                file: file.path,
-                reason: (table.damage + ["leaf list or properties: \(reason)"])
+                file: file.path, offset: damage.offset,
+                reason: (["\(part): \(damage.reason)"] + table.damage.map(\.description))
                     .joined(separator: "; "))
         }
     }
@@ -162,16 +178,26 @@ extension TableReader {
 
 /// What a look at every byte of a table file found.
 package struct TableVerification: Sendable {
-    package var damagedBlocks: [(ordinal: BlockOrdinal, reason: String)] = []
+    package var damagedBlocks: [(ordinal: BlockOrdinal, damage: FileDamage)] = []
     /// Damage outside blocks (file header, block map, footer): costs no data, a rewrite mends it.
-    package var localDamage: [String] = []
+    package var localDamage: [FileDamage] = []
     package var isClean: Bool { damagedBlocks.isEmpty && localDamage.isEmpty }
 
+    /// All of it, for people.
+    package var texts: [String] {
+        localDamage.map(\.description)
+            + damagedBlocks.map { $0.damage.of("block \($0.ordinal.rawValue)") }
+    }
+    /// Of the first of `texts` that has one.
+    var firstOffset: UInt64? {
+        (localDamage + damagedBlocks.map(\.damage)).lazy.compactMap(\.offset).first
+    }
+
     fileprivate mutating func note(
-        _ ordinal: BlockOrdinal, _ load: () throws(BlockDamage) -> Void
+        _ ordinal: BlockOrdinal, _ load: () throws(FileDamage) -> Void
     ) {
-        do throws(BlockDamage) { try load() } catch {
-            damagedBlocks.append((ordinal: ordinal, reason: error.reason))
+        do throws(FileDamage) { try load() } catch {
+            damagedBlocks.append((ordinal: ordinal, damage: error))
         }
     }
 }

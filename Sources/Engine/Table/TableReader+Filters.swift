@@ -37,20 +37,25 @@ struct LoadedFilters {
             defer { block.deallocate() }
             return try decode(block.canonical)
         } catch {
-            mender?.noteDamage(
-                table.id, block: ordinal, reason: (error as? BlockDamage)?.reason ?? "\(error)")
+            mender?.noteDamage(table.id, block: ordinal, reason: table.reason(error, ordinal))
             return nil
         }
     }
 }
 
 extension TableFile {
-    fileprivate func load(_ leaf: LeafList.Leaf, _ ordinal: BlockOrdinal) throws(BlockDamage)
+    func load(_ leaf: LeafList.Leaf, _ ordinal: BlockOrdinal) throws(FileDamage)
         -> CachedBlock
     {
         try load(
             ordinal, leaf.type, length: leaf.length, limit: leaf.length, digest: leaf.digest,
             fromMedium: false)
+    }
+
+    /// What is wrong with a block that could not be loaded or decoded, with file and byte.
+    fileprivate func reason(_ error: any Error, _ ordinal: BlockOrdinal) -> String {
+        let damage = error as? FileDamage ?? FileDamage("\(error)")
+        return damage.placed(at: place(of: ordinal)?.offset).of(file.path)
     }
 }
 
@@ -91,11 +96,10 @@ extension TableReader {
                 return block
             } catch {
                 block.deallocate()
-                throw BlockDamage(reason: error.description)
+                throw FileDamage(error.description)
             }
         } catch {
-            mender?.noteDamage(
-                record.id, block: ordinal, reason: (error as? BlockDamage)?.reason ?? "\(error)")
+            mender?.noteDamage(record.id, block: ordinal, reason: table.reason(error, ordinal))
             let block = CachedBlock(length: FilterView.unknown.count)
             FilterView.unknown.withUnsafeBytes { block.writable.copyMemory(from: $0) }
             return block

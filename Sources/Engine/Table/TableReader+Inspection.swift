@@ -14,7 +14,7 @@ package struct BlockSummary: Sendable {
     package var codec: BlockCodec?
     /// Of a sound data block.
     package var data: DataSummary?
-    package var damage: String?
+    package var damage: FileDamage?
 
     package struct DataSummary: Sendable {
         package var entries: Int
@@ -42,12 +42,12 @@ extension TableReader {
             let ordinal = BlockOrdinal(UInt32(number))
             let leaf = leafList[ordinal]
             var summary = summarize(ordinal, leaf.type, length: leaf.length)
-            do throws(EngineError) {
-                let block = try loadBlock(ordinal, mending: false)
+            do throws(FileDamage) {
+                let block = try table.load(leaf, ordinal)
                 defer { block.deallocate() }
                 if leaf.type == .data { try summarizeData(block, index, &summary) }
             } catch {
-                summary.damage = TableReader.reason(of: error)
+                summary.damage = error
             }
             body(summary)
         }
@@ -68,11 +68,11 @@ extension TableReader {
     /// written, not that it was right.
     private func summarizeData(
         _ block: CachedBlock, _ index: DecodedIndex?, _ summary: inout BlockSummary
-    ) throws(EngineError) {
+    ) throws(FileDamage) {
         do throws(DecodingError) {
             try DataBlockFormat.validate(block.canonical)
         } catch {
-            throw malformed(summary.ordinal, error)
+            throw FileDamage(at: summary.offset, error.description)
         }
         let data = DataBlock(block.bytes)
         let last = data.wholeKey(data.count - 1)
@@ -82,7 +82,8 @@ extension TableReader {
         let first = index.find(data.firstKey, data.entry(0).trailer)
         let end = last.withUnsafeBytes { index.find($0, data.entry(data.count - 1).trailer) }
         if first != Int(summary.ordinal.rawValue) || end != first {
-            summary.damage = "the index leads elsewhere for its keys"
+            summary.damage = FileDamage(
+                at: summary.offset, "the index leads elsewhere for its keys")
         }
     }
 
@@ -108,12 +109,5 @@ extension TableReader {
             }
         }
         return damaged
-    }
-
-    private static func reason(of error: EngineError) -> String {
-        switch error {
-        case .blockLost(_, let reason), .corrupt(_, let reason): return reason
-        default: return error.description
-        }
     }
 }

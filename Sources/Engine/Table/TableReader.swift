@@ -66,7 +66,9 @@ package final class TableReader: @unchecked Sendable {
         mendsLeaves: Bool = true, keys: KeyRing = .plain
     ) throws(EngineError) -> TableReader {
         let table = try TableFile(file, id: record.id, keys: keys)
-        for reason in table.damage { mender?.noteDamage(record.id, block: nil, reason: reason) }
+        for damage in table.damage {
+            mender?.noteDamage(record.id, block: nil, reason: damage.of(file.path))
+        }
         let leaves = try loadLeaves(table, record, mendsLeaves ? mender : nil)
         let reader = TableReader(
             record: record, table: table, leaves: leaves,
@@ -128,7 +130,7 @@ package final class TableReader: @unchecked Sendable {
     /// Length of the file's dictionary; 0 without, or if it is damaged.
     package var dictionaryBytes: Int { table.dictionaryBytes }
     /// What was damaged at open besides blocks; a rewrite mends it.
-    package var localDamage: [String] { table.damage }
+    package var localDamage: [FileDamage] { table.damage }
 
     /// Digests of blocks 0..<blockCount - 1. The last block is the leaf list itself, whose digest
     /// is `record.digest`.
@@ -364,17 +366,16 @@ package final class TableReader: @unchecked Sendable {
     /// Verified canonical bytes of a block, off the file or from the mender. The caller owns them.
     func loadBlock(_ ordinal: BlockOrdinal, mending: Bool) throws(EngineError) -> CachedBlock {
         let leaf = leafList[ordinal]
-        do throws(BlockDamage) {
+        do throws(FileDamage) {
             return try table.load(
                 ordinal, leaf.type, length: leaf.length, limit: leaf.length, digest: leaf.digest,
                 fromMedium: false)
         } catch {
             let address = BlockAddress(table: record.id, ordinal: ordinal)
-            guard mending, let mender else {
-                throw .blockLost(address, reason: error.reason)
-            }
+            let reason = error.of(table.file.path)
+            guard mending, let mender else { throw .blockLost(address, reason: reason) }
             let bytes = try mender.mend(
-                address, record: record, expected: leaf.digest, reason: error.reason)
+                address, record: record, expected: leaf.digest, reason: reason)
             try TableReader.check(bytes, leaf, address)
             let block = CachedBlock(length: bytes.count)
             bytes.withUnsafeBytes { block.writable.copyMemory(from: $0) }
@@ -395,6 +396,8 @@ package final class TableReader: @unchecked Sendable {
     /// A block with the right digest that does not decode: written by something else than this
     /// format. No replica can help.
     func malformed(_ ordinal: BlockOrdinal, _ error: DecodingError) -> EngineError {
-        .corrupt(file: table.file.path, reason: "block \(ordinal.rawValue): \(error)")
+        .corrupt(
+            file: table.file.path, offset: table.place(of: ordinal)?.offset,
+            reason: "block \(ordinal.rawValue): \(error)")
     }
 }

@@ -11,7 +11,7 @@
 package struct SalvageReport: Sendable {
     package struct LostBlock: Sendable, Hashable {
         package var ordinal: BlockOrdinal
-        package var reason: String
+        package var damage: FileDamage
     }
 
     /// Data blocks in a row that could not be taken. Versions of keys from `first` to `last`, both
@@ -156,20 +156,21 @@ private final class SalvagePass {
 
     private func take(_ ordinal: BlockOrdinal) throws(EngineError) {
         let block: CachedBlock
-        do throws(BlockDamage) {
+        do throws(FileDamage) {
             block = try source.load(ordinal, .data)
         } catch {
-            return lose(ordinal, error.reason)
+            return lose(ordinal, error)
         }
         defer { block.deallocate() }
         do throws(DecodingError) {
             try DataBlockFormat.validate(block.canonical)
         } catch {
-            return lose(ordinal, error.description)
+            return lose(ordinal, FileDamage(error.description))
         }
         let data = DataBlock(block.bytes)
         guard isInOrder(data) else {
-            return lose(ordinal, "its versions are not in order behind those before")
+            return lose(
+                ordinal, FileDamage("its versions are not in order behind those before"))
         }
         closeLoss(last: [UInt8](data.firstKey))
         let builder = try output()
@@ -197,8 +198,9 @@ private final class SalvagePass {
         return isInOrder
     }
 
-    private func lose(_ ordinal: BlockOrdinal, _ reason: String) {
-        let lost = SalvageReport.LostBlock(ordinal: ordinal, reason: reason)
+    private func lose(_ ordinal: BlockOrdinal, _ damage: FileDamage) {
+        let place = source.table.place(of: ordinal)?.offset
+        let lost = SalvageReport.LostBlock(ordinal: ordinal, damage: damage.placed(at: place))
         if openLoss == nil {
             openLoss = SalvageReport.Loss(
                 blocks: [], first: lastKey ?? source.properties?.record.points?.smallest)

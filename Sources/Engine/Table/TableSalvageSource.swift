@@ -141,19 +141,19 @@ struct SalvageSource {
     }
 
     /// Block `ordinal`, proved as far as it can be; the caller owns it.
-    func load(_ ordinal: BlockOrdinal, _ type: BlockType) throws(BlockDamage) -> CachedBlock {
+    func load(_ ordinal: BlockOrdinal, _ type: BlockType) throws(FileDamage) -> CachedBlock {
         try SalvageSource.load(table, ordinal, type, leaf(ordinal))
     }
 
     private static func load(
         _ table: TableFile, _ ordinal: BlockOrdinal, _ type: BlockType, _ leaf: LeafList.Leaf?
-    ) throws(BlockDamage) -> CachedBlock {
-        func load(fromMedium: Bool) throws(BlockDamage) -> CachedBlock {
+    ) throws(FileDamage) -> CachedBlock {
+        func load(fromMedium: Bool) throws(FileDamage) -> CachedBlock {
             try table.load(
                 ordinal, type, length: leaf?.length, limit: Limits.blockBytes,
                 digest: leaf?.digest, fromMedium: fromMedium)
         }
-        do throws(BlockDamage) {
+        do throws(FileDamage) {
             return try load(fromMedium: false)
         } catch {
             // What the page cache holds proves nothing.
@@ -210,22 +210,24 @@ struct SalvageSource {
             }
             return tombstones.isEmpty ? .none : .found(tombstones)
         } catch {
-            return .lost(reason: (error as? BlockDamage)?.reason ?? "\(error)")
+            let damage = error as? FileDamage ?? FileDamage("\(error)")
+            return .lost(
+                reason: damage.placed(at: table.place(of: ordinal)?.offset).description)
         }
     }
 
     /// What is damaged and made anew from the data: local parts, index, filters and the like.
     func remade() -> [String] {
-        var parts = table.damage
+        var parts = table.damage.map(\.description)
         guard let leaves else { return parts + ["leaf list"] }
         for number in leaves.dataCount..<leaves.count {
             let ordinal = BlockOrdinal(UInt32(number))
             let leaf = leaves[ordinal]
             guard leaf.type != .rangeTombstones else { continue }
-            do throws(BlockDamage) {
+            do throws(FileDamage) {
                 try load(ordinal, leaf.type).deallocate()
             } catch {
-                parts.append("block \(number) (\(leaf.type)): \(error.reason)")
+                parts.append(error.of("block \(number) (\(leaf.type))"))
             }
         }
         return parts

@@ -78,7 +78,7 @@ package enum SalvageText {
         for loss in report.losses {
             lines.append("lost: \(blocks(loss)), keys \(keys(loss))")
             for block in loss.blocks {
-                lines.append("  block \(block.ordinal.rawValue): \(block.reason)")
+                lines.append("  " + block.damage.of("block \(block.ordinal.rawValue)"))
             }
         }
         if report.mayLackBlocks {
@@ -151,7 +151,10 @@ package enum SalvageText {
                     json.array(of: loss.blocks) { json, block in
                         json.object { json in
                             json.field("ordinal", UInt64(block.ordinal.rawValue))
-                            json.field("reason", block.reason)
+                            if let offset = block.damage.offset {
+                                json.field("offset", offset)
+                            }
+                            json.field("reason", block.damage.reason)
                         }
                     }
                 }

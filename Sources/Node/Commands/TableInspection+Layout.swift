@@ -4,7 +4,7 @@ import Engine
 
 extension TableInspection {
     /// Header, block map and footer: what is wrong with them.
-    package var localDamage: [String] { reader.localDamage }
+    package var localDamage: [String] { reader.localDamage.map(\.description) }
 
     // MARK: Properties
 
@@ -73,7 +73,7 @@ extension TableInspection {
             json.array(of: blocks) { TableInspection.write($1, to: &$0) }
         }
         let damage = blocks.compactMap { block in
-            block.damage.map { "damaged: block \(block.ordinal.rawValue): \($0)" }
+            block.damage.map { "damaged: " + $0.of("block \(block.ordinal.rawValue)") }
         }
         return BlockList(
             text: ([table.text] + localDamage.map { "damaged: \($0)" } + damage)
@@ -104,7 +104,7 @@ extension TableInspection {
                 json.field("firstKey", AdminJSON.base64(data.firstKey))
                 json.field("lastKey", AdminJSON.base64(data.lastKey))
             }
-            if let damage = block.damage { json.field("damage", damage) }
+            if let damage = block.damage { json.field("damage", damage.reason) }
         }
     }
 

@@ -84,8 +84,7 @@ package final class TableInspection {
     /// A line for each damaged part; empty if there is none.
     package func verify(fromMedium: Bool) -> [String] {
         let found = reader.verify(fromMedium: fromMedium)
-        return found.localDamage.map { "damaged: \($0)" }
-            + found.damagedBlocks.map { "damaged: block \($0.ordinal.rawValue): \($0.reason)" }
+        return found.texts.map { "damaged: " + $0 }
     }
 
     private static func line(_ cursor: TableCursor) -> String {

@@ -49,7 +49,7 @@ import Testing
     }
 
     private func isCorrupt(_ error: EngineError?, _ file: String) -> Bool {
-        if case .corrupt(let name, _)? = error { return name.contains(file) }
+        if case .corrupt(let name, _, _)? = error { return name.contains(file) }
         return false
     }
 

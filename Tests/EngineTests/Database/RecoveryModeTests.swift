@@ -306,7 +306,7 @@ final class RecoveryBed {
 
     private func names(_ error: EngineError?, _ file: String) -> Bool {
         switch error {
-        case .corrupt(let name, let reason)?: return (name + reason).contains(file)
+        case .corrupt(let name, _, let reason)?: return (name + reason).contains(file)
         case .tableLost?: return file == "table"
         default: return false
         }
@@ -400,7 +400,7 @@ final class RecoveryBed {
             try rig.memory.replace(path, with: bytes)
         }
         let refusal = error { try rig.open() }
-        guard case .corrupt(let file, let reason)? = refusal else {
+        guard case .corrupt(let file, _, let reason)? = refusal else {
             Issue.record("\(String(describing: refusal))")
             return
         }

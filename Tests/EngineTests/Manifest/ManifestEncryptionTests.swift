@@ -135,12 +135,15 @@ import Testing
                 try replace(name, on: disk, with: changed(content, mendsChecksum: tampers))
             }
             if tampers {
+                let last = try ManifestInspection.inspect(disk, Self.directory, keys: keys).records
+                    .last
                 let error = #expect(throws: EngineError.self) { _ = try recover(disk, keys) }
-                guard case .corrupt(_, let reason)? = error else {
+                guard case .corrupt("MANIFEST-1", let offset, let reason)? = error else {
                     Issue.record("\(String(describing: error))")
                     continue
                 }
                 #expect(reason.contains("tampered"))
+                #expect(offset == last.map { UInt64($0.range.lowerBound) })
             } else {
                 // The last record, bad in both copies, reads as torn.
                 #expect(try recover(disk, keys).file.state == Sample.emptyState)

@@ -451,7 +451,7 @@ private func recoveredOrTold(_ disk: MemoryFileSystem) throws -> ManifestState? 
         try disk.unlink(directory + "/CURRENT")
         let found = try #require(try recover(disk))
         #expect(found.file.state == script.states[3])
-        #expect(found.notes.first?.text == "CURRENT is missing; it is written anew")
+        #expect(found.notes.first?.text == "CURRENT: it is missing; it is written anew")
         #expect(try disk.list(directory).count == 3)
     }
 

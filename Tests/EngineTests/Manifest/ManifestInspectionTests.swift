@@ -73,7 +73,7 @@ import Testing
         try disk.unlink("/n/group-0/CURRENT")
         let pointless = try ManifestInspection.inspect(disk, "/n/group-0")
         #expect(pointless.state == state)
-        #expect(pointless.notes.first?.text == "CURRENT is missing; shown is pair 1")
+        #expect(pointless.notes.first?.text == "CURRENT: it is missing; shown is pair 1")
     }
 
     @Test func whatIsNoManifestIsRefused() throws {

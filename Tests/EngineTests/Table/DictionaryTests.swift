@@ -154,7 +154,7 @@ import Testing
             Issue.record("\(String(describing: error))")
             return
         }
-        #expect(reason == "it does not decode", "the frame names another id")
+        #expect(reason.hasSuffix(": it does not decode"), "the frame names another id")
     }
 
     @Test func `What is no dictionary of zstd is refused`() throws {

@@ -47,7 +47,7 @@ import Testing
                 let file = TableTestFile(bytes)
                 let reader = try TableReader.open(
                     file: file, record: record, cache: BlockCache(capacity: 0))
-                return reader.verify(fromMedium: false).localDamage
+                return reader.verify(fromMedium: false).localDamage.map(\.reason)
             }
             #expect(try damage(sound).isEmpty)
             #expect(try damage(sound + sound).count == 1)
@@ -106,7 +106,7 @@ import Testing
         let place = 8 + 1 + Int(forged[index].bytes[8]) + 1
         forged[index].bytes[place] = 0xff
         let found = blocks(try open(TableTestFile(TableForge.file(forged))))
-        #expect(found.contains { $0.damage?.contains("index") == true })
+        #expect(found.contains { $0.damage?.reason.contains("index") == true })
     }
 
     @Test(arguments: [0, 90, -1])

@@ -75,7 +75,7 @@ package final class SimulatedProcess: @unchecked Sendable {
         } catch {
             // As a node does: a lost manifest is taken from a peer. Only one that was set aside is
             // lost here; any other is a violation.
-            guard case .corrupt(let file, _) = error, file.hasPrefix("MANIFEST"),
+            guard case .corrupt(let file, _, _) = error, file.hasPrefix("MANIFEST"),
                 cluster.oracle.allowsDivergence
             else { throw error }
             let states = Dictionary(
