@@ -27,9 +27,9 @@
 import CEngineShims
 import Synchronization
 
-struct SkipListNode {
-    static let headerBytes = 24
-    static let linkBytes = 16
+package struct SkipListNode {
+    package static let headerBytes = 24
+    package static let linkBytes = 16
     let base: UnsafeMutableRawPointer
 
     @inline(__always) init(_ base: UnsafeMutableRawPointer) { self.base = base }

@@ -204,6 +204,41 @@ import Testing
         #expect(arena.usedBytes == Arena.firstChunkBytes + 8)
     }
 
+    /// Trap 9: addressing through a table of chunks cost a third of the fills. How fast it is only
+    /// benchmarks say (`martlet bench engine --workloads fillrandom`); that a link is the address of
+    /// the next node, over all chunks and sizes, and nothing to be looked up, is held here.
+    @Test func linksAreAddresses() throws {
+        let memtable = Memtable()
+        var random = TableTestRandom(seed: 9)
+        for number in 0..<20_000 {
+            let key = random.bytes(12)
+            // Now and then one that gets a chunk of its own.
+            let value = random.bytes(number % 5000 == 7 ? 3 << 20 : 40)
+            memtable.insert(
+                ModelEntry(
+                    String(decoding: key, as: UTF8.self), UInt64(number + 1), .put,
+                    String(decoding: value, as: UTF8.self)))
+        }
+        let cursor = MemtableCursor(memtable)
+        cursor.seekToFirst()
+        var count = 0
+        while cursor.isValid {
+            // The lowest link lies in front of a node, and the key behind its header.
+            let node = try #require(cursor.key.baseAddress) - SkipListNode.headerBytes
+            let link = (node - SkipListNode.linkBytes).load(as: UInt.self)
+            cursor.next()
+            count += 1
+            let next =
+                cursor.isValid
+                ? try #require(cursor.key.baseAddress) - SkipListNode.headerBytes : nil
+            guard link == UInt(bitPattern: next) else {
+                Issue.record("node \(count) leads to \(link) and not to its neighbour")
+                return
+            }
+        }
+        #expect(count == 20_000)
+    }
+
     @Test func largeAndOddSizesStayApartAndAligned() {
         var arena = Arena()
         var random = TableTestRandom(seed: 5)
