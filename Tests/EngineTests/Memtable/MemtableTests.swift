@@ -211,13 +211,12 @@ import Testing
         let memtable = Memtable()
         var random = TableTestRandom(seed: 9)
         for number in 0..<20_000 {
-            let key = random.bytes(12)
+            let key = "\(random.next())"
             // Now and then one that gets a chunk of its own.
-            let value = random.bytes(number % 5000 == 7 ? 3 << 20 : 40)
+            let bytes = number % 5000 == 7 ? 3 << 20 : 40
             memtable.insert(
                 ModelEntry(
-                    String(decoding: key, as: UTF8.self), UInt64(number + 1), .put,
-                    String(decoding: value, as: UTF8.self)))
+                    key, UInt64(number + 1), .put, String(repeating: "v", count: bytes)))
         }
         let cursor = MemtableCursor(memtable)
         cursor.seekToFirst()
