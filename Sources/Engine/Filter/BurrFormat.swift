@@ -31,6 +31,7 @@ package enum BurrFormat {
     static let bucketSlots = 1 << bucketBits
     /// Thresholds by code, a byte each: keys that start below it in their bucket are bumped.
     static let thresholds: UInt32 = 128 << 24 | 40 << 16 | 16 << 8
+    static let codeMax = 3
     /// Bound of a layer: 2^30 slots.
     static let groupsMax = 1 << 27
 
@@ -110,5 +111,13 @@ package enum BurrFormat {
         var folded = word ^ word >> 4
         folded ^= folded >> 2
         return folded ^ folded >> 1
+    }
+
+    /// Of two words.
+    @inline(__always)
+    static func parities(_ words: SIMD2<UInt64>) -> SIMD2<UInt64> {
+        var folded = words ^ words &>> 4
+        folded ^= folded &>> 2
+        return folded ^ folded &>> 1
     }
 }

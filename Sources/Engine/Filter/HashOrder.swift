@@ -1,27 +1,22 @@
 // Puts hashes into ascending order, each once: a filter is built from a set. Hashes are close to
-// uniform, so two or three passes over their highest bits leave little to do; hashes that somebody
-// chose with care cost a general sort and nothing more.
+// uniform, so two passes over their highest bits leave little to do; hashes that somebody chose
+// with care cost a general sort and nothing more.
 
 package enum HashOrder {
-    private static let digitBits = 11
-    private static let digits = 1 << digitBits
+    /// Fewer hashes than this are inserted one by one.
+    private static let radixMin = 256
 
-    /// Sorts the `count` hashes at `hashes` with the help of as much room at `spare`, and returns
-    /// how many are left without the doubles.
+    /// Sorts `count` hashes from `source` into `hashes`, which may be the same, with the help of as
+    /// much room at `spare`. Returns how many are left without the doubles.
     package static func sort(
-        _ hashes: UnsafeMutablePointer<UInt64>, _ spare: UnsafeMutablePointer<UInt64>, count: Int
+        _ source: UnsafePointer<UInt64>, into hashes: UnsafeMutablePointer<UInt64>,
+        _ spare: UnsafeMutablePointer<UInt64>, count: Int
     ) -> Int {
-        let wantedBits = Int.bitWidth - count.leadingZeroBitCount
-        let passes = count < 256 ? 0 : (wantedBits + digitBits - 1) / digitBits
-        var source = hashes
-        var target = spare
-        var shift = 64 - passes * digitBits
-        for _ in 0..<passes {
-            scatter(source, target, count, UInt64(shift))
-            swap(&source, &target)
-            shift += digitBits
+        if count >= radixMin {
+            scatter(source, hashes, spare, count)
+        } else if source != UnsafePointer(hashes) {
+            hashes.update(from: source, count: count)
         }
-        if source != hashes { hashes.update(from: source, count: count) }
         if !insert(hashes, count) {
             var all = UnsafeMutableBufferPointer(start: hashes, count: count)
             all.sort()
@@ -29,30 +24,47 @@ package enum HashOrder {
         return unite(hashes, count)
     }
 
-    /// A stable pass of a radix sort by the digit at `shift`.
+    /// A radix sort by the two highest digits. There are at least four times as many pairs of them
+    /// as hashes, so few hashes share theirs.
     private static func scatter(
-        _ source: UnsafeMutablePointer<UInt64>, _ target: UnsafeMutablePointer<UInt64>,
-        _ count: Int, _ shift: UInt64
+        _ source: UnsafePointer<UInt64>, _ hashes: UnsafeMutablePointer<UInt64>,
+        _ spare: UnsafeMutablePointer<UInt64>, _ count: Int
     ) {
-        withUnsafeTemporaryAllocation(of: Int.self, capacity: digits) { places in
-            guard let places = places.baseAddress else { return }
-            places.initialize(repeating: 0, count: digits)
-            let mask = UInt64(digits - 1)
+        let digitBits = (Int.bitWidth - count.leadingZeroBitCount + 3) / 2
+        let digits = 1 << digitBits
+        let high = UInt64(64 - digitBits)
+        let low = high - UInt64(digitBits)
+        let mask = UInt64(digits - 1)
+        withUnsafeTemporaryAllocation(of: Int.self, capacity: 2 * digits) { places in
+            guard let lowPlaces = places.baseAddress else { return }
+            lowPlaces.initialize(repeating: 0, count: 2 * digits)
+            let highPlaces = lowPlaces + digits
             for index in 0..<count {
-                places[Int(truncatingIfNeeded: source[index] &>> shift & mask)] &+= 1
+                lowPlaces[Int(truncatingIfNeeded: source[index] &>> low & mask)] &+= 1
+                highPlaces[Int(truncatingIfNeeded: source[index] &>> high)] &+= 1
             }
-            var place = 0
-            for digit in 0..<digits {
-                let here = places[digit]
-                places[digit] = place
-                place &+= here
+            turnIntoPlaces(lowPlaces, digits)
+            turnIntoPlaces(highPlaces, digits)
+            for index in 0..<count {
+                let digit = Int(truncatingIfNeeded: source[index] &>> low & mask)
+                spare[lowPlaces[digit]] = source[index]
+                lowPlaces[digit] &+= 1
             }
             for index in 0..<count {
-                let hash = source[index]
-                let digit = Int(truncatingIfNeeded: hash &>> shift & mask)
-                target[places[digit]] = hash
-                places[digit] &+= 1
+                let digit = Int(truncatingIfNeeded: spare[index] &>> high)
+                hashes[highPlaces[digit]] = spare[index]
+                highPlaces[digit] &+= 1
             }
+        }
+    }
+
+    /// Counts of digits become the place of the first hash with each.
+    private static func turnIntoPlaces(_ counts: UnsafeMutablePointer<Int>, _ digits: Int) {
+        var place = 0
+        for digit in 0..<digits {
+            let here = counts[digit]
+            counts[digit] = place
+            place &+= here
         }
     }
 

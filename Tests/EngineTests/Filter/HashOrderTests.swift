@@ -4,13 +4,19 @@ import Engine
 import Testing
 
 @Suite struct HashOrderTests {
-    private func sorted(_ hashes: [UInt64]) -> [UInt64] {
-        var keys = hashes
-        var spare = hashes
-        let count = keys.withUnsafeMutableBufferPointer { keys in
-            spare.withUnsafeMutableBufferPointer { spare -> Int in
-                guard let keys = keys.baseAddress, let spare = spare.baseAddress else { return 0 }
-                return HashOrder.sort(keys, spare, count: hashes.count)
+    private func sorted(_ hashes: [UInt64], inPlace: Bool) -> [UInt64] {
+        var keys = inPlace ? hashes : [UInt64](repeating: 0, count: hashes.count)
+        var spare = [UInt64](repeating: 0, count: hashes.count)
+        let count = hashes.withUnsafeBufferPointer { source in
+            keys.withUnsafeMutableBufferPointer { keys in
+                spare.withUnsafeMutableBufferPointer { spare -> Int in
+                    guard let source = source.baseAddress, let keys = keys.baseAddress,
+                        let spare = spare.baseAddress
+                    else { return 0 }
+                    return HashOrder.sort(
+                        inPlace ? UnsafePointer(keys) : source, into: keys, spare,
+                        count: hashes.count)
+                }
             }
         }
         return Array(keys[..<count])
@@ -27,6 +33,10 @@ import Testing
             (0..<count).map { UInt64(count - $0) },
             (0..<count).map { UInt64(count - $0) << 32 },
         ]
-        for hashes in sets { #expect(sorted(hashes) == Set(hashes).sorted()) }
+        for hashes in sets {
+            let expected = Set(hashes).sorted()
+            #expect(sorted(hashes, inPlace: false) == expected)
+            #expect(sorted(hashes, inPlace: true) == expected)
+        }
     }
 }
