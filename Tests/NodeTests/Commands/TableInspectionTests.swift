@@ -87,7 +87,7 @@ import Testing
         files.flip("t.sst", 128 + 80 + 40)
         let found = table.verify(fromMedium: true)
         #expect(found.count == 1)
-        #expect(found.first?.hasPrefix("damaged: block 0: ") == true)
+        #expect(found.first?.hasPrefix("damaged: block 0 at byte 128: ") == true)
     }
 
     @Test func whatIsNoTableIsSaidToBeDamaged() throws {
