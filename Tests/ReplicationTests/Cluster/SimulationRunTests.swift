@@ -41,7 +41,7 @@ import Testing
         #expect(
             result.isClean,
             "\(text)\n\(result.timeline.suffix(100).joined(separator: "\n"))\n\(result.state)")
-        #expect(result.operations >= (SimulationScale.isFull ? 3_000 : 100))
+        #expect(result.operations >= (SimulationScale.isFull ? 3_000 : 50))
         #expect(result.faults > 0)
     }
 }
