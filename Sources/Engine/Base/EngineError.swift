@@ -62,8 +62,9 @@ public enum EngineError: Error, Sendable, CustomStringConvertible {
     /// log, a block, a record, as it is stored there. Where another copy tells which byte is
     /// wrong, it is that byte; of log entries that are lost it is where the first of them stood,
     /// right behind the sound one before it. If several things are wrong, it is that of the first
-    /// in `reason` that has a place. Nil for what has none: the file is missing or cannot be read,
-    /// or its parts are sound and contradict each other or another file.
+    /// in `reason` that has a place; of an entry that is of another history, where it stands. Nil
+    /// for what has none: the file is missing or cannot be read, or its parts are sound and
+    /// contradict each other or another file.
     case corrupt(file: String, offset: UInt64? = nil, reason: String)
     /// A block is unreadable here and no replica supplied it in time. Never "not found". What is
     /// wrong with a file of this node is said with its path and the byte at which the block starts.

@@ -164,7 +164,8 @@ extension Database {
         guard entry.header.previous == tail.position.checksum,
             entry.header.firstSequence >= tail.nextSequence
         else {
-            throw log.corrupt(at: entry.index, "entries before \(entry.index) are missing")
+            throw log.corrupt(
+                at: tail.position.index + 1, "entries before \(entry.index) are missing")
         }
         tail.position.index = entry.index - 1
         tail.nextSequence = entry.header.firstSequence

@@ -22,14 +22,15 @@ enum StrictCheck {
         guard files.fileSystem.exists(files.hardState) else {
             throw .corrupt(file: "state", reason: "it is missing" + remedy)
         }
-        let flaws = [
-            ("hints", HealHints.damage(files.fileSystem, path: files.hints)),
-            ("ledger", Ledger.damage(files.fileSystem, path: files.ledger)),
-            ("jobs", try JobAttempts.open(files.fileSystem, path: files.jobs).damage),
-        ]
-        for case (let file, let damage?) in flaws {
-            throw .corrupt(file: file, offset: damage.offset, reason: damage.reason + remedy)
-        }
+        // One after the other: to open the last one makes it if it is missing.
+        try refuse("hints", HealHints.damage(files.fileSystem, path: files.hints))
+        try refuse("ledger", Ledger.damage(files.fileSystem, path: files.ledger))
+        try refuse("jobs", try JobAttempts.open(files.fileSystem, path: files.jobs).damage)
+    }
+
+    private static func refuse(_ file: String, _ damage: FileDamage?) throws(EngineError) {
+        guard let damage else { return }
+        throw .corrupt(file: file, offset: damage.offset, reason: damage.reason + remedy)
     }
 
     /// Reads every byte of every table.

@@ -38,7 +38,10 @@ extension Log {
         if number < offsets.count, offsets[number] != OffsetTable.missing {
             return LogFlaw(file: segment.path, damage: FileDamage(at: offsets[number], reason))
         }
-        if let summary = SegmentFooter.readSummary(segment.file), summary.next <= index {
+        // A file that is used again still ends with the footer of the one that it was.
+        if let summary = SegmentFooter.readSummary(segment.file), summary.first == segment.first,
+            summary.next <= index
+        {
             // It stood in a file that is gone.
             let name = LogSegment.fileName(summary.next)
             return LogFlaw(file: directory + "/" + name, damage: FileDamage(reason))

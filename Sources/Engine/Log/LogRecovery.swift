@@ -81,8 +81,11 @@ extension Log {
     /// is complete, then nobody needs any of it: a trim was under way.
     private func isEndDamaged(_ recent: [Found], _ scan: LogScan) -> Bool {
         guard let last = recent.last, scan.claim.index >= lastPosition.index else { return false }
-        let summary = SegmentFooter.readSummary(last.segment.file)
-        return summary.map { $0.last.index > scan.last.index } ?? true
+        // A file that is used again still ends with the footer of the one that it was.
+        guard let summary = SegmentFooter.readSummary(last.segment.file),
+            summary.first == last.segment.first
+        else { return true }
+        return summary.last.index > scan.last.index
     }
 
     /// What the volatile page of hard state says was durable.

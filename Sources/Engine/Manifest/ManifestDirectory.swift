@@ -156,9 +156,11 @@ struct ManifestDirectory {
             if reach >= best?.chain.records.last?.ordinal ?? 0 { best = found }
         }
         guard var best else {
+            // Under this name a node asks its peers for theirs.
             throw .corrupt(
-                file: ManifestDirectory.current, offset: damage.offset,
-                reason: damage.reason + ", and every pair of MANIFEST files is missing")
+                file: "MANIFEST",
+                reason: "every pair is missing, and so is what would name one: "
+                    + damage.of(ManifestDirectory.current))
         }
         best.notes.insert(
             ManifestNote(

@@ -180,10 +180,9 @@ final class TableFile: @unchecked Sendable {
     }
 
     /// Loads block `ordinal` and checks header, checksum and digest; what is thrown names the byte
-    /// at which it starts, or the dictionary starts if that is what is damaged. `length` is its
-    /// canonical length; nil takes the header's, up to `limit`. Without a `digest` the block's own
-    /// counts, which proves it against accidents only, unless the block is encrypted: its tag
-    /// proves it.
+    /// at which it starts. `length` is its canonical length; nil takes the header's, up to `limit`.
+    /// Without a `digest` the block's own counts, which proves it against accidents only, unless
+    /// the block is encrypted: its tag proves it.
     func load(
         _ ordinal: BlockOrdinal, _ type: BlockType, length: Int?, limit: Int, digest: Digest128?,
         fromMedium: Bool
@@ -256,7 +255,8 @@ final class TableFile: @unchecked Sendable {
             return late.dictionary
         }
         guard let found else {
-            throw FileDamage(at: BlockDictionary.offset, "the file's dictionary is damaged")
+            throw FileDamage(
+                "the file's dictionary, at byte \(BlockDictionary.offset), is damaged")
         }
         return found
     }

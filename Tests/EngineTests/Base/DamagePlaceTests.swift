@@ -136,6 +136,12 @@ extension RecoveryBed {
             bed.memory.flip(bed.group + "/CURRENT", 9)
             return Expected(file: "CURRENT", offset: 0)
         },
+        // By that name a node knows that its peers have what it lost.
+        DamagePlace(name: "CURRENT, with every manifest gone", mode: .normal) { bed in
+            bed.memory.flip(bed.group + "/CURRENT", 9)
+            for path in try bed.manifests() { try bed.memory.unlink(path) }
+            return Expected(file: "MANIFEST", offset: nil)
+        },
         DamagePlace(name: "a block of a table") { bed in
             let path = try bed.table()
             let block = try bed.block(ofKey: 5, in: path)
@@ -168,7 +174,7 @@ extension RecoveryBed {
             return
         }
         #expect(offset == expected.offset && !reason.isEmpty, "\(reason)")
-        #expect(expected.file.hasSuffix(file), "\(file)")
+        #expect(!file.isEmpty && expected.file.hasSuffix(file), "\(file)")
         let text = expected.offset.map { "\(file) is damaged at byte \($0): \(reason)" }
         #expect(error?.description == text ?? "\(file) is damaged: \(reason)")
     }
@@ -280,7 +286,9 @@ extension RecoveryBed {
             Issue.record("\(String(describing: error))")
             return
         }
-        #expect(reason.hasPrefix("test.sst at byte 128: "), "\(reason)")
+        let start = try sample.place("data")
+        #expect(
+            reason == "test.sst at byte \(start): the file's dictionary, at byte 128, is damaged")
     }
 
     @Test func `A damaged filter is reported with file and byte`() throws {
