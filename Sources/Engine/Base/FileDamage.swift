@@ -12,13 +12,13 @@ package struct FileDamage: Error, Hashable, Sendable, CustomStringConvertible {
         self.reason = reason
     }
 
-    /// What `error` says of its file.
-    init(_ error: EngineError) {
-        guard case .corrupt(_, let offset, let reason) = error else {
-            self.init(error.description)
-            return
+    /// What `error` says of its file, whatever its type.
+    init(_ error: any Error) {
+        switch error {
+        case let damage as FileDamage: self = damage
+        case EngineError.corrupt(_, let offset, let reason): self.init(at: offset, reason)
+        default: self.init("\(error)")
         }
-        self.init(at: offset, reason)
     }
 
     /// With a place, if it has none.

@@ -139,7 +139,6 @@ package final class HealHints: Sendable {
 
     private static let version: UInt8 = 1
     private static let recordBytesMax = 64
-    private static let fileBytesMax: UInt64 = 64 << 20
     /// The file is rewritten at this size, or at twice what its hints need.
     package static let rewriteBytes: UInt64 = 64 << 10
     private static let wholeTable = UInt32.max
@@ -175,21 +174,10 @@ package final class HealHints: Sendable {
     private static func load(
         _ fileSystem: any FileSystem, _ path: String, into plan: inout HealPlan
     ) -> FileDamage? {
-        do throws(FileError) {
-            let file = try fileSystem.open(path, .read)
-            let size = try file.size()
-            let bytes = try file.readBytes(at: 0, count: Int(min(size, fileBytesMax)))
-            let damage = RecordFrames.read(bytes, limit: recordBytesMax) {
-                (body) throws(DecodingError) in
-                try replay(&body, into: &plan)
-            }
-            if damage == nil, size > fileBytesMax {
-                return FileDamage(at: fileBytesMax, "nothing is read from there on")
-            }
-            return damage
-        } catch {
-            return FileDamage(error.description)
-        }
+        RecordFrames.read(fileSystem, path, limit: recordBytesMax) {
+            (body) throws(DecodingError) in
+            try replay(&body, into: &plan)
+        }.damage
     }
 
     /// Nothing is new, due or written any more.

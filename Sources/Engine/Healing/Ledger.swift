@@ -130,7 +130,6 @@ package final class Ledger: Sendable {
 
     private static let version: UInt8 = 1
     private static let recordBytesMax = 1 << 16
-    private static let fileBytesMax: UInt64 = 64 << 20
     /// Rows that are kept.
     package static let rowsMax = 10_000
     /// The file is rewritten at this size, with its newest rows in at most half of it.
@@ -221,29 +220,19 @@ package final class Ledger: Sendable {
     private static func load(_ fileSystem: any FileSystem, _ path: String, _ state: inout State)
         -> FileDamage?
     {
-        do throws(FileError) {
-            let file = try fileSystem.open(path, .read)
-            let size = try file.size()
-            let bytes = try file.readBytes(at: 0, count: Int(min(size, fileBytesMax)))
-            var rows: [LedgerRow] = []
-            let damage = RecordFrames.read(bytes, limit: recordBytesMax) {
-                (body) throws(DecodingError) in
-                guard try body.read(UInt8.self) == version else {
-                    throw DecodingError("a ledger row's version")
-                }
-                let row = try LedgerRow(&body)
-                try body.expectEnd("a ledger row")
-                rows.append(row)
+        var rows: [LedgerRow] = []
+        let (damage, end) = RecordFrames.read(fileSystem, path, limit: recordBytesMax) {
+            (body) throws(DecodingError) in
+            guard try body.read(UInt8.self) == version else {
+                throw DecodingError("a ledger row's version")
             }
-            state.rows = Array(rows.suffix(rowsMax))
-            state.end = UInt64(bytes.count)
-            if damage == nil, size > fileBytesMax {
-                return FileDamage(at: fileBytesMax, "nothing is read from there on")
-            }
-            return damage
-        } catch {
-            return FileDamage(error.description)
+            let row = try LedgerRow(&body)
+            try body.expectEnd("a ledger row")
+            rows.append(row)
         }
+        state.rows = Array(rows.suffix(rowsMax))
+        state.end = end
+        return damage
     }
 
     /// Replaces the file by its newest rows.

@@ -4,6 +4,8 @@
 
 enum RecordFrames {
     static let headBytes = 8
+    /// Either file is written anew long before.
+    static let fileBytesMax: UInt64 = 64 << 20
 
     static func framed(_ body: [UInt8]) -> [UInt8] {
         var writer = ByteWriter(capacity: headBytes + body.count)
@@ -13,9 +15,29 @@ enum RecordFrames {
         return writer.bytes
     }
 
+    /// As `read(_:limit:)`, of a file, of which no more than `fileBytesMax` are read: what is
+    /// behind them counts as damage. `bytes` is how many were read.
+    static func read(
+        _ fileSystem: any FileSystem, _ path: String, limit: Int,
+        visit: (inout ByteReader) throws(DecodingError) -> Void
+    ) -> (damage: FileDamage?, bytes: UInt64) {
+        do throws(FileError) {
+            let file = try fileSystem.open(path, .read)
+            let size = try file.size()
+            let bytes = try file.readBytes(at: 0, count: Int(min(size, fileBytesMax)))
+            var damage = read(bytes, limit: limit, visit: visit)
+            if damage == nil, size > fileBytesMax {
+                damage = FileDamage(at: fileBytesMax, "nothing is read from there on")
+            }
+            return (damage, UInt64(bytes.count))
+        } catch {
+            return (FileDamage(error.description), 0)
+        }
+    }
+
     /// Calls `visit` for each sound body of at most `limit` bytes. Returns what is wrong with the
     /// first frame that is unsound, or whose body `visit` throws at.
-    static func read(
+    private static func read(
         _ bytes: [UInt8], limit: Int, visit: (inout ByteReader) throws(DecodingError) -> Void
     ) -> FileDamage? {
         bytes.withUnsafeBytes { buffer in

@@ -38,10 +38,7 @@ extension Log {
         if number < offsets.count, offsets[number] != OffsetTable.missing {
             return LogFlaw(file: segment.path, damage: FileDamage(at: offsets[number], reason))
         }
-        // A file that is used again still ends with the footer of the one that it was.
-        if let summary = SegmentFooter.readSummary(segment.file), summary.first == segment.first,
-            summary.next <= index
-        {
+        if let summary = segment.readSummary(), summary.next <= index {
             // It stood in a file that is gone.
             let name = LogSegment.fileName(summary.next)
             return LogFlaw(file: directory + "/" + name, damage: FileDamage(reason))

@@ -81,11 +81,7 @@ extension Log {
     /// is complete, then nobody needs any of it: a trim was under way.
     private func isEndDamaged(_ recent: [Found], _ scan: LogScan) -> Bool {
         guard let last = recent.last, scan.claim.index >= lastPosition.index else { return false }
-        // A file that is used again still ends with the footer of the one that it was.
-        guard let summary = SegmentFooter.readSummary(last.segment.file),
-            summary.first == last.segment.first
-        else { return true }
-        return summary.last.index > scan.last.index
+        return last.segment.readSummary().map { $0.last.index > scan.last.index } ?? true
     }
 
     /// What the volatile page of hard state says was durable.
@@ -243,9 +239,9 @@ extension Log {
         to segment: LogSegment, _ last: Position, _ number: Int, _ recent: [Found]
     ) -> Bool {
         if let header = segment.header, header.previous == last { return true }
-        guard number > 0,
-            let summary = SegmentFooter.readSummary(recent[number - 1].segment.file)
-        else { return false }
+        guard number > 0, let summary = recent[number - 1].segment.readSummary() else {
+            return false
+        }
         return summary.next == segment.first && summary.last == last
     }
 
@@ -441,9 +437,7 @@ extension Log {
     private func summarize(
         _ segment: LogSegment, next: LogIndex, _ report: inout LogRecovery
     ) -> SegmentSummary? {
-        if let summary = SegmentFooter.readSummary(segment.file), summary.first == segment.first {
-            return summary
-        }
+        if let summary = segment.readSummary() { return summary }
         report.note(
             segment.path,
             FileDamage(
@@ -540,7 +534,7 @@ extension Log {
             segment, offsets.suffix(1), settings: settings.before(segment.first)
         ).last
         guard let last else { return }
-        let summary = SegmentFooter.readSummary(segment.file)
+        let summary = segment.readSummary()
         if summary?.last == last, summary?.next == next, summary?.end == segment.end,
             SegmentFooter.readOffsets(segment.file) == offsets
         {

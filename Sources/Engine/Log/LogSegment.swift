@@ -40,6 +40,15 @@ final class LogSegment {
     var next: LogIndex { first + UInt64(count) }
     var last: LogIndex { next - 1 }
 
+    /// What its footer says; nil if there is none, or a damaged one. A file that is used again ends
+    /// with the footer of the segment that it was until it is sealed: that one says nothing.
+    func readSummary() -> SegmentSummary? {
+        guard let summary = SegmentFooter.readSummary(file), summary.first == first else {
+            return nil
+        }
+        return summary
+    }
+
     static func fileName(_ first: LogIndex) -> String { hex16(first.rawValue) + ".seg" }
 
     /// The first index that a file name gives; nil for another kind of file.

@@ -156,7 +156,7 @@ struct ManifestDirectory {
             if reach >= best?.chain.records.last?.ordinal ?? 0 { best = found }
         }
         guard var best else {
-            // Under this name a node asks its peers for theirs.
+            // No pair is to blame; see `isLostManifest`.
             throw .corrupt(
                 file: "MANIFEST",
                 reason: "every pair is missing, and so is what would name one: "
@@ -255,4 +255,12 @@ extension ManifestChain.Failure {
 extension FileError {
     /// The medium did not give back what it holds: a case for the mirror.
     fileprivate var isMediumError: Bool { code == EIO || code == EILSEQ || code == EBADMSG }
+}
+
+extension EngineError {
+    /// The manifest is lost, whole or in part: a peer's can take its place.
+    package var isLostManifest: Bool {
+        guard case .corrupt(let file, _, _) = self else { return false }
+        return file.hasPrefix("MANIFEST")
+    }
 }

@@ -36,6 +36,8 @@ final class TableFile: @unchecked Sendable {
     }
 
     var blockCount: Int { offsets.count }
+    /// The leaf list is the last block.
+    var leavesOrdinal: BlockOrdinal { BlockOrdinal(UInt32(clamping: max(blockCount, 1) - 1)) }
     /// Length of a sound dictionary; 0 without.
     var dictionaryBytes: Int { dictionary?.byteCount ?? 0 }
     var residentBytes: Int {

@@ -8,7 +8,7 @@ extension TableReader {
         let bytes: [UInt8]
         var source: TableFile? = table
         do throws(FileDamage) {
-            let ordinal = BlockOrdinal(UInt32(clamping: max(table.blockCount, 1) - 1))
+            let ordinal = table.leavesOrdinal
             bytes = try readLeaves(table, ordinal, record, fromMedium: false)
         } catch {
             source = nil
@@ -28,7 +28,7 @@ extension TableReader {
         let table = try TableFile(file, id: record.id, keys: keys, fromMedium: true)
         let bytes: [UInt8]
         do throws(FileDamage) {
-            let ordinal = BlockOrdinal(UInt32(clamping: max(table.blockCount, 1) - 1))
+            let ordinal = table.leavesOrdinal
             bytes = try readLeaves(table, ordinal, record, fromMedium: true)
         } catch {
             throw .blockLost(
@@ -55,8 +55,8 @@ extension TableReader {
         _ bytes: [UInt8], _ record: TableRecord, from table: TableFile?
     ) throws(EngineError) -> LeafList {
         func lost(_ reason: String) -> EngineError {
-            let last = BlockOrdinal(UInt32(clamping: max(table?.blockCount ?? 0, 1) - 1))
-            let damage = FileDamage(at: table?.place(of: last)?.offset, reason)
+            let place = table.flatMap { $0.place(of: $0.leavesOrdinal) }
+            let damage = FileDamage(at: place?.offset, reason)
             return .blockLost(
                 BlockAddress(table: record.id, ordinal: .leaves),
                 reason: damage.of(table?.file.path ?? "the one supplied"))
@@ -146,7 +146,7 @@ extension TableReader {
         -> TableRecord
     {
         let table = try TableFile(file, id: TableFile.owner(of: file), keys: keys)
-        let last = BlockOrdinal(UInt32(clamping: max(table.blockCount, 1) - 1))
+        let last = table.leavesOrdinal
         var ordinal = last
         do {
             let list = try table.load(
@@ -165,8 +165,7 @@ extension TableReader {
             record.digest = TableFormat.digest(.leaves, last, list.canonical)
             return record
         } catch {
-            let damage = (error as? FileDamage ?? FileDamage("\(error)"))
-                .placed(at: table.place(of: ordinal)?.offset)
+            let damage = FileDamage(error).placed(at: table.place(of: ordinal)?.offset)
             let part = ordinal == last ? "leaf list" : "properties"
             throw .corrupt(
                 file: file.path, offset: damage.offset,

@@ -54,7 +54,7 @@ extension TableFile {
 
     /// What is wrong with a block that could not be loaded or decoded, with file and byte.
     fileprivate func reason(_ error: any Error, _ ordinal: BlockOrdinal) -> String {
-        let damage = error as? FileDamage ?? FileDamage("\(error)")
+        let damage = FileDamage(error)
         return damage.placed(at: place(of: ordinal)?.offset).of(file.path)
     }
 }

@@ -210,7 +210,7 @@ struct SalvageSource {
             }
             return tombstones.isEmpty ? .none : .found(tombstones)
         } catch {
-            let damage = error as? FileDamage ?? FileDamage("\(error)")
+            let damage = FileDamage(error)
             return .lost(
                 reason: damage.placed(at: table.place(of: ordinal)?.offset).description)
         }

@@ -141,9 +141,7 @@ package final class ReplicaComponent: NodeComponent {
         do throws(EngineError) {
             return try OpenedReplica.open(store, log: logOptions, nonce: nonce)
         } catch {
-            guard case .corrupt(let file, _, _) = error, file.hasPrefix("MANIFEST"),
-                configuration.isCluster
-            else { throw error }
+            guard error.isLostManifest, configuration.isCluster else { throw error }
             reason = error
         }
         logger.error(

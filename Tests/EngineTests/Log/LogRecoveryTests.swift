@@ -112,6 +112,27 @@ import Testing
         #expect(try rig.all().indexes == Array(1...11))
     }
 
+    /// The footer of the segment that a file was before says nothing of the one that it is now.
+    @Test func rotAtTheEndOfWhatIsFlushedInAFileUsedAgain() throws {
+        let rig = try LogRig()
+        try rig.append(40, bytes: 500)
+        let kept = try rig.segmentFirsts()[2]
+        rig.base.position = try #require(rig.log.position(at: LogIndex(kept - 1)))
+        try rig.log.trim(through: LogIndex(kept - 1))
+        while rig.fileSystem.exists(LogRig.directory + "/spare") {
+            try rig.append(1, bytes: 500)
+        }
+        let stored = try rig.append(3, bytes: 500)
+        let active = try #require(try rig.segmentFirsts().last)
+        #expect(stored[0].index.rawValue >= active)
+        let flushed = stored[2]
+        rig.base.position = flushed.position
+        for entry in stored[1...] { try rig.rotEntry(entry, in: active) }
+        try rig.kill()
+        #expect(rig.log.first == LogIndex(kept) && rig.log.last == flushed.position)
+        #expect(rig.log.holes.map(\.upper) == [flushed.index])
+    }
+
     @Test func anEntrysCommitCountsAsPromised() throws {
         let rig = try LogRig()
         let stored = try rig.append(4, sync: false, commit: 3)

@@ -75,9 +75,7 @@ package final class SimulatedProcess: @unchecked Sendable {
         } catch {
             // As a node does: a lost manifest is taken from a peer. Only one that was set aside is
             // lost here; any other is a violation.
-            guard case .corrupt(let file, _, _) = error, file.hasPrefix("MANIFEST"),
-                cluster.oracle.allowsDivergence
-            else { throw error }
+            guard error.isLostManifest, cluster.oracle.allowsDivergence else { throw error }
             let states = Dictionary(
                 uniqueKeysWithValues: cluster.reachablePeers(of: place).map {
                     ($0.id, $0.replica.store.manifest)
