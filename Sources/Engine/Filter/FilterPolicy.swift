@@ -77,7 +77,9 @@ public struct FilterPolicy: Hashable, Sendable {
     /// Filters of a table that is written to `level`.
     package func shape(level: UInt8, isBottommost: Bool) -> FilterShape {
         let bits = bits(level: level)
-        guard kind != .none, bits > 0 else { return .none }
+        guard kind != .none, bits > 0 else {
+            return FilterShape(kind: .none, keyBits: 0, partitionAbove: partitionAbove)
+        }
         return FilterShape(
             kind: kind, keyBits: expectsHits && isBottommost ? 0 : UInt8(bits),
             prefixBits: prefix == .none ? 0 : UInt8(bits), partitionAbove: partitionAbove,

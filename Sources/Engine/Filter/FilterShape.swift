@@ -7,7 +7,8 @@ package struct FilterShape: Hashable, Sendable {
     package var keyBits: UInt8
     /// Bits for each distinct prefix; 0: no prefix filter.
     package var prefixBits: UInt8
-    /// A filter of whole keys with more bytes is cut into partitions.
+    /// A filter of whole keys with more bytes is cut into partitions, as is an index with more than
+    /// an eighth of it.
     package var partitionAbove: UInt32
     package var prefix: PrefixExtractor
 

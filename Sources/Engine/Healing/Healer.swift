@@ -401,7 +401,7 @@ package final class Healer: BlockMender, Sendable {
             result, state: origin.fetched > 0 ? .healedReplica : .healedLocal,
             source: origin.fetched > 0 ? "replica" : "local",
             peer: origin.donor.rawValue, fetched: origin.bytesFetched,
-            detail: origin.fetched > 0 ? "\(origin.fetched) blocks fetched" : "")
+            detail: origin.detail)
     }
 
     private func row(

@@ -1,15 +1,26 @@
 // Writes a clean generation of a table from canonical blocks: each from this node's medium if it
-// verifies, else from any replica. Two replicas that are damaged in different blocks heal each
-// other. The result equals the manifest's digest or the rewrite has failed.
+// verifies, else from any replica, else made anew if it follows from others. Two replicas that are
+// damaged in different blocks heal each other. The result equals the manifest's digest or the
+// rewrite has failed.
 
 /// Where the blocks of a rewritten table came from.
 package struct BlockOrigin: Hashable, Sendable {
     package var local = 0
     package var fetched = 0
+    /// Made anew from the table's data.
+    package var remade = 0
     /// The first of them, without the leaf list.
     package var fetchedBlocks: [BlockOrdinal] = []
     package var bytesFetched: UInt64 = 0
     package var donor = MemberID.none
+
+    /// For people; empty if nothing had to be found elsewhere.
+    var detail: String {
+        var parts: [String] = []
+        if fetched > 0 { parts.append("\(fetched) blocks fetched") }
+        if remade > 0 { parts.append("\(remade) blocks made anew from the data") }
+        return parts.joined(separator: ", ")
+    }
 }
 
 struct TableRewrite {
@@ -18,6 +29,9 @@ struct TableRewrite {
     private let handle: TableHandle?
     private let isRotation: Bool
     private(set) var origin = BlockOrigin()
+    /// Tried once, when a block is missed that nobody has.
+    private var remade: RemadeTable?
+    private var hasTriedToRemake = false
 
     /// Longest wait for one block; the worker is patient, a reader is not.
     private static let deadlineMilliseconds: UInt64 = 5_000
@@ -69,11 +83,12 @@ struct TableRewrite {
             return try fileSystem.open(staged, .create)
         }
         let reader = try openLocal()
+        defer { remade?.remove() }
         let bytes = try TableImport.write(
             file: file, record: record, generation: UInt64(generation), codec: codec,
             keys: healer.files.keys
         ) { (ordinal, digest) throws(EngineError) in
-            try self.block(ordinal, digest, reader)
+            try self.block(ordinal, digest, reader, remakingAt: staged + ".remade")
         }
         try engineError { () throws(FileError) in
             try fileSystem.rename(staged, to: healer.files.tables + "/" + name)
@@ -123,7 +138,8 @@ struct TableRewrite {
     }
 
     private mutating func block(
-        _ ordinal: BlockOrdinal, _ digest: Digest128, _ reader: TableReader?
+        _ ordinal: BlockOrdinal, _ digest: Digest128, _ reader: TableReader?,
+        remakingAt path: String
     ) throws(EngineError) -> [UInt8] {
         if let reader, let bytes = local(ordinal, reader) {
             origin.local += 1
@@ -131,6 +147,10 @@ struct TableRewrite {
         }
         let address = BlockAddress(table: record.id, ordinal: ordinal)
         guard let block = remote(address, digest) else {
+            if let bytes = try remake(ordinal, reader, at: path) {
+                origin.remade += 1
+                return bytes
+            }
             throw .blockLost(
                 address, reason: "it is unreadable here and no replica supplied it")
         }
@@ -149,6 +169,23 @@ struct TableRewrite {
         return healer.repaired(address, record, digest)
             ?? healer.fetch(
                 address, record, digest, deadline: TableRewrite.deadlineMilliseconds)
+    }
+
+    /// The block as the table's own data makes it; nil if it is data itself, or other data is lost.
+    private mutating func remake(_ ordinal: BlockOrdinal, _ reader: TableReader?, at path: String)
+        throws(EngineError) -> [UInt8]?
+    {
+        guard let handle, healer.options.source != .replica else { return nil }
+        if ordinal != .leaves, let type = reader?.leafList[ordinal].type,
+            type == .data || type == .rangeTombstones
+        {
+            return nil
+        }
+        if !hasTriedToRemake {
+            hasTriedToRemake = true
+            remade = try RemadeTable(of: handle, in: healer.files, at: path)
+        }
+        return try remade?.block(ordinal)
     }
 
     private func local(_ ordinal: BlockOrdinal, _ reader: TableReader) -> [UInt8]? {

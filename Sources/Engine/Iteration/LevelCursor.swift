@@ -10,6 +10,7 @@ package final class LevelCursor: EntryCursor {
     private let tables: ArraySlice<TableHandle>
     private let ends: SortedKeys?
     private let hidden: HiddenTables
+    private let scope: ScanScope
     private let io: ReadIO
     private let fillsCache: Bool
     /// The open table and its cursor, which is retained here: a scan asks it for every entry, and
@@ -27,11 +28,13 @@ package final class LevelCursor: EntryCursor {
     /// a table is found without touching others.
     package init(
         _ tables: ArraySlice<TableHandle>, ends: SortedKeys? = nil,
-        but hidden: HiddenTables = .none, io: ReadIO, fillsCache: Bool = true
+        but hidden: HiddenTables = .none, scope: ScanScope = .everything, io: ReadIO,
+        fillsCache: Bool = true
     ) {
         self.tables = tables
         self.ends = ends
         self.hidden = hidden
+        self.scope = scope
         self.io = io
         self.fillsCache = fillsCache
     }
@@ -172,7 +175,7 @@ package final class LevelCursor: EntryCursor {
         cursor = nil
         self.index = -1
         let opened = Unmanaged.passRetained(
-            try tables[index].makeCursor(io: io, fillsCache: fillsCache))
+            try tables[index].makeCursor(io: io, fillsCache: fillsCache, scope: scope))
         cursor = opened
         self.index = index
         return opened

@@ -240,6 +240,7 @@ package final class ReadView: @unchecked Sendable {
     /// what comes into an empty memtable later is not for it.
     func makeCursor(_ span: KeySpan, at sequence: SequenceNumber, io: ReadIO) -> any EntryCursor {
         let hidden = HiddenTables(memtables, at: sequence)
+        let scope = ScanScope(visible: sequence, span: span)
         var cursors: [any EntryCursor] = []
         for memtable in memtables where memtable.entryCount > 0 {
             cursors += memtable.makeCursors()
@@ -248,7 +249,7 @@ package final class ReadView: @unchecked Sendable {
         for table in standIns + version.overlapping(0, span)
         where table.record.span.overlaps(span) && !ReadView.lacks(prefix, table) {
             // A level of one: opened when it is sought, and its errors are the iterator's.
-            cursors.append(LevelCursor([table], but: hidden, io: io))
+            cursors.append(LevelCursor([table], but: hidden, scope: scope, io: io))
         }
         for level in version.sortedLevels {
             var tables = version.overlapping(level, span)
@@ -258,7 +259,7 @@ package final class ReadView: @unchecked Sendable {
                 ends = nil
             }
             if tables.isEmpty { continue }
-            cursors.append(LevelCursor(tables, ends: ends, but: hidden, io: io))
+            cursors.append(LevelCursor(tables, ends: ends, but: hidden, scope: scope, io: io))
         }
         return MergingCursor.over(cursors)
     }

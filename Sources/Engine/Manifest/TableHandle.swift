@@ -171,11 +171,12 @@ package final class TableHandle: @unchecked Sendable {
         tombstones.withLock { $0 = found }
     }
 
-    /// A cursor over its point entries. `fillsCache` is for reads; jobs leave the cache alone.
-    package func makeCursor(io: ReadIO, fillsCache: Bool = true) throws(EngineError)
-        -> TableCursor
-    {
-        try reader(io: io).makeCursor(io: io, fillCache: fillsCache)
+    /// A cursor over its point entries, or those in `scope`. `fillsCache` is for reads; jobs leave
+    /// the cache alone.
+    package func makeCursor(
+        io: ReadIO, fillsCache: Bool = true, scope: ScanScope = .everything
+    ) throws(EngineError) -> TableCursor {
+        try reader(io: io).makeCursor(io: io, fillCache: fillsCache, scope: scope)
     }
 
     /// Whether its points reach up to `key`. Copies nothing: every seek asks.

@@ -1,10 +1,13 @@
 // The index of a table: for each data block, in order, a separator at or after its last version
 // and before the first version of the next block. Entry i belongs to the block of ordinal i.
 //
-//   count u32, flags u8 (1 is kept for a two-level index), zero u8 ×3
+//   count u32, flags u8 (1: the upper of two levels), zero u8 ×3
 //   varint length and bytes of the prefix that all separator keys share
 //   entries: varint suffix length, suffix, varint trailer (0 unless the next block goes on with
-//            older versions of the same key)
+//            older versions of the same key), with flag 1 varint count of data blocks
+//
+// With flag 1 entry i belongs to index partition i (IndexPartition.swift) and to as many data
+// blocks as it says.
 //
 // When loaded it is decoded once: the eight bytes after the common prefix become an array of
 // big-endian numbers, searched branch-free under a sampled level; full keys are read on ties only.
@@ -14,6 +17,8 @@ struct IndexBuilder: ~Copyable {
     private var keys = RawBuffer(capacity: 4 << 10)
     private var ends: [Int] = []
     private var trailers: [UInt64] = []
+    /// Of the upper of two levels only.
+    private var blockCounts: [Int] = []
 
     var count: Int { ends.count }
 
@@ -41,15 +46,25 @@ struct IndexBuilder: ~Copyable {
         trailers.append(trailerToKeep)
     }
 
-    private func key(_ index: Int) -> UnsafeRawBufferPointer {
+    /// A separator that is there, for the upper of two levels: that of a partition's last block.
+    mutating func add(_ separator: UnsafeRawBufferPointer, trailer: UInt64, blocks: Int) {
+        keys.append(separator)
+        ends.append(keys.count)
+        trailers.append(trailer)
+        blockCounts.append(blocks)
+    }
+
+    func key(_ index: Int) -> UnsafeRawBufferPointer {
         let start = index == 0 ? 0 : ends[index - 1]
         return UnsafeRawBufferPointer(rebasing: keys.bytes[start..<ends[index]])
     }
 
+    func trailer(_ index: Int) -> UInt64 { trailers[index] }
+
     func encoded() -> RawBuffer {
         var output = RawBuffer(capacity: 64 + keys.count + 3 * count)
         output.appendNumber(UInt32(count))
-        output.appendNumber(UInt32(0))
+        output.appendNumber(blockCounts.isEmpty ? UInt32(0) : DecodedIndex.upperFlag)
         let common = count == 0 ? 0 : commonPrefixLength(key(0), key(count - 1))
         output.appendVarint(UInt64(common))
         if count > 0 { output.append(UnsafeRawBufferPointer(rebasing: key(0)[..<common])) }
@@ -58,6 +73,7 @@ struct IndexBuilder: ~Copyable {
             output.appendVarint(UInt64(suffix.count))
             output.append(suffix)
             output.appendVarint(trailers[index])
+            if !blockCounts.isEmpty { output.appendVarint(UInt64(blockCounts[index])) }
         }
         return output
     }
@@ -66,6 +82,7 @@ struct IndexBuilder: ~Copyable {
 /// An index in memory. Immutable after init.
 package final class DecodedIndex: @unchecked Sendable {
     // @unchecked: immutable after init.
+    static let upperFlag: UInt32 = 1
     private static let sampleEvery = 32
 
     let count: Int
@@ -77,12 +94,15 @@ package final class DecodedIndex: @unchecked Sendable {
     private let samples: UnsafeMutablePointer<UInt64>
     private let sampleCount: Int
     private let suffixOffsets: UnsafeMutablePointer<UInt32>
+    /// Of the upper of two levels: the first data block of each partition, then the count of all.
+    private let firstBlocks: [Int]
     let residentBytes: Int
 
-    package init(decoding canonical: UnsafeRawBufferPointer, count expected: Int)
-        throws(DecodingError)
-    {
-        try DecodedIndex.validate(canonical, count: expected)
+    /// `expected` entries, of one level, or of the upper of two over `blocks` data blocks.
+    package init(
+        decoding canonical: UnsafeRawBufferPointer, count expected: Int, over blocks: Int? = nil
+    ) throws(DecodingError) {
+        firstBlocks = try DecodedIndex.validate(canonical, count: expected, over: blocks)
         bytes = .allocate(byteCount: max(canonical.count, 1), alignment: 16)
         bytes.copyMemory(from: canonical)
         count = expected
@@ -90,7 +110,8 @@ package final class DecodedIndex: @unchecked Sendable {
         prefixes = .allocate(capacity: max(expected, 1))
         samples = .allocate(capacity: max(sampleCount, 1))
         suffixOffsets = .allocate(capacity: max(expected, 1))
-        residentBytes = canonical.count + expected * 12 + sampleCount * 8
+        residentBytes =
+            canonical.count + expected * 12 + (sampleCount + firstBlocks.count) * 8
         var cursor = UncheckedReader(UnsafeRawPointer(bytes.baseAddress.unsafelyUnwrapped) + 8)
         let commonLength = Int(cursor.varint())
         commonPrefix = UnsafeRawBufferPointer(start: cursor.at, count: commonLength)
@@ -102,6 +123,7 @@ package final class DecodedIndex: @unchecked Sendable {
             prefixes[index] = keyPrefix(UnsafeRawBufferPointer(start: cursor.at, count: length))
             cursor.at += length
             _ = cursor.varint()
+            if blocks != nil { _ = cursor.varint() }
         }
         for sample in 0..<sampleCount {
             samples[sample] = prefixes[sample * DecodedIndex.sampleEvery]
@@ -115,21 +137,38 @@ package final class DecodedIndex: @unchecked Sendable {
         suffixOffsets.deallocate()
     }
 
-    private static func validate(_ bytes: UnsafeRawBufferPointer, count expected: Int)
-        throws(DecodingError)
-    {
+    /// What `firstBlocks` are; empty for an index of one level.
+    private static func validate(
+        _ bytes: UnsafeRawBufferPointer, count expected: Int, over blocks: Int?
+    ) throws(DecodingError) -> [Int] {
         var reader = ByteReader(bytes)
         let count = Int(try reader.read(UInt32.self))
         guard count == expected else { throw DecodingError("the index has \(count) entries") }
-        guard try reader.read(UInt32.self) == 0 else { throw DecodingError("the index's flags") }
+        guard try reader.read(UInt32.self) == (blocks == nil ? 0 : upperFlag) else {
+            throw DecodingError("the index's flags")
+        }
         guard bytes.count <= Int(UInt32.max) else { throw DecodingError("the index's length") }
         let prefix = try reader.readPrefixed(atMost: Limits.keyBytes)
+        var firstBlocks: [Int] = []
+        var blocksBefore = 0
         for _ in 0..<count {
             _ = try reader.readPrefixed(atMost: Limits.keyBytes - prefix.count)
             _ = try reader.readVarint()
+            guard let blocks else { continue }
+            firstBlocks.append(blocksBefore)
+            blocksBefore += try reader.readVarint(
+                atMost: UInt64(blocks - blocksBefore), "a partition's count of blocks")
         }
         try reader.expectEnd("the index")
+        guard let blocks else { return [] }
+        guard blocksBefore == blocks else {
+            throw DecodingError("the index tells of \(blocksBefore) blocks of \(blocks)")
+        }
+        return firstBlocks + [blocks]
     }
+
+    /// The data blocks of partition `number`, in the upper of two levels.
+    func blocks(of number: Int) -> Range<Int> { firstBlocks[number]..<firstBlocks[number + 1] }
 
     /// Ordinal of the first block that may hold a version at or after (key, trailer); `count` if
     /// all versions sort before it.

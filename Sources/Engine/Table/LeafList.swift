@@ -5,8 +5,9 @@
 //   version u16, zero u16, count u32, then per block:
 //   digest u128, canonical length u32, type u8, zero u8 ×3
 //
-// Order of blocks: data…, index, then filter partitions…, their index or else a filter, prefix
-// filter, range tombstones, properties, leaf list; what is empty is left out.
+// Order of blocks: data…, index partitions…, index, bounds of blocks, then filter partitions…,
+// their index or else a filter, prefix filter, range tombstones, properties, leaf list; what is
+// empty is left out.
 
 package final class LeafList: @unchecked Sendable {
     // @unchecked: immutable after init.
@@ -23,7 +24,10 @@ package final class LeafList: @unchecked Sendable {
     let count: Int
     /// Ordinals 0..<dataCount are data blocks.
     package let dataCount: Int
-    let index: BlockOrdinal?
+    package let index: BlockOrdinal?
+    /// Ordinals of the second level of the index; empty if it has one level.
+    package let indexPartitions: Range<Int>
+    package let blockBounds: BlockOrdinal?
     package let filter: BlockOrdinal?
     /// Ordinals of filter partitions; empty without.
     package let filterPartitions: Range<Int>
@@ -37,11 +41,13 @@ package final class LeafList: @unchecked Sendable {
     var ordinal: BlockOrdinal { BlockOrdinal(UInt32(count)) }
     var canonical: [UInt8] { bytes }
     var residentBytes: Int { bytes.count }
+    /// Blocks that the cache holds one by one: data, then partitions of filters and of the index.
+    var slotCount: Int { dataCount + filterPartitions.count + indexPartitions.count }
 
     package init(decoding bytes: [UInt8]) throws(DecodingError) {
         let count = try LeafList.countOf(bytes)
         var dataCount = 0
-        var partitions = 0..<0
+        var partitions: [BlockType: Range<Int>] = [:]
         var special: [BlockType: BlockOrdinal] = [:]
         var previous = BlockType.data
         var total = UInt64(bytes.count)
@@ -57,23 +63,31 @@ package final class LeafList: @unchecked Sendable {
             else { throw DecodingError("the order of blocks") }
             switch leaf.type {
             case .data: dataCount += 1
-            case .filterPartition:
-                partitions = (partitions.isEmpty ? ordinal : partitions.lowerBound)..<ordinal + 1
+            case .filterPartition, .indexPartition:
+                let first = partitions[leaf.type]?.lowerBound ?? ordinal
+                partitions[leaf.type] = first..<ordinal + 1
             default: special[leaf.type] = BlockOrdinal(UInt32(ordinal))
             }
             previous = leaf.type
         }
         guard let properties = special[.properties], (special[.index] != nil) == (dataCount > 0)
         else { throw DecodingError("a block that every table has is not listed") }
-        guard partitions.isEmpty == (special[.filterIndex] == nil),
-            partitions.isEmpty || special[.filter] == nil
+        let filterPartitions = partitions[.filterPartition] ?? 0..<0
+        guard filterPartitions.isEmpty == (special[.filterIndex] == nil),
+            filterPartitions.isEmpty || special[.filter] == nil
         else { throw DecodingError("the filters of the table contradict each other") }
+        let indexPartitions = partitions[.indexPartition] ?? 0..<0
+        guard dataCount > 0 || indexPartitions.isEmpty && special[.blockBounds] == nil else {
+            throw DecodingError("a block about data that is not there is listed")
+        }
         self.bytes = bytes
         self.count = count
         self.dataCount = dataCount
         self.index = special[.index]
+        self.indexPartitions = indexPartitions
+        self.blockBounds = special[.blockBounds]
         self.filter = special[.filter]
-        self.filterPartitions = partitions
+        self.filterPartitions = filterPartitions
         self.filterIndex = special[.filterIndex]
         self.prefixFilter = special[.prefixFilter]
         self.rangeTombstones = special[.rangeTombstones]

@@ -49,9 +49,9 @@ package enum RangeTombstoneBlock {
     }
 }
 
-/// version u16, flags u16 (1 is kept for a two-level index), block bytes u32, shape of the filters
-/// (10 bytes), then the table's record as the log carries it, with level, canonical bytes and
-/// digest zero: a level is no part of a table, and the others cannot contain themselves.
+/// version u16, zero u16, block bytes u32, shape of the filters (10 bytes), then the table's record
+/// as the log carries it, with level, canonical bytes and digest zero: a level is no part of a
+/// table, and the others cannot contain themselves.
 package struct TableProperties {
     package var shape: TableShape
     package var record: TableRecord

@@ -11,6 +11,10 @@ package final class TableBuilder {
     private var block = DataBlockBuilder()
     private var canonical = RawBuffer(capacity: 8 << 10)
     private var index = IndexBuilder()
+    private var bounds = BlockBoundsBuilder()
+    /// Of the open block.
+    private var blockSmallest = SequenceNumber.max
+    private var blockLargest = SequenceNumber.zero
     private var leaves: [LeafList.Leaf] = []
     private var filters: FilterBuilder
     private var tombstones: [RangeTombstone] = []
@@ -81,7 +85,8 @@ package final class TableBuilder {
         if entryCount == 0 { smallestKey = [UInt8](key) }
         lastTrailer = trailer
         lastHash = hash
-        note(trailer.sequence)
+        blockSmallest = min(blockSmallest, trailer.sequence)
+        blockLargest = max(blockLargest, trailer.sequence)
         entryCount += 1
         switch trailer.kind {
         case .delete, .singleDelete: deleteCount += 1
@@ -116,13 +121,18 @@ package final class TableBuilder {
     }
 
     private func note(_ sequence: SequenceNumber) {
-        if sequence < smallestSequence { smallestSequence = sequence }
-        if sequence > largestSequence { largestSequence = sequence }
+        smallestSequence = min(smallestSequence, sequence)
+        largestSequence = max(largestSequence, sequence)
     }
 
     private func finishBlock(next: UnsafeRawBufferPointer?) throws(EngineError) {
         block.finish(into: &canonical)
         index.add(last: lastKey.bytes, lastTrailer, next: next)
+        bounds.add(blockSmallest...blockLargest)
+        note(blockSmallest)
+        note(blockLargest)
+        blockSmallest = .max
+        blockLargest = .zero
         finishedBytes += UInt64(canonical.count)
         try append(.data, canonical.bytes)
     }
@@ -149,8 +159,10 @@ package final class TableBuilder {
         guard !isEmpty else { throw .invalid(reason: "table \(id) would be empty") }
         if block.count > 0 { try finishBlock(next: nil) }
         if index.count > 0 {
-            let bytes = index.encoded()
-            try append(.index, bytes.bytes)
+            let blocks = index.finish(atMost: shape.indexBytesMax)
+            for partition in blocks.partitions { try append(.indexPartition, partition) }
+            try append(.index, blocks.index)
+            if let bounds = bounds.encoded() { try append(.blockBounds, bounds) }
         }
         try appendFilters()
         if !tombstones.isEmpty {

@@ -1,10 +1,19 @@
 // A position in one table, forward and reverse. Holds one block pinned; moving within it allocates
 // nothing. After a throw the cursor is invalid and may be positioned again.
+//
+// It goes from block to block only within its scope: past blocks of which the reader sees nothing,
+// and not on to one that by the index holds no key of the span.
 
 package final class TableCursor: EntryCursor {
     private let reader: TableReader
     private let io: ReadIO
     private let fillCache: Bool
+    private let scope: ScanScope
+    /// Nil where no block can be hidden from the reader.
+    private let bounds: BlockBounds?
+    /// The first and the last block with keys of the span; nil until one is asked for.
+    private var spanFirst: Int?
+    private var spanLast: Int?
     @exclusivity(unchecked) private var ahead = ReadAhead()
     private var pinned: PinnedBlock?
     private var ordinal = 0
@@ -21,10 +30,12 @@ package final class TableCursor: EntryCursor {
     // of checking it at run time for every entry.
     private var valid = false
 
-    init(_ reader: TableReader, _ io: ReadIO, fillCache: Bool) {
+    init(_ reader: TableReader, _ io: ReadIO, fillCache: Bool, _ scope: ScanScope) {
         self.reader = reader
         self.io = io
         self.fillCache = fillCache
+        self.scope = scope
+        bounds = scope.visible < reader.record.largestSequence ? reader.blockBounds(io: io) : nil
         assembled = .allocate(byteCount: 256, alignment: 16)
     }
 
@@ -52,23 +63,26 @@ package final class TableCursor: EntryCursor {
     private var blockTotal: Int { reader.leafList.dataCount }
 
     package func seekToFirst() throws(EngineError) {
-        guard try enter(0) else { return }
+        guard try enter(shown(from: 0, step: 1)) else { return }
         move(to: 0)
     }
 
     package func seekToLast() throws(EngineError) {
-        guard try enter(blockTotal - 1) else { return }
+        guard try enter(shown(from: blockTotal - 1, step: -1)) else { return }
         move(to: block.count - 1)
     }
 
     package func seek(_ key: UnsafeRawBufferPointer, _ trailer: Trailer) throws(EngineError) {
         valid = false
         guard blockTotal > 0 else { return }
-        guard try enter(try reader.index(io).find(key, trailer)) else { return }
+        let named = try reader.blockOrdinal(key, trailer, io: io)
+        let target = shown(from: named, step: 1)
+        guard try enter(target) else { return }
+        if target > named { return move(to: 0) }
         let found = block.lowerBound(key, trailer)
         if found < block.count { return move(to: found) }
         // The separator lies behind the block's last entry: the next block starts behind the key.
-        guard try enter(ordinal + 1) else { return }
+        guard try enter(blockBehind()) else { return }
         move(to: 0)
     }
 
@@ -76,19 +90,21 @@ package final class TableCursor: EntryCursor {
         valid = false
         guard blockTotal > 0 else { return }
         let newest = Trailer(rawValue: .max)
-        let found = try reader.index(io).find(key, newest)
-        if found >= blockTotal { return try seekToLast() }
-        guard try enter(found) else { return }
+        let named = try reader.blockOrdinal(key, newest, io: io)
+        if named >= blockTotal { return try seekToLast() }
+        let target = shown(from: named, step: -1)
+        guard try enter(target) else { return }
+        if target < named { return move(to: block.count - 1) }
         let bound = block.lowerBound(key, newest)
         if bound > 0 { return move(to: bound - 1) }
-        guard try enter(ordinal - 1) else { return }
+        guard try enter(blockBefore()) else { return }
         move(to: block.count - 1)
     }
 
     package func next() throws(EngineError) {
         invariant(valid, "an invalid table cursor was moved")
         if position + 1 < block.count { return move(to: position + 1) }
-        guard try enter(ordinal + 1) else { return }
+        guard try enter(blockBehind()) else { return }
         move(to: 0)
     }
 
@@ -97,7 +113,7 @@ package final class TableCursor: EntryCursor {
         if position + 1 < block.count {
             move(to: position + 1)
         } else {
-            guard try enter(ordinal + 1) else { return nil }
+            guard try enter(blockBehind()) else { return nil }
             move(to: 0)
         }
         return CursorEntry(key: currentKey, trailer: entry.trailer, value: entry.value)
@@ -106,8 +122,44 @@ package final class TableCursor: EntryCursor {
     package func previous() throws(EngineError) {
         invariant(valid, "an invalid table cursor was moved")
         if position > 0 { return move(to: position - 1) }
-        guard try enter(ordinal - 1) else { return }
+        guard try enter(blockBefore()) else { return }
         move(to: block.count - 1)
+    }
+
+    /// The first block from `target` on, by steps of 1 or -1, that is not hidden from the reader.
+    @inline(__always)
+    private func shown(from target: Int, step: Int) -> Int {
+        guard let bounds else { return target }
+        var at = target
+        while at >= 0, at < blockTotal, bounds.hides(at, from: scope.visible) { at += step }
+        return at
+    }
+
+    /// The block to go on with behind the current one; `blockTotal` if there is none in the scope.
+    private func blockBehind() -> Int {
+        let next = shown(from: ordinal + 1, step: 1)
+        guard next < blockTotal, let end = scope.span.end else { return next }
+        let last = spanLast ?? block(of: end, else: blockTotal)
+        spanLast = last
+        return next <= last ? next : blockTotal
+    }
+
+    /// The block to go on with before the current one; -1 if there is none in the scope.
+    private func blockBefore() -> Int {
+        let next = shown(from: ordinal - 1, step: -1)
+        guard next >= 0, !scope.span.start.isEmpty else { return next }
+        let first = spanFirst ?? block(of: scope.span.start, else: 0)
+        spanFirst = first
+        return next >= first ? next : -1
+    }
+
+    /// The first block that may hold `key` or a larger one. Where the index cannot be asked now,
+    /// the blocks themselves tell.
+    private func block(of key: [UInt8], else unknown: Int) -> Int {
+        let found = try? withKey(key) { (key) throws(EngineError) in
+            try reader.blockOrdinal(key, Trailer(rawValue: .max), io: io)
+        }
+        return found ?? unknown
     }
 
     /// Pins block `target`; false, and invalid, if there is none.

@@ -16,6 +16,8 @@ enum BlockType: UInt8, Sendable, CaseIterable {
     case filterPartition = 7
     case filterIndex = 8
     case prefixFilter = 9
+    case indexPartition = 10
+    case blockBounds = 11
     /// Types from 64 on are local: no leaf names such a block, and no digest covers it.
     case dictionary = 64
 
@@ -26,20 +28,24 @@ enum BlockType: UInt8, Sendable, CaseIterable {
     var place: Int {
         switch self {
         case .data: return 0
-        case .index: return 1
-        case .filterPartition: return 2
-        case .filterIndex: return 3
-        case .filter: return 4
-        case .prefixFilter: return 5
-        case .rangeTombstones: return 6
-        case .properties: return 7
-        case .leaves: return 8
+        case .indexPartition: return 1
+        case .index: return 2
+        case .blockBounds: return 3
+        case .filterPartition: return 4
+        case .filterIndex: return 5
+        case .filter: return 6
+        case .prefixFilter: return 7
+        case .rangeTombstones: return 8
+        case .properties: return 9
+        case .leaves: return 10
         case .dictionary: return -1
         }
     }
 
     /// Whether a table may have more than one.
-    var repeats: Bool { self == .data || self == .filterPartition }
+    var repeats: Bool {
+        self == .data || self == .indexPartition || self == .filterPartition
+    }
 }
 
 enum TableFormat {

@@ -53,15 +53,10 @@ extension TableFile {
     }
 
     /// What is wrong with a block that could not be loaded or decoded, with file and byte.
-    fileprivate func reason(_ error: any Error, _ ordinal: BlockOrdinal) -> String {
+    func reason(_ error: any Error, _ ordinal: BlockOrdinal) -> String {
         let damage = FileDamage(error)
         return damage.placed(at: place(of: ordinal)?.offset).of(file.path)
     }
-}
-
-extension LeafList {
-    /// Blocks that the cache holds one by one: data, then filter partitions.
-    var slotCount: Int { dataCount + filterPartitions.count }
 }
 
 extension TableReader {

@@ -20,6 +20,7 @@ package struct BlockSummary: Sendable {
         package var entries: Int
         package var firstKey: [UInt8]
         package var lastKey: [UInt8]
+        package var sequences: ClosedRange<SequenceNumber>
     }
 }
 
@@ -37,7 +38,6 @@ extension TableReader {
 
     /// Visits every block in file order, the leaf list last.
     package func forEachBlock(_ body: (BlockSummary) -> Void) {
-        let index = leafList.index == nil ? nil : try? index(.blocking)
         for number in 0..<leafList.count {
             let ordinal = BlockOrdinal(UInt32(number))
             let leaf = leafList[ordinal]
@@ -45,7 +45,7 @@ extension TableReader {
             do throws(FileDamage) {
                 let block = try table.load(leaf, ordinal)
                 defer { block.deallocate() }
-                if leaf.type == .data { try summarizeData(block, index, &summary) }
+                if leaf.type == .data { try summarizeData(block, &summary) }
             } catch {
                 summary.damage = error
             }
@@ -64,10 +64,10 @@ extension TableReader {
             codec: table.blockHeader(ordinal)?.codec)
     }
 
-    /// Also asks the index for the block's first and last version: a digest proves what was
-    /// written, not that it was right.
+    /// Also asks the index for the block's first and last version, and its bounds for their
+    /// sequences: a digest proves what was written, not that it was right.
     private func summarizeData(
-        _ block: CachedBlock, _ index: DecodedIndex?, _ summary: inout BlockSummary
+        _ block: CachedBlock, _ summary: inout BlockSummary
     ) throws(FileDamage) {
         do throws(DecodingError) {
             try DataBlockFormat.validate(block.canonical)
@@ -77,10 +77,23 @@ extension TableReader {
         let data = DataBlock(block.bytes)
         let last = data.wholeKey(data.count - 1)
         summary.data = BlockSummary.DataSummary(
-            entries: data.count, firstKey: data.wholeKey(0), lastKey: last)
-        guard let index else { return }
-        let first = index.find(data.firstKey, data.entry(0).trailer)
-        let end = last.withUnsafeBytes { index.find($0, data.entry(data.count - 1).trailer) }
+            entries: data.count, firstKey: data.wholeKey(0), lastKey: last,
+            sequences: data.sequences)
+        let bounds = blockBounds(io: .blocking)?[Int(summary.ordinal.rawValue)]
+        if let bounds, bounds != data.sequences {
+            summary.damage = FileDamage(
+                at: summary.offset, "the bounds of blocks tell of other sequences")
+        }
+        let lastTrailer = data.entry(data.count - 1).trailer
+        // A lost index, or partition of it, is a damage of its own.
+        guard
+            let first = try? blockOrdinal(data.firstKey, data.entry(0).trailer, io: .blocking),
+            let end = try? withKey(
+                last,
+                { (last) throws(EngineError) in
+                    try blockOrdinal(last, lastTrailer, io: .blocking)
+                })
+        else { return }
         if first != Int(summary.ordinal.rawValue) || end != first {
             summary.damage = FileDamage(
                 at: summary.offset, "the index leads elsewhere for its keys")
@@ -109,5 +122,19 @@ extension TableReader {
             }
         }
         return damaged
+    }
+}
+
+extension DataBlock {
+    /// From the smallest to the largest of its versions.
+    fileprivate var sequences: ClosedRange<SequenceNumber> {
+        var smallest = entry(0).trailer.sequence
+        var largest = smallest
+        for index in 1..<max(count, 1) {
+            let sequence = entry(index).trailer.sequence
+            smallest = min(smallest, sequence)
+            largest = max(largest, sequence)
+        }
+        return smallest...largest
     }
 }

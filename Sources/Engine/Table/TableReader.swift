@@ -34,7 +34,7 @@ struct PinnedVersion {
 
 package final class TableReader: @unchecked Sendable {
     // @unchecked: what changes after init is atomic (`slots`, `indexWord`, `charged`) or under a
-    // lock (`loadedTombstones`).
+    // lock (`loadedTombstones`, `loadedBounds`).
     package let record: TableRecord
     let table: TableFile
     package let leafList: LeafList
@@ -48,13 +48,15 @@ package final class TableReader: @unchecked Sendable {
     /// Finds partitions by key; nil without them, or if it is damaged.
     let filterIndex: DecodedIndex?
     let prefixFilter: PrefixFilter?
-    /// A BlockSlot per data block, then one per filter partition.
+    /// A BlockSlot per data block, then one per filter partition and one per index partition.
     let slots: UnsafeMutableRawPointer
     /// Data blocks: those with ordinals below it.
     let dataCount: Int
+    private let hasOneIndexLevel: Bool
     /// The address of a retained DecodedIndex; 0 until loaded. Set once.
     private let indexWord = Atomic<UInt>(0)
     private let loadedTombstones = Mutex<RangeTombstoneList?>(nil)
+    let loadedBounds = Mutex(LoadedBounds.unasked)
     private let charged = Atomic<Int>(0)
     private let fruitless = Atomic<UInt64>(0)
 
@@ -88,6 +90,7 @@ package final class TableReader: @unchecked Sendable {
         self.table = table
         self.leafList = leaves
         dataCount = leaves.dataCount
+        hasOneIndexLevel = leaves.indexPartitions.isEmpty
         filter = filters.whole
         filterIndex = filters.index
         prefixFilter = filters.prefix
@@ -113,7 +116,7 @@ package final class TableReader: @unchecked Sendable {
         cache.charge(-charged.load(ordering: .relaxed))
     }
 
-    private func charge(_ bytes: Int) {
+    func charge(_ bytes: Int) {
         charged.wrappingAdd(bytes, ordering: .relaxed)
         cache.charge(bytes)
     }
@@ -172,19 +175,18 @@ package final class TableReader: @unchecked Sendable {
         _ key: UnsafeRawBufferPointer, hash: UInt64, at sequence: SequenceNumber, io: ReadIO
     ) throws(EngineError) -> PinnedVersion? {
         guard mayContain(key, hash: hash, io: io) else { return nil }
-        let ordinal = try blockOrdinal(key, at: sequence, io: io)
+        let ordinal = try blockOrdinal(key, Trailer.seek(sequence), io: io)
         guard ordinal < dataCount else { return nil }
         return try find(key, hash: hash, at: sequence, in: ordinal, io: io)
     }
 
-    /// The block that may hold the newest version of `key` at or below `sequence`; `dataCount` if
-    /// there is none.
+    /// The first block that may hold a version at or after (key, seek); `dataCount` if there is
+    /// none.
     @inline(__always)
-    private func blockOrdinal(
-        _ key: UnsafeRawBufferPointer, at sequence: SequenceNumber, io: ReadIO
-    ) throws(EngineError) -> Int {
-        let seek = Trailer.seek(sequence)
-        guard let index = loadedIndex else { return try self.index(io).find(key, seek) }
+    package func blockOrdinal(_ key: UnsafeRawBufferPointer, _ seek: Trailer, io: ReadIO)
+        throws(EngineError) -> Int
+    {
+        guard let index = wholeIndex else { return try searchIndex(key, seek, io: io) }
         return index._withUnsafeGuaranteedRef { $0.find(key, seek) }
     }
 
@@ -217,8 +219,8 @@ package final class TableReader: @unchecked Sendable {
     func prefetchSlot(
         _ key: UnsafeRawBufferPointer, hash: UInt64, at sequence: SequenceNumber
     ) -> BlockPlace {
-        // A partition of a filter may have to be loaded first.
-        guard filterIndex == nil, let index = loadedIndex else { return .unknown }
+        // A partition of a filter or of the index may have to be loaded first.
+        guard filterIndex == nil, let index = wholeIndex else { return .unknown }
         guard mayContain(key, hash: hash, io: .cacheOnly) else { return .none }
         let ordinal = index._withUnsafeGuaranteedRef { $0.find(key, Trailer.seek(sequence)) }
         guard ordinal < dataCount else { return .none }
@@ -243,8 +245,11 @@ package final class TableReader: @unchecked Sendable {
         }
     }
 
-    package func makeCursor(io: ReadIO, fillCache: Bool = true) -> TableCursor {
-        TableCursor(self, io, fillCache: fillCache)
+    /// A cursor that need not show what is outside of `scope`.
+    package func makeCursor(
+        io: ReadIO, fillCache: Bool = true, scope: ScanScope = .everything
+    ) -> TableCursor {
+        TableCursor(self, io, fillCache: fillCache, scope)
     }
 
     /// Data block `ordinal`, pinned.
@@ -295,12 +300,17 @@ package final class TableReader: @unchecked Sendable {
 
     // MARK: Index and range tombstones
 
-    /// The decoded index; lives as long as the reader.
-    @inline(__always)
+    /// The decoded index, or the upper of its two levels; lives as long as the reader.
     func index(_ io: ReadIO) throws(EngineError) -> DecodedIndex {
         if let loadedIndex { return loadedIndex.takeUnretainedValue() }
         if io == .cacheOnly { throw .wouldBlock }
         return try loadIndex(mending: true)
+    }
+
+    /// The decoded index if it is in memory and all there is.
+    @inline(__always)
+    private var wholeIndex: Unmanaged<DecodedIndex>? {
+        hasOneIndexLevel ? loadedIndex : nil
     }
 
     @inline(__always)
@@ -317,7 +327,12 @@ package final class TableReader: @unchecked Sendable {
         defer { block.deallocate() }
         let index: DecodedIndex
         do throws(DecodingError) {
-            index = try DecodedIndex(decoding: block.canonical, count: leafList.dataCount)
+            let partitions = leafList.indexPartitions
+            index =
+                partitions.isEmpty
+                ? try DecodedIndex(decoding: block.canonical, count: dataCount)
+                : try DecodedIndex(
+                    decoding: block.canonical, count: partitions.count, over: dataCount)
         } catch {
             throw malformed(ordinal, error)
         }

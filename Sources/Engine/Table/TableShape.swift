@@ -17,6 +17,10 @@ package struct TableShape: Hashable, Sendable {
         self.init(blockBytes: blockBytes, filter: policy.shape(level: 0, isBottommost: false))
     }
 
+    /// An index with more bytes has two levels. A filter takes several times as much as the index
+    /// over the same keys, so both are cut at tables of about the same size.
+    var indexBytesMax: Int { max(Int(filter.partitionAbove) / 8, 64) }
+
     /// That of a flushed table.
     package init(_ settings: LoggedSettings) {
         self.init(

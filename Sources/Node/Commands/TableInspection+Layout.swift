@@ -58,8 +58,8 @@ extension TableInspection {
 
     package func blockList() -> BlockList {
         var table = TextTable([
-            ">block", "type", ">offset", ">stored", ">bytes", "codec", ">versions", "first key",
-            "last key",
+            ">block", "type", ">offset", ">stored", ">bytes", "codec", ">versions", "sequences",
+            "first key", "last key",
         ])
         var blocks: [BlockSummary] = []
         reader.forEachBlock { block in
@@ -86,6 +86,7 @@ extension TableInspection {
             String(block.ordinal.rawValue), block.type, block.offset.map { String($0) } ?? "?",
             block.storedBytes.map { String($0) } ?? "?", String(block.canonicalBytes),
             block.codec.map { "\($0)" } ?? "?", block.data.map { String($0.entries) } ?? "",
+            block.data.map { "\($0.sequences.lowerBound)-\($0.sequences.upperBound)" } ?? "",
             block.data.map { InspectionText.quote($0.firstKey) } ?? "",
             block.data.map { InspectionText.quote($0.lastKey) } ?? "",
         ]
@@ -101,6 +102,8 @@ extension TableInspection {
             if let codec = block.codec { json.field("codec", "\(codec)") }
             if let data = block.data {
                 json.field("entries", data.entries)
+                json.field("smallestSequence", data.sequences.lowerBound.rawValue)
+                json.field("largestSequence", data.sequences.upperBound.rawValue)
                 json.field("firstKey", AdminJSON.base64(data.firstKey))
                 json.field("lastKey", AdminJSON.base64(data.lastKey))
             }

@@ -19,6 +19,20 @@ extension FuzzTarget {
             let block = UnsafeRawBufferPointer(rebasing: bytes.dropFirst())
             _ = try? DecodedIndex(decoding: block, count: Int(count))
         },
+        // How many partitions and data blocks it promises, then the upper of two levels.
+        FuzzTarget("index-levels") { bytes in
+            guard bytes.count >= 2 else { return }
+            let block = UnsafeRawBufferPointer(rebasing: bytes.dropFirst(2))
+            _ = try? DecodedIndex(decoding: block, count: Int(bytes[0]), over: Int(bytes[1]))
+        },
+        // How many data blocks the leaf list promises, then the block.
+        FuzzTarget("block-bounds") { bytes in
+            guard let count = bytes.first else { return }
+            let block = UnsafeRawBufferPointer(rebasing: bytes.dropFirst())
+            guard let bounds = try? BlockBounds(decoding: block, count: Int(count)) else { return }
+            var sum: UInt64 = 0
+            for ordinal in 0..<Int(count) { sum &+= bounds[ordinal].upperBound.rawValue }
+        },
         .roundTrip(
             "blob-reference", { try BlobReference(decoding: $0) },
             { reference in
