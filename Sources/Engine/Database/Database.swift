@@ -284,7 +284,7 @@ public final class Database: @unchecked Sendable {
         try Checkpoint.write(try order.flushedState(), to: path)
     }
 
-    /// What memtables and cache take now.
+    /// What memtables and caches take now.
     public var memoryUse: MemoryUse { store.memoryUse }
 
     /// What flushes and compactions wrote since the open, and what the tables take now.

@@ -6,17 +6,19 @@ extension Store {
         MemoryUse(
             memtableBytes: pin().view.memtables.reduce(0) { $0 + $1.byteCount },
             cacheBytes: cache.residentBytes, cacheLimitBytes: cache.limit,
-            budgetBytes: memory?.total)
+            rowCache: cache.rows?.use, budgetBytes: memory?.total)
     }
 
     private var memtableBytes: Int {
         frozen.reduce(active.memtable.byteCount) { $0 + $1.memtable.byteCount }
     }
 
-    /// Gives the cache what memtables leave. The owner calls it when they have changed.
+    /// Gives the caches what memtables leave. The owner calls it when they have changed.
     func shareMemory() {
         guard let memory else { return }
-        cache.setLimit(memory.cacheLimit(memtableBytes: memtableBytes))
+        let taken = memtableBytes
+        cache.setLimit(memory.cacheLimit(memtableBytes: taken))
+        cache.rows?.setLimit(memory.rowCacheLimit(memtableBytes: taken))
     }
 
     /// Flushes must come before more is applied. One memtable alone never counts as too many:

@@ -62,10 +62,14 @@ extension Store {
                 FileHeal(file: note.file, source: source(of: configuration), detail: note.text))
         }
         let memory = configuration.options.memoryBytes.map {
-            MemoryBudget(total: $0, cacheBytes: configuration.options.cacheBytes)
+            MemoryBudget(
+                total: $0, cacheBytes: configuration.options.cacheBytes,
+                rowCacheBytes: configuration.options.rowCacheBytes)
         }
+        let rowBytes = memory?.rowCacheBytes ?? configuration.options.rowCacheBytes
         let cache = BlockCache(
-            capacity: memory?.cacheBytes ?? configuration.options.cacheBytes)
+            capacity: memory?.cacheBytes ?? configuration.options.cacheBytes,
+            rows: rowBytes > 0 ? RowCache(capacity: rowBytes) : nil)
         let openTables = OpenTables(
             files.fileSystem, directory: files.tables, cache: cache, mender: healer,
             keys: files.keys,

@@ -18,7 +18,7 @@ package final class Store: @unchecked Sendable {
     let tables: TableDirectory
     let openTables: OpenTables
     let cache: BlockCache
-    /// Nil without a bound over memtables and cache together.
+    /// Nil without a bound over memtables and caches together.
     let memory: MemoryBudget?
     /// What this process can fold and filter by.
     package let functions: FunctionRegistry

@@ -3,8 +3,12 @@
 public struct StoreOptions: Sendable {
     /// Decoded blocks kept in memory, bytes.
     public var cacheBytes = 128 << 20
-    /// Bounds memtables and `cacheBytes` together: the cache gives way while memtables are large
-    /// (`MemoryBudget`). Nil bounds each alone.
+    /// Single rows kept in memory beside the blocks, bytes; 0 keeps none. Worth its bytes where few
+    /// keys of much more data than `cacheBytes` are read often: such a row costs its own bytes, not
+    /// its block's. Reads of the latest state use it.
+    public var rowCacheBytes = 0
+    /// Bounds memtables, `cacheBytes` and `rowCacheBytes` together: the caches give way while
+    /// memtables are large (`MemoryBudget`). Nil bounds each alone.
     public var memoryBytes: Int?
     /// Table files open at a time.
     public var openTables = 512
@@ -43,6 +47,7 @@ public struct StoreOptions: Sendable {
     package func check() throws(EngineError) {
         let bounds: [(name: String, value: Int, allowed: ClosedRange<Int>)] = [
             ("cacheBytes", cacheBytes, 0...Int.max),
+            ("rowCacheBytes", rowCacheBytes, 0...Int.max),
             ("memoryBytes", memoryBytes ?? 1, 1...Int.max),
             ("openTables", openTables, 1...Int.max),
             ("memtablesMax", memtablesMax, 1...Int.max), ("standInsMax", standInsMax, 1...Int.max),

@@ -14,6 +14,9 @@ import Synchronization
 
 package final class BlockCache: Sendable {
     package let capacity: Int
+    /// Single rows of tables that were opened with this cache, by the numbers that it gave them;
+    /// nil if there are none but in their blocks.
+    package let rows: RowCache?
     private let shards: [Shard]
     private let limitNow: Atomic<Int>
     private let charged = Atomic<Int>(0)
@@ -23,10 +26,11 @@ package final class BlockCache: Sendable {
         let queues = Mutex(S3FIFO<CachedBlock>())
     }
 
-    /// `capacity` in bytes, over all shards.
-    package init(capacity: Int, shards: Int = 16) {
+    /// `capacity` in bytes, over all shards. `rows` serves it alone.
+    package init(capacity: Int, shards: Int = 16, rows: RowCache? = nil) {
         invariant(capacity >= 0 && shards > 0, "a block cache of \(capacity) bytes")
         self.capacity = capacity
+        self.rows = rows
         limitNow = Atomic(capacity)
         self.shards = (0..<shards).map { _ in Shard() }
     }

@@ -53,6 +53,9 @@ package struct S3FIFO<Item: CacheItem> {
     package var count: Int { small.count + main.count }
     /// What the policy itself takes besides `placeBytes` for each item.
     package var ghostBytes: Int { ghost.residentBytes }
+    /// Memory of all places in the queues, those for items to come among them. Who counts it leaves
+    /// `placeBytes` out of the footprint of items.
+    package var placesBytes: Int { nodes.capacity * MemoryLayout<Node>.stride }
     /// What a place in the queues takes: part of an item's footprint.
     package static var placeBytes: Int { MemoryLayout<Node>.stride }
 

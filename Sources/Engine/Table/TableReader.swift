@@ -24,8 +24,8 @@ enum BlockPlace {
     case block(Int)
 }
 
-/// A version that a point read found, where it lies in a block that is pinned for it. The reader of
-/// the table must stay as long.
+/// A version that a point read found, where it lies in a block, or a cached row, that is pinned for
+/// it. The reader of the table must stay as long.
 struct PinnedVersion {
     let trailer: Trailer
     let value: UnsafeRawBufferPointer
@@ -41,6 +41,8 @@ package final class TableReader: @unchecked Sendable {
     let cache: BlockCache
     /// By which the cache knows this opening of the table.
     let cacheNumber: UInt64
+    /// The cache's; nil without.
+    let rows: Unmanaged<RowCache>?
     let mender: (any BlockMender)?
     let keys: KeyRing
     /// Of whole keys, unless it is in partitions.
@@ -96,6 +98,7 @@ package final class TableReader: @unchecked Sendable {
         prefixFilter = filters.prefix
         self.cache = cache
         cacheNumber = cache.admitTable()
+        rows = cache.rows.map { .passUnretained($0) }
         self.mender = mender
         self.keys = keys
         guard let memory = calloc(max(leaves.slotCount, 1), BlockSlot.bytes) else {
@@ -174,10 +177,11 @@ package final class TableReader: @unchecked Sendable {
     func find(
         _ key: UnsafeRawBufferPointer, hash: UInt64, at sequence: SequenceNumber, io: ReadIO
     ) throws(EngineError) -> PinnedVersion? {
+        if rows != nil { return try findByRow(key, hash: hash, at: sequence, io: io) }
         guard mayContain(key, hash: hash, io: io) else { return nil }
         let ordinal = try blockOrdinal(key, Trailer.seek(sequence), io: io)
         guard ordinal < dataCount else { return nil }
-        return try find(key, hash: hash, at: sequence, in: ordinal, io: io)
+        return try search(key, hash: hash, at: sequence, in: ordinal, io: io)
     }
 
     /// The first block that may hold a version at or after (key, seek); `dataCount` if there is
@@ -193,6 +197,18 @@ package final class TableReader: @unchecked Sendable {
     /// As above, in the block that the index names.
     @inline(__always)
     func find(
+        _ key: UnsafeRawBufferPointer, hash: UInt64, at sequence: SequenceNumber, in ordinal: Int,
+        io: ReadIO
+    ) throws(EngineError) -> PinnedVersion? {
+        guard rows == nil else {
+            return try findKeepingRow(key, hash: hash, at: sequence, in: ordinal, io: io)
+        }
+        return try search(key, hash: hash, at: sequence, in: ordinal, io: io)
+    }
+
+    /// As above, past the row cache.
+    @inline(__always)
+    func search(
         _ key: UnsafeRawBufferPointer, hash: UInt64, at sequence: SequenceNumber, in ordinal: Int,
         io: ReadIO
     ) throws(EngineError) -> PinnedVersion? {
@@ -222,6 +238,7 @@ package final class TableReader: @unchecked Sendable {
         // A partition of a filter or of the index may have to be loaded first.
         guard filterIndex == nil, let index = wholeIndex else { return .unknown }
         guard mayContain(key, hash: hash, io: .cacheOnly) else { return .none }
+        if rows != nil, hasRow(key, hash: hash, at: sequence) { return .unknown }
         let ordinal = index._withUnsafeGuaranteedRef { $0.find(key, Trailer.seek(sequence)) }
         guard ordinal < dataCount else { return .none }
         martlet_prefetch(slots + ordinal * BlockSlot.bytes)

@@ -52,6 +52,9 @@ package struct EngineBenchCommand: ParsableCommand {
     @Option(help: "Block cache, MiB.")
     var cacheMb = 8
 
+    @Option(help: "Row cache, MiB; 0: none.")
+    var rowCacheMb = 0
+
     @Option(help: "none, lz4, zstd:LEVEL or zstd-dict:LEVEL.")
     var compression = "none"
 
@@ -72,6 +75,12 @@ package struct EngineBenchCommand: ParsableCommand {
             "Bytes of keys and values a second of the writer beside readwhilewriting; 0: no limit."
         ))
     var writeRate = 0
+
+    @Option(
+        help: ArgumentHelp(
+            "Skew of the keys that readrandom, multireadrandom and readwhilewriting get, as "
+                + "db_bench's: the larger, the fewer get most; 0: all alike."))
+    var readRandomExpRange = 0.0
 
     @Option(help: "Seed of keys and values.")
     var seed: UInt64 = 301
@@ -115,6 +124,10 @@ package struct EngineBenchCommand: ParsableCommand {
         }
         options.mergeOperator = mergeOperator
         options.cacheBytes = UInt64(try FlagRange.checked("--cache-mb", cacheMb, 1...1 << 20)) << 20
+        options.rowCacheBytes =
+            UInt64(try FlagRange.checked("--row-cache-mb", rowCacheMb, 0...1 << 20)) << 20
+        options.readSkew = try FlagRange.checked(
+            "--read-random-exp-range", readRandomExpRange, 0...100)
         guard let codec = Compression(compression) else {
             throw ValidationError(
                 "--compression: \"\(compression)\" is none of \(Compression.allowed)")

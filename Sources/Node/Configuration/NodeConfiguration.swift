@@ -108,10 +108,12 @@ extension NodeConfiguration {
 
     package struct CacheSettings: Sendable, Equatable {
         package var bytes: UInt64 = 128 << 20
+        /// For single rows beside the blocks; 0 keeps none.
+        package var rowBytes: UInt64 = 0
     }
 
     package struct MemorySettings: Sendable, Equatable {
-        /// For memtables and cache together; 0 bounds each alone.
+        /// For memtables and caches together; 0 bounds each alone.
         package var bytes: UInt64 = 0
     }
 

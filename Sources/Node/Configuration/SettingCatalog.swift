@@ -53,6 +53,7 @@ package enum SettingCatalog {
         .integer("memtable.segments-max", \.memtable.segmentsMax, 2...64),
         .duration("history.window", \.history.windowMilliseconds, 0...decade),
         .size("cache.bytes", \.cache.bytes, miB...tiB),
+        .size("cache.row-bytes", \.cache.rowBytes, 0...tiB),
         .size("memory.bytes", \.memory.bytes, 0...tiB),
         SettingDefinition(
             key: "space.low-bytes", allowed: "auto, or at most 1TiB",

@@ -92,6 +92,24 @@ package final class NodeSurface: AdminSource, AdminInformation {
         ]
     }
 
+    private func rowCacheMetrics(_ use: RowCacheUse?) -> [MetricFamily] {
+        guard let use else { return [] }
+        return [
+            .gauge(
+                "martlet_row_cache_bytes", UInt64(clamping: use.bytes),
+                help: "Rows kept beside the blocks, and what finds them."),
+            .gauge(
+                "martlet_row_cache_limit_bytes", UInt64(clamping: use.limitBytes),
+                help: "What the row cache may hold now."),
+            .counter(
+                "martlet_row_cache_hits_total", use.hits,
+                help: "Reads of a table that the row cache answered."),
+            .counter(
+                "martlet_row_cache_misses_total", use.misses,
+                help: "Reads of a table that the row cache was asked for in vain."),
+        ]
+    }
+
     package func metrics() -> [MetricFamily] {
         var families = PrometheusText.families(of: status())
         if let clients = clients.withLock({ $0 }) {
@@ -110,8 +128,9 @@ package final class NodeSurface: AdminSource, AdminInformation {
                 help: "Decoded blocks, and what open tables keep decoded."),
             .gauge(
                 "martlet_cache_limit_bytes", UInt64(clamping: memory.cacheLimitBytes),
-                help: "What the cache may hold now."),
+                help: "What the cache of these may hold now."),
         ]
+        families += rowCacheMetrics(memory.rowCache)
         families.append(
             MetricFamily(
                 "martlet_tables", .gauge, help: "Tables of the installed manifest.",

@@ -234,6 +234,7 @@ package final class ReplicaComponent: NodeComponent {
     private var storeOptions: StoreOptions {
         var options = StoreOptions()
         options.cacheBytes = Int(clamping: configuration.cache.bytes)
+        options.rowCacheBytes = Int(clamping: configuration.cache.rowBytes)
         if configuration.memory.bytes > 0 {
             options.memoryBytes = Int(clamping: configuration.memory.bytes)
         }

@@ -471,6 +471,7 @@ import Testing
         let changes: [(inout DatabaseOptions) -> Void] = [
             { $0.settings.segmentBytes = 1 }, { $0.settings.blockBytes = 0 },
             { $0.settings.filterBitsPerKey = 1_000 }, { $0.store.cacheBytes = -1 },
+            { $0.store.rowCacheBytes = -1 },
             { $0.store.memoryBytes = 0 }, { $0.backgroundThreads = .max },
             { $0.store.openTables = 0 }, { $0.store.memtablesMax = 0 },
             { $0.store.standInsMax = 0 }, { $0.store.concurrentJobs = 0 },

@@ -5,7 +5,7 @@ import Engine
 import Testing
 
 @Suite struct DatabaseOracleTests {
-    /// Each of 22 runs does a tenth: in full more than half a million in all.
+    /// Each of 24 runs does a tenth: in full more than half a million in all.
     private static let operations = scaled(
         "MARTLET_OPERATIONS", full: 300_000, usual: 20_000, deep: 5_000_000)
 
@@ -169,6 +169,25 @@ import Testing
             }
         }
         #expect(parts.count > 5, "\(parts.count)")
+    }
+
+    /// Blocks are forgotten at once; the second time rows come and go as well.
+    @Test(arguments: 21...22 as ClosedRange<UInt64>)
+    func `Every answer is the model's, with a row cache`(seed: UInt64) throws {
+        var options = DatabaseRig.smallOptions(segmentBytes: 8 << 10)
+        options.store.cacheBytes = 0
+        options.store.rowCacheBytes = seed == 21 ? 256 << 10 : 12 << 10
+        options.store.memoryBytes = seed == 21 ? nil : 40 << 10
+        options.store.historyWindowMilliseconds = 60
+        if seed == 22 {
+            options.settings.blobThreshold = 24
+            options.settings.filter = OracleFilters.policies[2]
+        }
+        var hits: UInt64 = 0
+        try run(seed, options, crashEvery: 700) { rig in
+            hits = max(hits, rig.database.memoryUse.rowCache?.hits ?? 0)
+        }
+        #expect(hits > 50, "\(hits)")
     }
 
     /// And no nonce comes twice under one key, crashes and full disks or not, nor in blob files or

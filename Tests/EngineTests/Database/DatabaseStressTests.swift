@@ -29,6 +29,7 @@ import Testing
         options.settings.filter.partitionAbove = 256
         options.settings.filter.prefix = .fixed(length: 2)
         options.store.compression = CompressionPolicy(.zstdDictionary(level: 1))
+        options.store.rowCacheBytes = 12 << 10
         options.store.memoryBytes = 128 << 10
         options.store.compaction.bytesPerSecondMax = 64 << 20
         options.encryption = try testKeys(1)

@@ -1,4 +1,4 @@
-// One budget for memtables and cache: who gives way to whom, and how far.
+// One budget for memtables and caches: who gives way to whom, and how far.
 import Engine
 import Testing
 
@@ -25,6 +25,23 @@ import Testing
             #expect(limit <= last && limit >= budget.cacheBytes / 8)
             #expect(bytes + limit <= total)
             last = limit
+        }
+    }
+
+    @Test(arguments: [(1, 9, 9), (64, 64, 64), (6400, 3000, 1000), (1 << 40, 1 << 50, 12_345_679)])
+    func twoCachesGiveWayInProportion(total: Int, cacheBytes: Int, rowCacheBytes: Int) {
+        let budget = MemoryBudget(
+            total: total, cacheBytes: cacheBytes, rowCacheBytes: rowCacheBytes)
+        #expect(budget.rowCacheBytes == min(rowCacheBytes, total / 2))
+        #expect(budget.cacheBytes + budget.rowCacheBytes <= total)
+        #expect(budget.cacheLimit(memtableBytes: 0) == budget.cacheBytes)
+        #expect(budget.rowCacheLimit(memtableBytes: 0) == budget.rowCacheBytes)
+        for bytes in stride(from: 0, through: budget.memtableBytesMax, by: max(total / 200, 1)) {
+            let blocks = budget.cacheLimit(memtableBytes: bytes)
+            let rows = budget.rowCacheLimit(memtableBytes: bytes)
+            #expect(bytes + blocks + rows <= total)
+            // Each an eighth at least, but for what rounding takes.
+            #expect(blocks >= budget.cacheBytes / 8 && rows + 1 >= budget.rowCacheBytes / 8)
         }
     }
 

@@ -14,13 +14,14 @@ import Testing
             "--merge-operator", "append",
             "--threads", "4", "--cache-mb", "64", "--compression", "zstd-dict:9", "--wal", "on",
             "--sync", "on", "--seed", "42", "--blob-threshold", "1024", "--json",
-            "--histogram", "off",
+            "--histogram", "off", "--row-cache-mb", "16", "--read-random-exp-range", "7.5",
         ])
         let options = try command.options()
         #expect(options.directory == "/d")
         #expect(options.workloads == BenchmarkWorkload.allCases)
         #expect(options.count == 10 && options.keyBytes == 24 && options.valueBytes == 0)
         #expect(options.threads == 4 && options.cacheBytes == 64 << 20)
+        #expect(options.rowCacheBytes == 16 << 20 && options.readSkew == 7.5)
         #expect(options.compression.base == .zstdDictionary(level: 9))
         #expect(options.usesLog && options.syncsLog)
         #expect(options.seed == 42 && options.batchKeys == 32)
@@ -34,6 +35,7 @@ import Testing
         #expect(options.count == 1_000_000 && options.keyBytes == 16 && options.valueBytes == 100)
         #expect(options.threads == 1 && options.compression == .none)
         #expect(options.blobThreshold == 0)
+        #expect(options.rowCacheBytes == 0 && options.readSkew == 0)
         #expect(options.usesLog && !options.syncsLog && options.timesOperations)
         #expect(options.batchKeys == 10 && options.mergeOperator == .int64Add)
     }
@@ -42,6 +44,8 @@ import Testing
         ["--workloads", ""], ["--workloads", "fillrnd"], ["--num", "0"], ["--key-size", "7"],
         ["--key-size", "65536"], ["--value-size", "-1"], ["--value-size", "8388609"],
         ["--threads", "0"], ["--threads", "257"], ["--cache-mb", "0"],
+        ["--row-cache-mb", "-1"], ["--read-random-exp-range", "-1"],
+        ["--read-random-exp-range", "nan"],
         ["--compression", "zip"], ["--compression", "zstd:23"],
         ["--wal", "maybe"], ["--sync", "1"],
         ["--wal", "off", "--sync", "on"], ["--seed", "-1"], ["--batch-size", "0"],

@@ -40,9 +40,11 @@ import Testing
     @Test func theLastFlagForAKeyCounts() throws {
         let configuration = try load(
             set: [
-                "cache.bytes=3MiB", "cache.bytes=4MiB", "memory.bytes=1GiB", "space.low-bytes=2GiB",
+                "cache.bytes=3MiB", "cache.bytes=4MiB", "cache.row-bytes=1MiB",
+                "memory.bytes=1GiB", "space.low-bytes=2GiB",
             ])
         #expect(configuration.cache.bytes == 4 << 20)
+        #expect(configuration.cache.rowBytes == 1 << 20)
         #expect(configuration.memory.bytes == 1 << 30)
         #expect(configuration.space.lowBytes == 2 << 30)
     }

@@ -2,6 +2,12 @@
 // work: keys are the number in eight big-endian bytes, filled up with "0"; values are slices of one
 // mebibyte of which every 100 bytes repeat their random half.
 
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#endif
+
 /// SplitMix64: seeded, one per thread, no lock, good enough to pick keys.
 package struct BenchmarkRandom: Sendable {
     private var state: UInt64
@@ -19,6 +25,16 @@ package struct BenchmarkRandom: Sendable {
     /// Uniform below `bound` up to a bias of `bound` / 2^64.
     package mutating func next(below bound: UInt64) -> UInt64 {
         next().multipliedFullWidth(by: bound).high
+    }
+
+    /// Below `bound`, as db_bench chooses keys under `--read_random_exp_range`: each e-fold of a
+    /// ranking is chosen as often as the next, over `skew` of them. Neighbours in rank are none in
+    /// number. A skew of 0 is uniform.
+    package mutating func next(below bound: UInt64, skew: Double) -> UInt64 {
+        guard skew > 0 else { return next(below: bound) }
+        let part = Double(next() >> 11) / Double(1 << 53)
+        let rank = UInt64(exp(-part * skew) * Double(bound))
+        return rank &* 0x5bd1_e995 % bound
     }
 
     /// Printable bytes of 64 kinds, ten from each word.

@@ -61,6 +61,10 @@ package struct BenchmarkOptions: Sendable, Equatable {
     package var batchKeys = 10
     package var mergeOperator = BenchmarkMergeOperator.int64Add
     package var cacheBytes: UInt64 = 8 << 20
+    /// 0: no row cache.
+    package var rowCacheBytes: UInt64 = 0
+    /// How unequal the keys are that reads choose (`BenchmarkRandom.next(below:skew:)`).
+    package var readSkew = 0.0
     package var compression = CompressionPolicy.none
     /// Values of so many bytes go to blob files; 0 keeps all with their keys.
     package var blobThreshold: UInt32 = 0

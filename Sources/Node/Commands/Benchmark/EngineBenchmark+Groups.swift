@@ -77,7 +77,8 @@ extension EngineBenchmark {
             if left < batch.count { batch.removeLast(batch.count - left) }
             for place in batch.indices {
                 BenchmarkKey.set(
-                    random.next(below: UInt64(options.count)), in: &batch[place])
+                    random.next(below: UInt64(options.count), skew: options.readSkew),
+                    in: &batch[place])
             }
             recorder.found += UInt64(try database.getMany(batch))
             left -= batch.count

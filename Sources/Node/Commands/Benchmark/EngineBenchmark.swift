@@ -163,7 +163,7 @@ package final class EngineBenchmark: Sendable {
         var key = BenchmarkKey(count: keyBytes)
         var last = monotonicNanoseconds()
         for _ in 0..<options.count {
-            key.set(random.next(below: UInt64(options.count)))
+            key.set(random.next(below: UInt64(options.count), skew: options.readSkew))
             if try key.bytes.withUnsafeBytes({ try database.get($0) }) != nil {
                 recorder.found += 1
             }

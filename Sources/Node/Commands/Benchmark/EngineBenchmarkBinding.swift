@@ -8,6 +8,7 @@ package enum EngineBenchmarkBinding {
         engine.sync = options.syncsLog ? .always : .never
         engine.usesLog = options.usesLog
         engine.store.cacheBytes = Int(clamping: options.cacheBytes)
+        engine.store.rowCacheBytes = Int(clamping: options.rowCacheBytes)
         engine.store.compression = options.compression
         engine.settings.blobThreshold = options.blobThreshold
         engine.report = { ProcessExit.report($0) }
