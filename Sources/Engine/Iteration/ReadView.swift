@@ -236,11 +236,10 @@ package final class ReadView: @unchecked Sendable {
         return false
     }
 
-    /// Every source as a cursor that may hold keys of `span` for a reader at `sequence`, as of now:
-    /// what comes into an empty memtable later is not for it.
-    func makeCursor(_ span: KeySpan, at sequence: SequenceNumber, io: ReadIO) -> any EntryCursor {
-        let hidden = HiddenTables(memtables, at: sequence)
-        let scope = ScanScope(visible: sequence, span: span)
+    /// Every source as a cursor that may hold keys of `span` for the reader of `scope`, which is
+    /// that span, as of now: what comes into an empty memtable later is not for it.
+    func makeCursor(_ span: KeySpan, _ scope: ScanScope, io: ReadIO) -> any EntryCursor {
+        let hidden = HiddenTables(memtables, at: scope.visible)
         var cursors: [any EntryCursor] = []
         for memtable in memtables where memtable.entryCount > 0 {
             cursors += memtable.makeCursors()

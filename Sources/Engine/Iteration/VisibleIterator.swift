@@ -11,9 +11,10 @@
 package final class VisibleIterator {
     private let view: ReadView
     private let span: KeySpan
+    /// Start and end of the span, one behind the other, where the cursors find them, too.
+    private let edges: UnsafeMutableRawBufferPointer
     /// The end of the span, if it has one: every pair is held against it.
-    @exclusivity(unchecked) private var end = ScratchBytes()
-    private let isBounded: Bool
+    private let end: UnsafeRawBufferPointer?
     private let sequence: SequenceNumber
     private let now: ClockMilliseconds
     private let cursor: any EntryCursor
@@ -49,11 +50,24 @@ package final class VisibleIterator {
         self.sequence = sequence
         self.now = max(now, view.clock)
         self.io = io
-        cursor = view.makeCursor(span, at: sequence, io: io)
+        let startBytes = span.start.count
+        let edges = UnsafeMutableRawBufferPointer.allocate(
+            byteCount: startBytes + (span.end?.count ?? 0), alignment: 8)
+        edges.copyBytes(from: span.start)
+        let end = span.end.map { end in
+            let place = UnsafeMutableRawBufferPointer(rebasing: edges[startBytes...])
+            place.copyBytes(from: end)
+            return UnsafeRawBufferPointer(place)
+        }
+        let start = UnsafeRawBufferPointer(rebasing: edges[..<startBytes])
+        self.edges = edges
+        self.end = end
+        cursor = view.makeCursor(
+            span, ScanScope(visible: sequence, start: start, end: end), io: io)
         cover = RangeCover(view, span: span, at: sequence, io: io)
-        isBounded = span.end != nil
-        span.end?.withUnsafeBytes { end.assign($0) }
     }
+
+    deinit { edges.deallocate() }
 
     package var isValid: Bool { valid }
     /// User key; only while valid.
@@ -140,7 +154,7 @@ package final class VisibleIterator {
                 place = try pass(&steps, to: VisibleIterator.behindAllVersions)
                 continue
             }
-            if isBounded, compareKeys(end.bytes, entry.key) <= 0 { return }
+            if let end, compareKeys(end, entry.key) <= 0 { return }
             if entry.trailer.sequence > sequence {
                 passing = false
                 if steps == VisibleIterator.stepsBeforeSeek { currentKey.assign(entry.key) }

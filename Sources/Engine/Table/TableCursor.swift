@@ -138,7 +138,7 @@ package final class TableCursor: EntryCursor {
     /// The block to go on with behind the current one; `blockTotal` if there is none in the scope.
     private func blockBehind() -> Int {
         let next = shown(from: ordinal + 1, step: 1)
-        guard next < blockTotal, let end = scope.span.end else { return next }
+        guard next < blockTotal, let end = scope.end else { return next }
         let last = spanLast ?? block(of: end, else: blockTotal)
         spanLast = last
         return next <= last ? next : blockTotal
@@ -147,19 +147,16 @@ package final class TableCursor: EntryCursor {
     /// The block to go on with before the current one; -1 if there is none in the scope.
     private func blockBefore() -> Int {
         let next = shown(from: ordinal - 1, step: -1)
-        guard next >= 0, !scope.span.start.isEmpty else { return next }
-        let first = spanFirst ?? block(of: scope.span.start, else: 0)
+        guard next >= 0, !scope.start.isEmpty else { return next }
+        let first = spanFirst ?? block(of: scope.start, else: 0)
         spanFirst = first
         return next >= first ? next : -1
     }
 
     /// The first block that may hold `key` or a larger one. Where the index cannot be asked now,
     /// the blocks themselves tell.
-    private func block(of key: [UInt8], else unknown: Int) -> Int {
-        let found = try? withKey(key) { (key) throws(EngineError) in
-            try reader.blockOrdinal(key, Trailer(rawValue: .max), io: io)
-        }
-        return found ?? unknown
+    private func block(of key: UnsafeRawBufferPointer, else unknown: Int) -> Int {
+        (try? reader.blockOrdinal(key, Trailer(rawValue: .max), io: io)) ?? unknown
     }
 
     /// Pins block `target`; false, and invalid, if there is none.

@@ -33,7 +33,7 @@ struct PinnedVersion {
 }
 
 package final class TableReader: @unchecked Sendable {
-    // @unchecked: what changes after init is atomic (`slots`, `indexWord`, `charged`) or under a
+    // @unchecked: what changes after init is atomic (`slots`, the words, `charged`) or under a
     // lock (`loadedTombstones`, `loadedBounds`).
     package let record: TableRecord
     let table: TableFile
@@ -54,9 +54,11 @@ package final class TableReader: @unchecked Sendable {
     let slots: UnsafeMutableRawPointer
     /// Data blocks: those with ordinals below it.
     let dataCount: Int
-    private let hasOneIndexLevel: Bool
     /// The address of a retained DecodedIndex; 0 until loaded. Set once.
     private let indexWord = Atomic<UInt>(0)
+    /// The same, if that is all of the index and there is no row cache; else it stays 0. Point
+    /// reads ask it first, so that what most tables are without costs them nothing.
+    private let plainIndexWord = Atomic<UInt>(0)
     private let loadedTombstones = Mutex<RangeTombstoneList?>(nil)
     let loadedBounds = Mutex(LoadedBounds.unasked)
     private let charged = Atomic<Int>(0)
@@ -92,7 +94,6 @@ package final class TableReader: @unchecked Sendable {
         self.table = table
         self.leafList = leaves
         dataCount = leaves.dataCount
-        hasOneIndexLevel = leaves.indexPartitions.isEmpty
         filter = filters.whole
         filterIndex = filters.index
         prefixFilter = filters.prefix
@@ -177,6 +178,20 @@ package final class TableReader: @unchecked Sendable {
     func find(
         _ key: UnsafeRawBufferPointer, hash: UInt64, at sequence: SequenceNumber, io: ReadIO
     ) throws(EngineError) -> PinnedVersion? {
+        guard let index = plainIndex else {
+            return try findOtherwise(key, hash: hash, at: sequence, io: io)
+        }
+        guard mayContain(key, hash: hash, io: io) else { return nil }
+        let ordinal = index._withUnsafeGuaranteedRef { $0.find(key, Trailer.seek(sequence)) }
+        guard ordinal < dataCount else { return nil }
+        return try search(key, hash: hash, at: sequence, in: ordinal, io: io)
+    }
+
+    /// As `find`, with a row cache, with two levels of index, or before the index is in memory.
+    @inline(never)
+    private func findOtherwise(
+        _ key: UnsafeRawBufferPointer, hash: UInt64, at sequence: SequenceNumber, io: ReadIO
+    ) throws(EngineError) -> PinnedVersion? {
         if rows != nil { return try findByRow(key, hash: hash, at: sequence, io: io) }
         guard mayContain(key, hash: hash, io: io) else { return nil }
         let ordinal = try blockOrdinal(key, Trailer.seek(sequence), io: io)
@@ -190,7 +205,7 @@ package final class TableReader: @unchecked Sendable {
     package func blockOrdinal(_ key: UnsafeRawBufferPointer, _ seek: Trailer, io: ReadIO)
         throws(EngineError) -> Int
     {
-        guard let index = wholeIndex else { return try searchIndex(key, seek, io: io) }
+        guard let index = plainIndex else { return try searchIndex(key, seek, io: io) }
         return index._withUnsafeGuaranteedRef { $0.find(key, seek) }
     }
 
@@ -236,7 +251,9 @@ package final class TableReader: @unchecked Sendable {
         _ key: UnsafeRawBufferPointer, hash: UInt64, at sequence: SequenceNumber
     ) -> BlockPlace {
         // A partition of a filter or of the index may have to be loaded first.
-        guard filterIndex == nil, let index = wholeIndex else { return .unknown }
+        guard filterIndex == nil, let index = plainIndex ?? indexBesideRows else {
+            return .unknown
+        }
         guard mayContain(key, hash: hash, io: .cacheOnly) else { return .none }
         if rows != nil, hasRow(key, hash: hash, at: sequence) { return .unknown }
         let ordinal = index._withUnsafeGuaranteedRef { $0.find(key, Trailer.seek(sequence)) }
@@ -324,10 +341,15 @@ package final class TableReader: @unchecked Sendable {
         return try loadIndex(mending: true)
     }
 
-    /// The decoded index if it is in memory and all there is.
     @inline(__always)
-    private var wholeIndex: Unmanaged<DecodedIndex>? {
-        hasOneIndexLevel ? loadedIndex : nil
+    private var plainIndex: Unmanaged<DecodedIndex>? {
+        UnsafeRawPointer(bitPattern: plainIndexWord.load(ordering: .acquiring))
+            .map { Unmanaged<DecodedIndex>.fromOpaque($0) }
+    }
+
+    /// The index of one level of a table with a row cache, if it is in memory.
+    private var indexBesideRows: Unmanaged<DecodedIndex>? {
+        rows != nil && leafList.indexPartitions.isEmpty ? loadedIndex : nil
     }
 
     @inline(__always)
@@ -359,6 +381,9 @@ package final class TableReader: @unchecked Sendable {
             ordering: .acquiringAndReleasing)
         if exchanged {
             charge(index.residentBytes)
+            if leafList.indexPartitions.isEmpty, rows == nil {
+                plainIndexWord.store(UInt(bitPattern: retained.toOpaque()), ordering: .releasing)
+            }
             return index
         }
         retained.release()

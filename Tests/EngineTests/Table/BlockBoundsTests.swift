@@ -40,6 +40,20 @@ import Testing
         return TestModel(entries)
     }
 
+    /// The body gets a cursor of that scope, which ends with it.
+    private func withCursor(
+        _ reader: TableReader, visible: SequenceNumber = .max, span: KeySpan = .everything,
+        _ body: (TableCursor) throws -> Void
+    ) throws {
+        try withBytes(span.start) { start in
+            try withBytes(span.end ?? []) { end in
+                let scope = ScanScope(
+                    visible: visible, start: start, end: span.end == nil ? nil : end)
+                try body(reader.makeCursor(io: .blocking, scope: scope))
+            }
+        }
+    }
+
     private func scan(_ cursor: TableCursor) throws -> [TestEntry] {
         var found: [TestEntry] = []
         try cursor.seekToFirst()
@@ -91,10 +105,11 @@ import Testing
 
     @Test func `A scan passes over blocks that came later`() throws {
         let sample = try sample(timeline())
-        let scope = ScanScope(visible: SequenceNumber(60), span: .everything)
         let reader = try sample.open()
-        let found = try scan(reader.makeCursor(io: .blocking, scope: scope))
-        #expect(Array(found.prefix(60)) == Array(sample.model.entries.prefix(60)))
+        try withCursor(reader, visible: SequenceNumber(60)) { cursor in
+            let found = try scan(cursor)
+            #expect(Array(found.prefix(60)) == Array(sample.model.entries.prefix(60)))
+        }
         let touched = sample.cache.usedBytes
         #expect(try scan(reader.makeCursor(io: .blocking)) == sample.model.entries)
         #expect(touched > 0 && touched * 5 < sample.cache.usedBytes)
@@ -107,9 +122,9 @@ import Testing
         // They are damaged, which nobody notices.
         try damage(sample, ordinal)
         let mender = CopyMender(reader)
-        let scope = ScanScope(visible: sample.record.largestSequence, span: .everything)
-        let cursor = try sample.open(mender).makeCursor(io: .blocking, scope: scope)
-        #expect(try scan(cursor) == sample.model.entries)
+        try withCursor(try sample.open(mender), visible: sample.record.largestSequence) {
+            #expect(try scan($0) == sample.model.entries)
+        }
         #expect(mender.noted.isEmpty)
     }
 
@@ -129,33 +144,37 @@ import Testing
             let span = KeySpan(
                 start: random.below(4) == 0 ? [] : ends[0],
                 end: random.below(4) == 0 ? nil : ends[1])
-            let scope = ScanScope(visible: visible, span: span)
             func isInScope(_ entry: TestEntry) -> Bool {
                 entry.trailer.sequence <= visible
                     && !entry.key.isKeyBefore(span.start)
                     && (span.end.map { entry.key.isKeyBefore($0) } ?? true)
             }
             let wanted = all.filter(isInScope)
-            let cursor = reader.makeCursor(io: .blocking, scope: scope)
-            for found in [try scan(cursor), try scanBack(cursor)] {
-                #expect(found == found.sorted(by: TestEntry.isBefore))
-                if span == .everything { #expect(found.filter(isInScope) == wanted) }
+            try withCursor(reader, visible: visible, span: span) { cursor in
+                for found in [try scan(cursor), try scanBack(cursor)] {
+                    #expect(found == found.sorted(by: TestEntry.isBefore))
+                    if span == .everything { #expect(found.filter(isInScope) == wanted) }
+                }
+                // As a scan of the span goes.
+                try cursor.seek(span.start, Trailer(rawValue: .max))
+                var found: [TestEntry] = []
+                while cursor.isValid, span.end.map({ cursor.entry.key.isKeyBefore($0) }) ?? true {
+                    found.append(cursor.entry)
+                    try cursor.next()
+                }
+                #expect(found.filter(isInScope) == wanted)
+                if let end = span.end {
+                    try cursor.seekBefore(end)
+                } else {
+                    try cursor.seekToLast()
+                }
+                found = []
+                while cursor.isValid, !cursor.entry.key.isKeyBefore(span.start) {
+                    found.append(cursor.entry)
+                    try cursor.previous()
+                }
+                #expect(found.reversed().filter(isInScope) == wanted)
             }
-            // As a scan of the span goes.
-            try cursor.seek(span.start, Trailer(rawValue: .max))
-            var found: [TestEntry] = []
-            while cursor.isValid, span.end.map({ cursor.entry.key.isKeyBefore($0) }) ?? true {
-                found.append(cursor.entry)
-                try cursor.next()
-            }
-            #expect(found.filter(isInScope) == wanted)
-            if let end = span.end { try cursor.seekBefore(end) } else { try cursor.seekToLast() }
-            found = []
-            while cursor.isValid, !cursor.entry.key.isKeyBefore(span.start) {
-                found.append(cursor.entry)
-                try cursor.previous()
-            }
-            #expect(found.reversed().filter(isInScope) == wanted)
         }
     }
 
@@ -173,21 +192,22 @@ import Testing
         let reader = try sample.open()
         #expect(reader.leafList.dataCount == 100)
         let span = KeySpan.prefix(bytes("user120:"))
-        let scope = ScanScope(visible: .max, span: span)
-        let cursor = reader.makeCursor(io: .blocking, scope: scope)
         let before = sample.file.readCount
-        try cursor.seek(span.start, Trailer(rawValue: .max))
-        for entry in entries[80..<84] {
-            #expect(cursor.isValid && cursor.entry == entry)
-            try cursor.next()
+        try withCursor(reader, span: span) { cursor in
+            try cursor.seek(span.start, Trailer(rawValue: .max))
+            for entry in entries[80..<84] {
+                #expect(cursor.isValid && cursor.entry == entry)
+                try cursor.next()
+            }
+            #expect(!cursor.isValid)
+            try cursor.seekBefore(try #require(span.end))
+            for entry in entries[80..<84].reversed() {
+                #expect(cursor.isValid && cursor.entry == entry)
+                try cursor.previous()
+            }
+            #expect(!cursor.isValid)
         }
-        #expect(!cursor.isValid)
-        try cursor.seekBefore(try #require(span.end))
-        for entry in entries[80..<84].reversed() {
-            #expect(cursor.isValid && cursor.entry == entry)
-            try cursor.previous()
-        }
-        #expect(!cursor.isValid && sample.file.readCount == before + 1)
+        #expect(sample.file.readCount == before + 1)
     }
 
     // MARK: Damage
@@ -209,10 +229,10 @@ import Testing
         try damage(sample, try #require(good.leafList.blockBounds))
         let mender = CopyMender(good)
         let reader = try sample.open(mender)
-        let scope = ScanScope(visible: SequenceNumber(60), span: .everything)
         for _ in 0..<3 {
-            let found = try scan(reader.makeCursor(io: .blocking, scope: scope))
-            #expect(found == sample.model.entries)
+            try withCursor(reader, visible: SequenceNumber(60)) {
+                #expect(try scan($0) == sample.model.entries)
+            }
         }
         #expect(mender.noted.count == 1 && mender.asked.isEmpty)
     }
