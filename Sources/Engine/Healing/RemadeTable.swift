@@ -8,11 +8,11 @@ struct RemadeTable {
     private let path: String
     private let fileSystem: any FileSystem
 
-    /// Nil if the damaged file `handle` does not give the table of its record. Throws `.file` if
-    /// `path`, which is new, cannot be written.
+    /// Nil if the damaged or missing file of `handle` does not give the table of its record. Throws
+    /// `.file` if `path`, which is new, cannot be written.
     init?(of handle: TableHandle, in files: StoreFiles, at path: String) throws(EngineError) {
+        let source = files.tables + "/" + handle.fileName
         do throws(EngineError) {
-            let source = files.tables + "/" + handle.fileName
             if files.fileSystem.exists(path) {
                 try engineError { () throws(FileError) in try files.fileSystem.unlink(path) }
             }
@@ -30,7 +30,8 @@ struct RemadeTable {
                 keys: files.keys)
         } catch {
             RemadeTable.discard(path, files.fileSystem)
-            if case .file = error { throw error }
+            // What the damaged file does not give is lost; a full disk is another matter.
+            if case .file(let cause) = error, cause.path != source { throw error }
             return nil
         }
         self.path = path

@@ -104,6 +104,47 @@ import Testing
         }
     }
 
+    @Test func aMissingFileThatNobodyHasIsIrreparable() throws {
+        let bed = try HealBed(members: 1)
+        try bed.load()
+        let member = bed.first
+        try member.disk.unlink(member.path(member.tables[1].id))
+        try bed.reopen(member)
+        #expect(readsRightOrFails(bed, member) == 100)
+        for _ in 0..<40 {
+            try bed.settle()
+            bed.now += 1_000
+        }
+        let states = member.store.healer.ledger.rows().map(\.state)
+        #expect(states == [.irreparable, .fetching, .fetching, .detected], "\(states)")
+    }
+
+    /// A full disk is no loss: the heal is tried again.
+    @Test func aDiskTooFullToMakeATableAnewIsToldFromALoss() throws {
+        let bed = try HealBed(members: 1)
+        try bed.load()
+        let member = bed.first
+        let table = member.tables[1]
+        for place in try member.blocks(table.id) where place.type == 2 {
+            member.damage(table.id, place)
+        }
+        try bed.reopen(member)
+        let capacity = member.disk.capacity
+        // For hints and ledger.
+        member.disk.capacity = member.disk.usedBytes + 3_000
+        _ = readsRightOrFails(bed, member)
+        try bed.settle()
+        #expect(member.hints.map(\.table) == [table.id])
+        #expect(try member.disk.list("/data/group-0/staged").isEmpty)
+        let row = try #require(member.store.healer.ledger.rows().first)
+        #expect(row.detail.contains("space"), "\(row.detail)")
+        member.disk.capacity = capacity
+        bed.now += 100_000
+        try bed.settle()
+        try bed.checkHealed(member, table, .healedLocal)
+        try bed.checkReads(member)
+    }
+
     @Test func withoutTheShapeNothingIsMadeAnew() throws {
         let bed = try HealBed(members: 1)
         try bed.load()

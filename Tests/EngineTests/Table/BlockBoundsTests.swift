@@ -122,8 +122,9 @@ import Testing
         // They are damaged, which nobody notices.
         try damage(sample, ordinal)
         let mender = CopyMender(reader)
-        try withCursor(try sample.open(mender), visible: sample.record.largestSequence) {
-            #expect(try scan($0) == sample.model.entries)
+        try withCursor(try sample.open(mender), visible: sample.record.largestSequence) { cursor in
+            let found = try scan(cursor)
+            #expect(found == sample.model.entries)
         }
         #expect(mender.noted.isEmpty)
     }
@@ -230,8 +231,9 @@ import Testing
         let mender = CopyMender(good)
         let reader = try sample.open(mender)
         for _ in 0..<3 {
-            try withCursor(reader, visible: SequenceNumber(60)) {
-                #expect(try scan($0) == sample.model.entries)
+            try withCursor(reader, visible: SequenceNumber(60)) { cursor in
+                let found = try scan(cursor)
+                #expect(found == sample.model.entries)
             }
         }
         #expect(mender.noted.count == 1 && mender.asked.isEmpty)
