@@ -5,11 +5,16 @@ import Testing
 @Suite struct ThreadPoolTests {
     @Test func waitingJobsStartByPriority() {
         let pool = ThreadPool(name: "test", threads: 1)
-        let gate = PlainLock()
+        let isHeld = Latch()
+        let gate = Latch()
         let order = Mutex<[String]>([])
-        gate.lock()
-        // Holds the only thread while the others queue up.
-        pool.submit(.scrub) { gate.withLock {} }
+        // Holds the only thread while the others queue up; they come after it has the thread, or
+        // they would overtake it.
+        pool.submit(.scrub) {
+            isHeld.open()
+            _ = gate.wait()
+        }
+        _ = isHeld.wait()
         let jobs: [(JobPriority, String)] = [
             (.scrub, "scrub"), (.compaction, "compaction 1"), (.heal, "heal"),
             (.compaction, "compaction 2"), (.flush, "flush"),
@@ -17,10 +22,9 @@ import Testing
         for (priority, name) in jobs {
             pool.submit(priority) { order.withLock { $0.append(name) } }
         }
-        gate.unlock()
+        gate.open()
         pool.stop()
         let seen = order.withLock { $0 }
-        // The gate's own job may have been overtaken by "flush", if the thread was late.
         #expect(seen == ["flush", "compaction 1", "compaction 2", "heal", "scrub"])
     }
 
