@@ -20,12 +20,8 @@ package final class OpenTables: TableSource, @unchecked Sendable {
     private var clock = Clock()
 
     private struct Clock {
-        var handles: [WeakHandle] = []
+        var tables: [OpenTable] = []
         var hand = 0
-    }
-
-    private struct WeakHandle {
-        weak var handle: TableHandle?
     }
 
     /// `directory` holds the tables; `limit` is how many of them may be open.
@@ -41,9 +37,9 @@ package final class OpenTables: TableSource, @unchecked Sendable {
         self.limit = max(limit, 1)
     }
 
-    package func noteOpen(_ handle: TableHandle) {
-        let closed = lock.withLock { admit(handle) }
-        for other in closed { other.closeReader() }
+    package func noteOpen(_ table: OpenTable) {
+        let closing = lock.withLock { admit(table) }
+        for other in closing { other.close() }
     }
 
     /// A file that is missing or another table's counts as one whose every block is damaged, if
@@ -83,29 +79,26 @@ package final class OpenTables: TableSource, @unchecked Sendable {
         }
     }
 
-    /// Tables that are known to be open, handles already released among them.
-    package var openCount: Int { lock.withLock { clock.handles.count } }
+    /// Tables that are known to be open, those of released handles among them.
+    package var openCount: Int { lock.withLock { clock.tables.count } }
 
-    /// Adds `handle` and takes out what must close for it.
-    private func admit(_ handle: TableHandle) -> [TableHandle] {
-        var closing: [TableHandle] = []
+    /// Adds `table` and takes out what must close for it.
+    private func admit(_ table: OpenTable) -> [OpenTable] {
+        var closing: [OpenTable] = []
         // Two rounds at most: the first may only take second chances away.
-        var steps = 2 * clock.handles.count
-        while clock.handles.count >= limit, steps > 0 {
+        var steps = 2 * clock.tables.count
+        while clock.tables.count >= limit, steps > 0 {
             steps -= 1
-            if clock.hand >= clock.handles.count { clock.hand = 0 }
-            guard let candidate = clock.handles[clock.hand].handle else {
-                clock.handles.swapRemove(at: clock.hand)
-                continue
-            }
+            if clock.hand >= clock.tables.count { clock.hand = 0 }
+            let candidate = clock.tables[clock.hand]
             if candidate.takeUse() {
                 clock.hand += 1
             } else {
                 closing.append(candidate)
-                clock.handles.swapRemove(at: clock.hand)
+                clock.tables.swapRemove(at: clock.hand)
             }
         }
-        clock.handles.append(WeakHandle(handle: handle))
+        clock.tables.append(table)
         return closing
     }
 }

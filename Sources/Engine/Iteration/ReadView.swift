@@ -241,12 +241,15 @@ package final class ReadView: @unchecked Sendable {
     func makeCursor(_ span: KeySpan, _ scope: ScanScope, io: ReadIO) -> any EntryCursor {
         let hidden = HiddenTables(memtables, at: scope.visible)
         var cursors: [any EntryCursor] = []
+        cursors.reserveCapacity(
+            memtables.count + plainOverlapping.count + version.sortedLevels.count)
         for memtable in memtables where memtable.entryCount > 0 {
             cursors += memtable.makeCursors()
         }
-        let prefix = [UInt8](span.sharedPrefix)
-        for table in standIns + version.overlapping(0, span)
-        where table.record.span.overlaps(span) && !ReadView.lacks(prefix, table) {
+        let prefix = span.sharedPrefix
+        for table in plainOverlapping {
+            let table = table.takeUnretainedValue()
+            guard table.record.span.overlaps(span), !ReadView.lacks(prefix, table) else { continue }
             // A level of one: opened when it is sought, and its errors are the iterator's.
             cursors.append(LevelCursor([table], but: hidden, scope: scope, io: io))
         }
@@ -265,7 +268,7 @@ package final class ReadView: @unchecked Sendable {
 
     /// Whether a prefix filter rules the table out. A table that is not open is not opened for it:
     /// the scan may never come to it.
-    private static func lacks(_ prefix: [UInt8], _ table: TableHandle) -> Bool {
+    private static func lacks(_ prefix: ArraySlice<UInt8>, _ table: TableHandle) -> Bool {
         guard !prefix.isEmpty, let reader = table.openReader else { return false }
         return !prefix.withUnsafeBytes { reader.mayContainPrefix($0) }
     }

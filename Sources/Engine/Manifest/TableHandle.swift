@@ -14,8 +14,34 @@ package protocol TableSource: AnyObject, Sendable {
     /// `.tableLost`. With `mending` false nobody is asked.
     func openReader(_ handle: TableHandle, mending: Bool) throws(EngineError) -> TableReader
 
-    /// `handle` has a reader from now on, and may be told to close it.
-    func noteOpen(_ handle: TableHandle)
+    /// `table` has a reader from now on, and may be told to close it.
+    func noteOpen(_ table: OpenTable)
+}
+
+/// What is open of a table while it is: its handle's, and known to the clock that closes tables,
+/// which does not hold the handle.
+package final class OpenTable: Sendable {
+    fileprivate let reference: SharedReference<TableReader>
+    private let wasUsed = Atomic<Bool>(false)
+
+    fileprivate init(_ reader: TableReader?) { reference = SharedReference(reader) }
+
+    package var reader: TableReader? { reference.retained }
+
+    /// Lets the reader go; the next use of the table opens another.
+    package func close() {
+        wasUsed.store(false, ordering: .relaxed)
+        reference.replace(with: nil)
+    }
+
+    /// The table stays open for longer.
+    @inline(__always)
+    fileprivate func noteUse() {
+        if !wasUsed.load(ordering: .relaxed) { wasUsed.store(true, ordering: .relaxed) }
+    }
+
+    /// Whether it was used since the last call: the second chance of the clock.
+    func takeUse() -> Bool { wasUsed.exchange(false, ordering: .relaxed) }
 }
 
 /// Removes a file when the last handle of it is let go, once one of them was obsolete.
@@ -53,10 +79,9 @@ package final class TableHandle: @unchecked Sendable {
     private let tombstones: Mutex<[RangeTombstone]?>
     private let source: any TableSource
     private let owner: FileOwner
-    private let open: SharedReference<TableReader>
+    private let open: OpenTable
     /// Serialises opening.
     private let opening = PlainLock()
-    private let wasUsed = Atomic<Bool>(false)
     /// Reads of the reader that found nothing, before this handle had it.
     private let fruitlessBefore: UInt64
 
@@ -85,9 +110,12 @@ package final class TableHandle: @unchecked Sendable {
         self.source = source
         self.tombstones = Mutex(tombstones)
         self.owner = owner
-        self.open = SharedReference(open)
+        self.open = OpenTable(open)
         fruitlessBefore = open?.fruitlessReads ?? 0
     }
+
+    // Not when the clock comes to it: the file would stay open, and its memory taken, till then.
+    deinit { open.close() }
 
     /// A handle of the same file for the same table at `level`: the file stays until all of them
     /// are let go, and what is in memory of it is theirs, too.
@@ -98,7 +126,7 @@ package final class TableHandle: @unchecked Sendable {
         let handle = TableHandle(
             record, generation, fileBytes, codec, source, tombstones.withLock { $0 }, owner,
             open: openReader)
-        if handle.isOpen { source.noteOpen(handle) }
+        if handle.isOpen { source.noteOpen(handle.open) }
         return handle
     }
 
@@ -117,15 +145,15 @@ package final class TableHandle: @unchecked Sendable {
     /// from this node's file or not at all: so does who answers peers, lest two of them wait for
     /// each other.
     package func reader(io: ReadIO, mending: Bool = true) throws(EngineError) -> TableReader {
-        noteUse()
+        open.noteUse()
         if let reader = openReader { return reader }
         guard io == .blocking else { throw .wouldBlock }
         return try opening.withLock { () throws(EngineError) in
             if let reader = openReader { return reader }
             let reader = try source.openReader(self, mending: mending)
-            open.replace(with: reader)
+            open.reference.replace(with: reader)
             // Not before: who closes what is not there yet would leave it open for good.
-            source.noteOpen(self)
+            source.noteOpen(open)
             return reader
         }
     }
@@ -140,21 +168,15 @@ package final class TableHandle: @unchecked Sendable {
     /// The reader, if the table is open.
     @inline(__always)
     func useOpenReader() -> ReaderUse? {
-        noteUse()
-        let use = open.use()
+        open.noteUse()
+        let use = open.reference.use()
         if let reader = use.object { return ReaderUse(reader, use) }
         use.end()
         return nil
     }
 
-    /// The table stays open for longer.
-    @inline(__always)
-    private func noteUse() {
-        if !wasUsed.load(ordering: .relaxed) { wasUsed.store(true, ordering: .relaxed) }
-    }
-
     /// The reader, if the table is open.
-    package var openReader: TableReader? { open.retained }
+    package var openReader: TableReader? { open.reader }
 
     /// Its range tombstones, if they are in memory; nil if it is not known what they are.
     package var knownTombstones: [RangeTombstone]? {
@@ -187,7 +209,7 @@ package final class TableHandle: @unchecked Sendable {
     }
 
     /// Lets the reader go; the next use opens another.
-    package func closeReader() { open.replace(with: nil) }
+    package func closeReader() { open.close() }
 
     package var isOpen: Bool { openReader != nil }
 
@@ -196,9 +218,6 @@ package final class TableHandle: @unchecked Sendable {
         guard let open = openReader, open.fruitlessReads > fruitlessBefore else { return 0 }
         return open.fruitlessReads - fruitlessBefore
     }
-
-    /// Whether it was used since the last call: the second chance of the clock that closes files.
-    func takeUse() -> Bool { wasUsed.exchange(false, ordering: .relaxed) }
 }
 
 /// An open table for one read: it stays until `end`.

@@ -9,7 +9,7 @@ final class NoFiles: TableSource {
         throw .tableLost(handle.id, reason: "there is no file")
     }
 
-    func noteOpen(_ handle: TableHandle) {}
+    func noteOpen(_ table: OpenTable) {}
 }
 
 extension TableHandle {

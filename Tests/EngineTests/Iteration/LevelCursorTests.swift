@@ -42,7 +42,7 @@ import Testing
             return try file.reader(io: .blocking)
         }
 
-        func noteOpen(_ handle: TableHandle) {}
+        func noteOpen(_ table: OpenTable) {}
     }
 
     private func keys(_ entries: [ModelEntry]) -> [String] { entries.map { text($0.key) } }

@@ -125,6 +125,17 @@ import Testing
         #expect(try view.keys().count == 10)
     }
 
+    /// The clock does not hold handles, but what is open of them it does.
+    @Test func `A table that is let go is closed at once, and not when its turn comes`() throws {
+        let bed = try TableBed(openLimit: 3)
+        var table = try bed.flush(TableBed.memtable([ModelEntry("k", 1, .put, "v")]), at: 1).first
+        weak let reader = try table?.reader(io: .blocking)
+        #expect(reader != nil)
+        table = nil
+        #expect(bed.source.openCount == 1)
+        #expect(reader == nil)
+    }
+
     /// Another thread may choose it as soon as it counts as open.
     @Test func `A table that is told to close as soon as it counts as open is not left open`()
         throws
@@ -193,7 +204,7 @@ private final class HastySource: TableSource {
         try source.openReader(handle, mending: mending)
     }
 
-    func noteOpen(_ handle: TableHandle) { handle.closeReader() }
+    func noteOpen(_ table: OpenTable) { table.close() }
 }
 
 extension TableHandle {
