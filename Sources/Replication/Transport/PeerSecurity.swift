@@ -6,6 +6,12 @@ import Engine
 import NIOCore
 import NIOSSL
 
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#endif
+
 struct PeerSecurity: Sendable {
     let client: NIOSSLContext
     let server: NIOSSLContext
@@ -40,6 +46,31 @@ struct PeerSecurity: Sendable {
                     + "(\(describeNetworkError(error))); name the files that belong together "
                     + "under tls.certificate and tls.key")
         }
+        if !configuration.peers.isEmpty { try rehearse(chain[0], configuration) }
+    }
+
+    /// As `check`: what peers would refuse. Not for its dates, which say as much of this machine's
+    /// clock as of the certificate; both change while the node runs.
+    private func rehearse(
+        _ certificate: NIOSSLCertificate, _ configuration: PeerTransportConfiguration
+    ) throws(PeerTransportError) {
+        let now = time(nil)
+        guard certificate.notValidBefore <= now, now <= certificate.notValidAfter else { return }
+        let said: String?
+        do {
+            said = try CertificateRehearsal.refusal(client: client, server: server)
+        } catch {
+            said = describeNetworkError(error)
+        }
+        guard let said else { return }
+        let reason =
+            said.contains("UNSUPPORTED_CERTIFICATE")
+            ? "is not for both ends of TLS (its extended key usage must name serverAuth and "
+                + "clientAuth, or there must be none)"
+            : "is not signed by a CA in \(configuration.authorityPath), so that no peer would take "
+                + "it; name the files that belong together under tls.certificate and tls.ca"
+        throw .certificate(
+            path: configuration.certificatePath, reason: "\(reason) (TLS says: \(said))")
     }
 
     private static func harden(_ configuration: inout TLSConfiguration) {

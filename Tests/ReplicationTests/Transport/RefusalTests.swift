@@ -27,9 +27,13 @@ import Testing
     }
 
     @Test func aNodeOfAnotherAuthority() async throws {
-        // It trusts the first node's CA, so it is its own certificate that fails.
+        // It trusts the first node's CA, too, so it is its own certificate that fails.
         try await expectRefused(
-            { try await TransportNode.start(2, peers: [$0], leaf: "stranger-2") },
+            { address in
+                try await TransportNode.start(2, peers: [address], leaf: "stranger-2") {
+                    $0.authorityPath = TestAuthority.shared.bothAuthorities
+                }
+            },
             first: "the peer's certificate is not signed by the cluster's CA",
             second: "the peer does not know the CA of this node's certificate")
     }
@@ -37,7 +41,7 @@ import Testing
     @Test func aNodeThatTrustsAnotherAuthority() async throws {
         try await expectRefused(
             { address in
-                try await TransportNode.start(2, peers: [address]) {
+                try await TransportNode.start(2, peers: [address], leaf: "stranger-2") {
                     $0.authorityPath = TestAuthority.shared.otherAuthority
                 }
             },
@@ -125,6 +129,25 @@ import Testing
         }
         await #expect(throws: PeerTransportError.self) {
             _ = try await TransportNode.start(2) { $0.cluster = "al/pha" }
+        }
+    }
+
+    /// Every peer would refuse it. One that is alone is asked by nobody.
+    @Test func aNodeWithPeersIsNotStartedWithACertificateThatTheyRefuse() async throws {
+        let peers = [PeerAddress(member: MemberID(1), host: "127.0.0.1", port: 1)]
+        let unsigned = "is not signed by a CA in \(TestAuthority.shared.authority)"
+        for (leaf, part) in [
+            ("stranger-2", unsigned), ("twin-2", unsigned),
+            ("serving-2", "is not for both ends of TLS"),
+            ("calling-2", "is not for both ends of TLS"),
+        ] {
+            let error = await #expect(throws: PeerTransportError.self) {
+                _ = try await TransportNode.start(2, peers: peers, leaf: leaf)
+            }
+            let text = error.map { "\($0)" } ?? ""
+            #expect(text.contains(part), "\(leaf): \(text)")
+            #expect(text.contains(TestAuthority.shared.leaf(leaf).certificate), "\(text)")
+            await (try await TransportNode.start(2, leaf: leaf)).transport.stop()
         }
     }
 

@@ -18,6 +18,8 @@ struct TestAuthority: Sendable {
 
     var authority: String { "\(directory)/ca.pem" }
     var otherAuthority: String { "\(directory)/other-ca.pem" }
+    /// It and the other.
+    var bothAuthorities: String { "\(directory)/both.pem" }
 
     func leaf(_ name: String) -> Leaf {
         Leaf(certificate: "\(directory)/\(name).pem", key: "\(directory)/\(name)-key.pem")
@@ -42,11 +44,17 @@ struct TestAuthority: Sendable {
               -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign; }
             leaf() { run -keyout $1-key.pem -out $1.pem -subj "/CN=$1" -CA $2.pem -CAkey $2-key.pem \
               -addext basicConstraints=critical,CA:FALSE -addext "subjectAltName=$3" \
-              -addext extendedKeyUsage=serverAuth,clientAuth; }
+              -addext extendedKeyUsage=${4:-serverAuth,clientAuth}; }
             ca ca; ca other-ca
+            cat ca.pem other-ca.pem > both.pem
             for k in 1 2 3 4; do leaf alpha-$k ca "URI:martlet://alpha/$k,DNS:localhost"; done
             leaf beta-2 ca URI:martlet://beta/2
             leaf stranger-2 other-ca URI:martlet://alpha/2
+            leaf serving-2 ca URI:martlet://alpha/2 serverAuth
+            leaf calling-2 ca URI:martlet://alpha/2 clientAuth
+            run -keyout twin-key.pem -out twin.pem -subj /CN=ca \
+              -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign
+            leaf twin-2 twin URI:martlet://alpha/2
             leaf nameless ca DNS:localhost
             leaf twice ca URI:martlet://alpha/2,URI:martlet://alpha/3
             leaf odd ca URI:martlet://alpha/02
