@@ -62,7 +62,7 @@ struct PeerSecurity: Sendable {
         } catch {
             said = describeNetworkError(error)
         }
-        guard let said else { return }
+        guard let said, !said.contains("CERTIFICATE_EXPIRED") else { return }
         let reason =
             said.contains("UNSUPPORTED_CERTIFICATE")
             ? "is not for both ends of TLS (its extended key usage must name serverAuth and "
