@@ -48,8 +48,8 @@ enum CertificateRehearsal {
             return isMoved
         }
 
-        /// Not `finish`, which would wait for the other end to say goodbye: the time for that passes
-        /// at once instead.
+        /// Not `finish`, which would wait for a goodbye of the other end: the time for that is over
+        /// at once.
         func close() {
             channel.close(promise: nil)
             channel.embeddedEventLoop.advanceTime(by: .hours(1))
