@@ -115,13 +115,17 @@ struct SalvageSource {
         outline.firstIndex(of: type).map { BlockOrdinal(UInt32($0)) }
     }
 
-    /// How many data blocks there were, by block headers alone. Behind them stands the index, one
-    /// block: so a gap of one in front of any other type is the index.
+    /// How many data blocks there were, by block headers alone. Behind them stand the partitions of
+    /// the index, if it has any, and the index, one block: so a gap of one in front of any other
+    /// type is the index. What a larger gap was, or one in front of a partition, is not known: it
+    /// counts as data, which is more often right than wrong.
     private static func countData(_ outline: [BlockType?]) -> (count: Int, isKnown: Bool) {
         let behindData = (outline.lastIndex(of: .data) ?? -1) + 1
         let rest = outline[behindData...]
         guard let other = rest.firstIndex(where: { $0 != nil }) else { return (behindData, false) }
-        if outline[other] == .index || other == behindData { return (other, true) }
+        if other == behindData { return (other, true) }
+        if outline[other] == .indexPartition { return (other, false) }
+        if outline[other] == .index { return (other, other == behindData + 1) }
         if other == behindData + 1, behindData > 0 { return (behindData, true) }
         return (other - 1, false)
     }

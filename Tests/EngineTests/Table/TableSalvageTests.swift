@@ -34,12 +34,12 @@ import Testing
     }
 
     private func sample(
-        _ codec: Compression, of model: TestModel, tombstones: [RangeTombstone] = []
+        _ codec: Compression, of model: TestModel, tombstones: [RangeTombstone] = [],
+        shape: TableShape = TableShape(blockBytes: 300, filterBitsPerKey: 10)
     ) throws -> Sample {
         let file = TableTestFile()
         let record = try buildTable(
-            model, tombstones: tombstones, file: file,
-            shape: TableShape(blockBytes: 300, filterBitsPerKey: 10), codec: codec, generation: 3)
+            model, tombstones: tombstones, file: file, shape: shape, codec: codec, generation: 3)
         let reader = try TableReader.open(
             file: TableTestFile(file.bytes), record: record, cache: BlockCache(capacity: 0))
         var sample = Sample(
@@ -166,6 +166,25 @@ import Testing
         #expect(result.tombstones == Self.tombstones)
         #expect(result.report.entriesExpected == nil && result.report.originalDigest == nil)
         #expect(!result.report.mayLackBlocks && result.report.blocksLost == 1)
+    }
+
+    /// Nothing but the header of the last data block says that it was data, and not a partition.
+    @Test func theLastDataBlockIsMissedInFrontOfTheIndexPartitions() throws {
+        var random = TableTestRandom(seed: 32)
+        let filter = FilterShape(kind: .none, keyBits: 0, partitionAbove: 64)
+        let sample = try sample(
+            .none, of: TestModel.random(200, &random), tombstones: Self.tombstones,
+            shape: TableShape(blockBytes: 300, filter: filter))
+        #expect(sample.blocks[sample.dataEnd].type == "indexPartition")
+        var bytes = sample.bytes
+        bytes[sample.bytes(ofBlock: sample.dataEnd - 1).lowerBound - 80] ^= 1
+        for type in ["leaves", "properties"] {
+            bytes[sample.bytes(ofBlock: sample.number(of: type)).lowerBound] ^= 1
+        }
+        let result = try #require(try salvage(bytes))
+        #expect(result.entries.count < sample.model.entries.count)
+        #expect(!result.report.isWhole)
+        #expect(result.report.mayLackBlocks || result.report.blocksLost == 1)
     }
 
     @Test func aFileWithADictionaryIsAsGoodAsItsDictionary() throws {
