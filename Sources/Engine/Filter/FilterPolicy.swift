@@ -65,8 +65,8 @@ public struct FilterPolicy: Hashable, Sendable {
     /// Most reads find their key: tables with nothing below them get no filter of whole keys, since
     /// whoever asks them would nearly always hear yes.
     public var expectsHits = false
-    /// A filter of more bytes is cut into partitions, which are loaded when they are asked; so is an
-    /// index of more than an eighth of it, with filters or without.
+    /// A filter of more bytes is cut into partitions, which are loaded when they are asked; so is
+    /// an index of more than an eighth of it, with filters or without.
     public var partitionAbove: UInt32 = 4 << 20
     /// Prefixes that get a filter of their own.
     public var prefix = PrefixExtractor.none
