@@ -30,8 +30,10 @@ struct RemadeTable {
                 keys: files.keys)
         } catch {
             RemadeTable.discard(path, files.fileSystem)
-            // What the damaged file does not give is lost; a full disk is another matter.
-            if case .file(let cause) = error, cause.path != source { throw error }
+            // What the damaged file does not give is lost; what the machine lacks is no loss.
+            if case .file(let cause) = error, cause.path != source || cause.isShortage {
+                throw error
+            }
             return nil
         }
         self.path = path

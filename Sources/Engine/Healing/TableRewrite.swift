@@ -123,8 +123,8 @@ struct TableRewrite {
         }
     }
 
-    /// The damaged file, as far as it opens. One that only lacks its key, or is of another format
-    /// version, is not damaged.
+    /// The damaged file, as far as it opens. One that only lacks its key, is of another format
+    /// version, or is one file too many for this process, is not damaged.
     private func openLocal() throws(EngineError) -> TableReader? {
         guard isRotation || healer.options.source != .replica, let handle else { return nil }
         do throws(EngineError) {
@@ -132,6 +132,7 @@ struct TableRewrite {
         } catch {
             switch error {
             case .wrongKey, .identity: throw error
+            case .file(let cause) where cause.isShortage: throw error
             default: return nil
             }
         }
@@ -143,6 +144,11 @@ struct TableRewrite {
     ) throws(EngineError) -> [UInt8] {
         if let reader, let bytes = local(ordinal, reader) {
             origin.local += 1
+            return bytes
+        }
+        // All of it is here and proved, once one block needed it: nobody else is asked.
+        if let bytes = try remade?.block(ordinal) {
+            origin.remade += 1
             return bytes
         }
         let address = BlockAddress(table: record.id, ordinal: ordinal)

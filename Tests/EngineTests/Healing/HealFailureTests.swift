@@ -95,7 +95,9 @@ import Testing
             }
             try bed.reopen(member)
             #expect(readsRightOrFails(bed, member) == expected, "\(types)")
+            let asked = member.repair.calls
             try bed.settle()
+            #expect(member.repair.calls <= asked + types.count, "\(types): peers are asked")
             try bed.checkHealed(member, table, .healedLocal, "\(types)")
             let row = try #require(member.store.healer.ledger.rows().first)
             let count = types.contains(6) ? blocks.count : types.count
