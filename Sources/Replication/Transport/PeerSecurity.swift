@@ -6,12 +6,6 @@ import Engine
 import NIOCore
 import NIOSSL
 
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#endif
-
 struct PeerSecurity: Sendable {
     let client: NIOSSLContext
     let server: NIOSSLContext
@@ -46,16 +40,13 @@ struct PeerSecurity: Sendable {
                     + "(\(describeNetworkError(error))); name the files that belong together "
                     + "under tls.certificate and tls.key")
         }
-        if !configuration.peers.isEmpty { try rehearse(chain[0], configuration) }
+        if !configuration.peers.isEmpty { try rehearse(configuration) }
     }
 
     /// As `check`: what peers would refuse. Not for its dates, which say as much of this machine's
-    /// clock as of the certificate; both change while the node runs.
-    private func rehearse(
-        _ certificate: NIOSSLCertificate, _ configuration: PeerTransportConfiguration
-    ) throws(PeerTransportError) {
-        let now = time(nil)
-        guard certificate.notValidBefore <= now, now <= certificate.notValidAfter else { return }
+    /// clock as of the certificate; both change while the node runs. (The TLS library has one alert
+    /// for too early and too late, and looks at the chain before.)
+    private func rehearse(_ configuration: PeerTransportConfiguration) throws(PeerTransportError) {
         let said: String?
         do {
             said = try CertificateRehearsal.refusal(client: client, server: server)
@@ -63,12 +54,16 @@ struct PeerSecurity: Sendable {
             said = describeNetworkError(error)
         }
         guard let said, !said.contains("CERTIFICATE_EXPIRED") else { return }
-        let reason =
-            said.contains("UNSUPPORTED_CERTIFICATE")
-            ? "is not for both ends of TLS (its extended key usage must name serverAuth and "
+        var reason = "is not one that this node would take from a peer"
+        if said.contains("UNSUPPORTED_CERTIFICATE") {
+            reason =
+                "is not for both ends of TLS (its extended key usage must name serverAuth and "
                 + "clientAuth, or there must be none)"
-            : "is not signed by a CA in \(configuration.authorityPath), so that no peer would take "
-                + "it; name the files that belong together under tls.certificate and tls.ca"
+        } else if said.contains("CERTIFICATE_VERIFY_FAILED") {
+            reason =
+                "is not signed by a CA in \(configuration.authorityPath); name the files that "
+                + "belong together under tls.certificate and tls.ca"
+        }
         throw .certificate(
             path: configuration.certificatePath, reason: "\(reason) (TLS says: \(said))")
     }
