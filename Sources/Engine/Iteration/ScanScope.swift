@@ -1,5 +1,6 @@
 // What a scan is about, told to the sources below it: they may leave out the rest where that saves
-// reading blocks. It promises nothing: who must not see other versions checks each.
+// reading blocks. It promises nothing: who must not see other versions checks each. A cursor with a
+// scope may end inside its table, at either side of the span, so who turns around seeks first.
 //
 // The keys are borrowed, for a scan makes several cursors and counts no references for them: they
 // stay where they are until the last cursor that was given the scope is gone.

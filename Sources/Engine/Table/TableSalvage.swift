@@ -5,7 +5,8 @@
 //
 // A block is taken if its header, checksum and digest hold (that of the leaf list, else its own)
 // and its versions come behind all that were taken before. It is never taken in part: of a block
-// whose checksum fails no byte can be trusted. Offline, on one thread, for `martlet sst salvage`.
+// whose checksum fails no byte can be trusted. On one thread: for `martlet sst salvage`, and for a
+// heal that makes lost parts of a table anew (`RemadeTable`).
 
 /// What a salvage took and what it had to leave.
 package struct SalvageReport: Sendable {
