@@ -2,11 +2,39 @@
 // ones not used lately are closed (a clock with a second chance, so that a read costs one relaxed
 // load and no shared lock). Cursors keep the readers they use, so the bound is soft by those.
 
+import Synchronization
+
 #if canImport(Glibc)
     import Glibc
 #elseif canImport(Musl)
     import Musl
 #endif
+
+/// What is open of a table while it is: its handle's, and known to the clock that closes tables,
+/// which does not hold the handle.
+package final class OpenTable: Sendable {
+    let reference: SharedReference<TableReader>
+    private let wasUsed = Atomic<Bool>(false)
+
+    init(_ reader: TableReader?) { reference = SharedReference(reader) }
+
+    package var reader: TableReader? { reference.retained }
+
+    /// Lets the reader go; the next use of the table opens another.
+    package func close() {
+        wasUsed.store(false, ordering: .relaxed)
+        reference.replace(with: nil)
+    }
+
+    /// The table stays open for longer.
+    @inline(__always)
+    func noteUse() {
+        if !wasUsed.load(ordering: .relaxed) { wasUsed.store(true, ordering: .relaxed) }
+    }
+
+    /// Whether it was used since the last call: the second chance of the clock.
+    func takeUse() -> Bool { wasUsed.exchange(false, ordering: .relaxed) }
+}
 
 package final class OpenTables: TableSource, @unchecked Sendable {
     // Unchecked: `clock` is touched under `lock` alone; the rest never changes.

@@ -18,32 +18,6 @@ package protocol TableSource: AnyObject, Sendable {
     func noteOpen(_ table: OpenTable)
 }
 
-/// What is open of a table while it is: its handle's, and known to the clock that closes tables,
-/// which does not hold the handle.
-package final class OpenTable: Sendable {
-    fileprivate let reference: SharedReference<TableReader>
-    private let wasUsed = Atomic<Bool>(false)
-
-    fileprivate init(_ reader: TableReader?) { reference = SharedReference(reader) }
-
-    package var reader: TableReader? { reference.retained }
-
-    /// Lets the reader go; the next use of the table opens another.
-    package func close() {
-        wasUsed.store(false, ordering: .relaxed)
-        reference.replace(with: nil)
-    }
-
-    /// The table stays open for longer.
-    @inline(__always)
-    fileprivate func noteUse() {
-        if !wasUsed.load(ordering: .relaxed) { wasUsed.store(true, ordering: .relaxed) }
-    }
-
-    /// Whether it was used since the last call: the second chance of the clock.
-    func takeUse() -> Bool { wasUsed.exchange(false, ordering: .relaxed) }
-}
-
 /// Removes a file when the last handle of it is let go, once one of them was obsolete.
 private final class FileOwner: Sendable {
     private let fileName: String
